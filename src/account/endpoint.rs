@@ -1,0 +1,111 @@
+//! The API's base address.
+
+use url::{Host, Url};
+
+/// The path of the space usage overview, as the vendor's page gives it.
+const OVERVIEW_PATH: &str = "/koodrive/ose/v1/space/usage/overview";
+
+/// The API's base address, with the overview's address made once from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    overview: Url,
+    host: String,
+}
+
+impl Endpoint {
+    /// Takes `https://host[:port][/path]`. Plain HTTP is taken for a loopback address alone, where
+    /// nobody can listen: the vendor's API is HTTPS only, and a token must not travel in the clear.
+    ///
+    /// # Errors
+    /// Says what is wrong with the address, without repeating it: it may bear a password.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let base = Url::parse(text).map_err(|_| "must be a URL such as https://intl.myhuaweicloud-koodrive.com")?;
+        let host = base.host().ok_or("must name a host")?;
+        match base.scheme() {
+            "https" => {}
+            "http" if is_loopback(&host) => {}
+            "http" => return Err("must begin with https:// (plain HTTP is for loopback addresses only)"),
+            _ => return Err("must begin with https://"),
+        }
+        if !base.username().is_empty() || base.password().is_some() {
+            return Err("must not bear a user or password: credentials belong under the account's `auth`");
+        }
+        if base.query().is_some() || base.fragment().is_some() {
+            return Err("must have no query and no fragment");
+        }
+        let host = match base.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_string(),
+        };
+        let mut overview = base.clone();
+        overview.set_path(&format!("{}{OVERVIEW_PATH}", base.path().trim_end_matches('/')));
+        Ok(Self { overview, host })
+    }
+
+    /// The address of the space usage overview.
+    #[must_use]
+    pub fn overview(&self) -> &Url {
+        &self.overview
+    }
+
+    /// The host, with its port where that is not the scheme's own: exactly the Host header that is sent.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+}
+
+fn is_loopback(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => *name == "localhost",
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_overview_lies_below_the_base_address() {
+        for (base, overview, host) in [
+            ("https://Intl.Example", "https://intl.example/koodrive/ose/v1/space/usage/overview", "intl.example"),
+            ("https://h.example:443/", "https://h.example/koodrive/ose/v1/space/usage/overview", "h.example"),
+            (
+                "https://h.example:8443/a/",
+                "https://h.example:8443/a/koodrive/ose/v1/space/usage/overview",
+                "h.example:8443",
+            ),
+            ("http://[::1]:80", "http://[::1]/koodrive/ose/v1/space/usage/overview", "[::1]"),
+        ] {
+            let endpoint = Endpoint::parse(base).unwrap();
+            assert_eq!((endpoint.overview().as_str(), endpoint.host()), (overview, host));
+        }
+    }
+
+    #[test]
+    fn plain_http_is_taken_for_loopback_alone() {
+        assert!(Endpoint::parse("http://127.0.0.1:8080").is_ok());
+        assert!(Endpoint::parse("http://localhost").is_ok());
+        assert!(Endpoint::parse("http://intl.myhuaweicloud-koodrive.com").is_err());
+        assert!(Endpoint::parse("http://localhost.example").is_err());
+    }
+
+    #[test]
+    fn what_is_no_base_address_is_refused_without_repeating_it() {
+        for bad in [
+            "",
+            "nonsense",
+            "ftp://h.example",
+            "https://",
+            "https://u:hunter2@h.example",
+            "https://h.example?q",
+            "https://h.example#f",
+            "data:text/plain,x",
+        ] {
+            let error = Endpoint::parse(bad).unwrap_err();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+}

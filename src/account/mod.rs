@@ -1,0 +1,199 @@
+//! The words that every room shares: what an account is and how it may be polled.
+//!
+//! A value of these types is good by construction, so no other room checks again. This room knows
+//! nothing of files, requests, schedules or metrics.
+
+mod endpoint;
+mod secret;
+mod unit;
+
+use std::time::Duration;
+
+pub use endpoint::Endpoint;
+pub use secret::{Secret, SecretError};
+pub use unit::{Unit, Units};
+
+/// One KooDrive account as configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The configured name: the value of the `account` label.
+    pub alias: String,
+    /// The API's base address.
+    pub endpoint: Endpoint,
+    /// The value of the `X-User-Id` header.
+    pub user_id: UserId,
+    /// The value of the `language` header, in which the API words its messages.
+    pub language: Language,
+    /// How requests are authorised.
+    pub credential: Credential,
+    /// How the API's numbers are read.
+    pub units: Units,
+    /// When the account is polled and for how long its values hold.
+    pub poll: PollPolicy,
+    /// How its endpoint is reached.
+    pub transport: Transport,
+}
+
+/// How requests are authorised; see the vendor's page on calling the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// `Authorization: <prefix><token>`. A token dies after 20 minutes without a call.
+    Token {
+        /// The token, or the file in which somebody else renews it.
+        token: Secret,
+        /// What goes before a token that bears no scheme of its own: `Bearer ` unless configured.
+        prefix: String,
+    },
+    /// `Authorization: HMAC-SHA256 AppId=...`: each request is signed anew.
+    App {
+        /// The application's public id.
+        app_id: AppId,
+        /// The application's secret.
+        secret: Secret,
+    },
+}
+
+impl Credential {
+    /// The credential's kind, as in `auth.type` and the `auth_type` label.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Token { .. } => "token",
+            Self::App { .. } => "app",
+        }
+    }
+}
+
+/// When an account is polled and for how long its values hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PollPolicy {
+    /// From one poll to the next.
+    pub interval: Duration,
+    /// The bound on one whole poll; never more than `interval`.
+    pub timeout: Duration,
+    /// Older values are no longer shown; never less than `interval`.
+    pub max_age: Duration,
+}
+
+/// How an endpoint is reached. Accounts with equal transports share their connections.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Transport {
+    /// The forward proxy.
+    pub proxy: Proxy,
+    /// PEM certificates that are trusted beside the system's roots.
+    pub extra_roots: Vec<u8>,
+}
+
+/// Which forward proxy is used.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+pub enum Proxy {
+    /// The one of the `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` environment variables.
+    #[default]
+    Environment,
+    /// None at all.
+    Direct,
+    /// This one, for every request. Its URL may bear a password.
+    Url(url::Url),
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Environment => f.write_str("Environment"),
+            Self::Direct => f.write_str("Direct"),
+            Self::Url(url) => write!(f, "Url({})", without_password(url)),
+        }
+    }
+}
+
+/// The URL with its password, if it bears one, replaced by asterisks.
+#[must_use]
+pub fn without_password(url: &url::Url) -> String {
+    let mut url = url.clone();
+    if url.password().is_some() {
+        // Fails only for URLs that can bear no password.
+        let _ = url.set_password(Some("***"));
+    }
+    url.to_string()
+}
+
+/// A KooDrive user's id: a string of up to 64 digits (the vendor's samples have 19).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserId(String);
+
+impl UserId {
+    /// Takes the id apart from what is none.
+    ///
+    /// # Errors
+    /// Says what an id looks like, without repeating the text.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        if digits && (1..=64).contains(&text.len()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("must be the KooDrive user's id: 1 to 64 digits, in quotes")
+        }
+    }
+
+    /// The id as it goes into the header.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An application's public id: what may stand between `AppId=` and the next comma.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppId(String);
+
+impl AppId {
+    /// Takes an id that a header can carry.
+    ///
+    /// # Errors
+    /// Says what an id looks like, without repeating the text.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let safe = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',' && byte != b'=');
+        if safe && (1..=256).contains(&text.len()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("must be the application's id: 1 to 256 visible ASCII characters without `,` and `=`")
+        }
+    }
+
+    /// The id as it goes into the header.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A language tag such as `en-US`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Language(String);
+
+impl Language {
+    /// Takes letters, digits, hyphens and underscores (the vendor writes both `en-US` and `en_us`).
+    ///
+    /// # Errors
+    /// Says what a tag looks like.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let tag = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+        if tag && (2..=35).contains(&text.len()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("must be a language tag such as en-US")
+        }
+    }
+
+    /// The tag as it goes into the header.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Language {
+    fn default() -> Self {
+        Self("en-US".to_owned())
+    }
+}

@@ -1,0 +1,181 @@
+//! Wires the rooms together: start, serve, stop.
+
+use std::{collections::HashMap, io, sync::Arc};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Semaphore,
+    task::JoinSet,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    account::Account,
+    clock::{WallClock, unix_seconds},
+    config::{Config, ListenAddress},
+    koodrive::{self, Client, TransportError},
+    logging,
+    metrics::{Exposition, Format, OwnMetrics},
+    poll::{Board, Finished, Now, Observer, Poller, Slot},
+    web::{
+        Routes,
+        server::{self, BindError},
+    },
+};
+
+/// Why the exporter can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A listen address can't be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The HTTP client can't be made from the configured transport.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The metrics can't be registered.
+    #[error("cannot register the exporter's own metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// Signals can't be waited for.
+    #[error("cannot wait for signals: {0}")]
+    Signals(#[from] io::Error),
+}
+
+/// An exporter that is ready to serve.
+pub struct App {
+    exposition: Exposition,
+    pollers: Vec<Poller<Client>>,
+    clock: WallClock,
+    telemetry_path: String,
+}
+
+impl App {
+    /// Makes the exporter from its configuration, and sends its log to standard error.
+    ///
+    /// # Errors
+    /// When a transport's HTTP client can't be made.
+    pub fn new(config: &Config) -> Result<Self, RunError> {
+        let clock = WallClock::system();
+        let own = Arc::new(OwnMetrics::new()?);
+        logging::init(config.log, &own);
+        own.config_loaded(unix_seconds(clock.now()));
+        let board = Arc::new(Board::new(&config.accounts));
+        let pollers = pollers(config, &board, &clock, &observer(&own))?;
+        let exposition = Exposition { board, own };
+        Ok(Self { exposition, pollers, clock, telemetry_path: config.web.telemetry_path.clone() })
+    }
+
+    /// Polls and serves until SIGTERM or SIGINT. `listening` is told the bound addresses.
+    ///
+    /// # Errors
+    /// When an address can't be bound.
+    pub async fn run(
+        self,
+        addresses: &[ListenAddress],
+        listening: impl FnOnce(&[ListenAddress]),
+    ) -> Result<(), RunError> {
+        let stop = stop_on_signal()?;
+        let bound = server::bind(addresses).await?;
+        let addresses = bound.addresses();
+        for address in &addresses {
+            info!(%address, path = self.telemetry_path, "listening");
+        }
+        listening(&addresses);
+        let accounts = self.pollers.len();
+        info!(version = env!("CARGO_PKG_VERSION"), revision = env!("BUILD_REVISION"), accounts, "polling");
+        let mut loops = JoinSet::new();
+        for poller in self.pollers {
+            loops.spawn(poller.run(accounts));
+        }
+        let routes = Arc::new(Routes {
+            exposition: self.exposition,
+            telemetry_path: self.telemetry_path,
+            clock: self.clock,
+            stop: stop.clone(),
+        });
+        let answer = move |request| {
+            let routes = Arc::clone(&routes);
+            async move { Ok(routes.answer(&request)) }
+        };
+        bound.serve(answer, stop).await;
+        loops.shutdown().await;
+        info!("stopped");
+        Ok(())
+    }
+
+    /// Polls every account once. The exposition, and whether all polls succeeded.
+    pub async fn once(self) -> (String, bool) {
+        let mut polls = JoinSet::new();
+        for poller in self.pollers {
+            polls.spawn(async move { poller.poll().await });
+        }
+        polls.join_all().await;
+        let now = Now { monotonic: Instant::now(), wall: self.clock.now() };
+        let good = self.exposition.board.slots().iter().all(|slot| slot.state().up());
+        (self.exposition.encode(Format::Text, now), good)
+    }
+}
+
+/// Accounts with equal transports share one HTTP client, and so their connections.
+fn pollers(
+    config: &Config,
+    board: &Board,
+    clock: &WallClock,
+    observer: &Observer,
+) -> Result<Vec<Poller<Client>>, TransportError> {
+    let permits = Arc::new(Semaphore::new(config.concurrency));
+    let mut transports = HashMap::new();
+    let mut http_for = |account: &Account| {
+        if let Some(http) = transports.get(&account.transport) {
+            return Ok(reqwest::Client::clone(http));
+        }
+        let http = koodrive::build_http(&account.transport)?;
+        transports.insert(account.transport.clone(), http.clone());
+        Ok(http)
+    };
+    let poller = |slot: &Arc<Slot>| {
+        let account = slot.account();
+        let client = Client::new(http_for(account)?, Arc::clone(account), clock.clone());
+        Ok(Poller {
+            slot: Arc::clone(slot),
+            upstream: Arc::new(client),
+            permits: Arc::clone(&permits),
+            clock: clock.clone(),
+            observer: Arc::clone(observer),
+        })
+    };
+    board.slots().iter().map(poller).collect()
+}
+
+fn observer(own: &Arc<OwnMetrics>) -> Observer {
+    let own = Arc::clone(own);
+    Arc::new(move |finished: &Finished| {
+        own.polled(finished.duration, finished.exchange.sent, finished.exchange.status);
+    })
+}
+
+/// A token that SIGTERM or SIGINT cancels. A second signal ends the process at once.
+///
+/// # Errors
+/// When the signals can't be waited for.
+pub fn stop_on_signal() -> io::Result<CancellationToken> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = CancellationToken::new();
+    let cancelled = stop.clone();
+    tokio::spawn(async move {
+        let mut next = async || {
+            tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            }
+        };
+        let signal = next().await;
+        info!(signal, "stopping");
+        cancelled.cancel();
+        let signal = next().await;
+        warn!(signal, "stopping at once");
+        std::process::exit(1);
+    });
+    Ok(stop)
+}

@@ -1,0 +1,87 @@
+//! The command line. The comments on its items are the help texts.
+#![allow(clippy::doc_markdown, reason = "help texts are no Markdown")]
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Overrides;
+
+/// Prometheus exporter for the space usage of Huawei Cloud KooDrive.
+///
+/// Flags win over KOODRIVE_EXPORTER__... environment variables, those over the configuration file, and
+/// that over the defaults. No flag takes a secret.
+#[derive(Debug, Parser)]
+#[command(name = "koodrive-exporter", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do; without it, the exporter runs.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The options of every command.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Validate the configuration
+    Check,
+    /// Poll every account once and write the exposition to standard output
+    Once,
+    /// Run the exporter against the built-in simulator: no account, no file, no network needed
+    Demo,
+    /// Run the simulator of the KooDrive API alone, for rehearsals and tests
+    Simulate(Simulate),
+}
+
+/// The simulator's options.
+#[derive(Debug, Args)]
+pub struct Simulate {
+    /// Where the simulator listens
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:10711")]
+    pub listen_address: String,
+    /// How many accounts it has
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub accounts: u64,
+    /// How often the written configuration has the accounts polled
+    #[arg(long, value_name = "TIME", default_value = "15s")]
+    pub interval: String,
+    /// Write a configuration with which the exporter polls these accounts
+    #[arg(long, value_name = "PATH")]
+    pub write_config: Option<PathBuf>,
+}
+
+/// The options of every command.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Configuration in YAML, TOML or JSON, by its extension [default: config/koodrive-exporter.yml,
+    /// then /etc/koodrive-exporter/koodrive-exporter.yml]
+    #[arg(long = "config.file", value_name = "PATH", global = true)]
+    pub config_file: Option<PathBuf>,
+    /// Where to listen: HOST:PORT, :PORT or unix:/PATH; can be repeated [default: [::]:10710]
+    #[arg(long = "web.listen-address", value_name = "ADDR", global = true)]
+    pub listen_addresses: Vec<String>,
+    /// Where the metrics are [default: /metrics]
+    #[arg(long = "web.telemetry-path", value_name = "PATH", global = true)]
+    pub telemetry_path: Option<String>,
+    /// The least severe log level: error, warn, info, debug or trace [default: info]
+    #[arg(long = "log.level", value_name = "LEVEL", global = true)]
+    pub log_level: Option<String>,
+    /// The form of log lines: logfmt or json [default: logfmt]
+    #[arg(long = "log.format", value_name = "FORMAT", global = true)]
+    pub log_format: Option<String>,
+}
+
+impl Options {
+    /// What the flags lay over the configuration.
+    #[must_use]
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            listen_addresses: self.listen_addresses.clone(),
+            telemetry_path: self.telemetry_path.clone(),
+            log_level: self.log_level.clone(),
+            log_format: self.log_format.clone(),
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The layers of the configuration, laid over each other: file < environment < flags.
+//!
+//! (The defaults stand where each value is parsed.)
+
+use std::{
+    collections::HashMap,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use config::{Environment, File, FileFormat, Value, ValueKind};
+
+use super::problem::{Problem, Problems};
+
+/// Where a configuration file is looked for when no flag names one.
+pub const DEFAULT_PATHS: [&str; 2] = ["config/koodrive-exporter.yml", "/etc/koodrive-exporter/koodrive-exporter.yml"];
+
+/// Before the first `__` of each environment variable that is a setting. The double underscore keeps
+/// variables that Kubernetes injects for a service (`KOODRIVE_EXPORTER_PORT`) from being taken for one.
+pub const ENVIRONMENT_PREFIX: &str = "KOODRIVE_EXPORTER";
+
+/// The origin that values given by flags bear.
+pub(super) const COMMAND_LINE: &str = "the command line";
+
+/// What flags can set.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `--web.listen-address`
+    pub listen_addresses: Vec<String>,
+    /// `--web.telemetry-path`
+    pub telemetry_path: Option<String>,
+    /// `--log.level`
+    pub log_level: Option<String>,
+    /// `--log.format`
+    pub log_format: Option<String>,
+}
+
+/// The configuration's document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Document {
+    /// A file in YAML, TOML or JSON, by its extension.
+    File(PathBuf),
+    /// YAML that the program made itself.
+    BuiltIn(String),
+}
+
+/// Everything that a configuration is made from.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// `--config.file`, or what was found at one of [`DEFAULT_PATHS`].
+    pub document: Option<Document>,
+    /// All environment variables; those without the prefix are passed over.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The flags.
+    pub overrides: Overrides,
+}
+
+/// The layers as one tree of values, each of which knows its origin.
+#[derive(Debug)]
+pub(super) struct Merged {
+    pub(super) root: Value,
+    /// What a value without an origin of its own comes from.
+    pub(super) file: Option<PathBuf>,
+}
+
+impl Sources {
+    /// The process's own: `file`, or the first of [`DEFAULT_PATHS`] that exists, and its environment.
+    #[must_use]
+    pub fn of_process(file: Option<PathBuf>, overrides: Overrides) -> Self {
+        let file = file.or_else(|| DEFAULT_PATHS.iter().map(PathBuf::from).find(|path| path.exists()));
+        Self { document: file.map(Document::File), environment: std::env::vars_os().collect(), overrides }
+    }
+
+    /// The file, where there is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match &self.document {
+            Some(Document::File(path)) => Some(path),
+            _ => None,
+        }
+    }
+
+    pub(super) fn merge(&self) -> Result<Merged, Problems> {
+        let mut builder = config::Config::builder();
+        builder = match &self.document {
+            None => builder,
+            Some(Document::File(path)) => {
+                builder.add_source(read_file(path).map_err(|problem| Problems(vec![problem]))?)
+            }
+            Some(Document::BuiltIn(yaml)) => builder.add_source(File::from_str(yaml, FileFormat::Yaml)),
+        };
+        let environment = Environment::with_prefix(ENVIRONMENT_PREFIX)
+            .prefix_separator("__")
+            .separator("__")
+            .source(Some(self.settings_of_environment()?));
+        builder = builder.add_source(environment);
+        for (key, value) in self.overrides.values() {
+            let value = Value::new(Some(&COMMAND_LINE.to_owned()), value);
+            builder = builder.set_override(key, value).map_err(|error| unlayered(&error))?;
+        }
+        let merged = builder.build().map_err(|error| unlayered(&error))?;
+        Ok(Merged { root: merged.cache, file: self.file().map(Path::to_owned) })
+    }
+
+    fn settings_of_environment(&self) -> Result<HashMap<String, String>, Problems> {
+        let prefix = format!("{ENVIRONMENT_PREFIX}__");
+        let mut settings = HashMap::new();
+        let mut problems = Vec::new();
+        for (name, value) in &self.environment {
+            let Some(name) = name.to_str() else { continue };
+            if !name.to_uppercase().starts_with(&prefix) {
+                continue;
+            }
+            if let Some(value) = value.to_str() {
+                settings.insert(name.to_owned(), value.to_owned());
+            } else {
+                let origin = format!("environment variable {name}");
+                problems.push(Problem { origin, key: String::new(), message: "is not UTF-8".to_owned() });
+            }
+        }
+        if problems.is_empty() { Ok(settings) } else { Err(Problems(problems)) }
+    }
+}
+
+impl Overrides {
+    fn values(&self) -> impl Iterator<Item = (&'static str, ValueKind)> {
+        let listen = (!self.listen_addresses.is_empty()).then(|| ValueKind::from(self.listen_addresses.clone()));
+        let text = |value: &Option<String>| value.clone().map(ValueKind::from);
+        [
+            ("web.listen_addresses", listen),
+            ("web.telemetry_path", text(&self.telemetry_path)),
+            ("log.level", text(&self.log_level)),
+            ("log.format", text(&self.log_format)),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)))
+    }
+}
+
+fn read_file(path: &Path) -> Result<File<config::FileSourceString, FileFormat>, Problem> {
+    let problem = |message: String| Problem { origin: path.display().to_string(), key: String::new(), message };
+    let format = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("yml" | "yaml") => FileFormat::Yaml,
+        Some("toml") => FileFormat::Toml,
+        Some("json") => FileFormat::Json,
+        _ => return Err(problem("must end in .yml, .yaml, .toml or .json, by which its format is told".to_owned())),
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| problem(format!("cannot be read: {error}")))?;
+    let file = File::from_str(&text, format);
+    match config::Source::collect(&file) {
+        Ok(_) => Ok(file),
+        Err(error) => Err(problem(unparsed(format, &error.to_string()))),
+    }
+}
+
+/// Where a file can't be parsed. The parsers' own words are left out, as some of them quote the line,
+/// in which a secret may stand.
+fn unparsed(format: FileFormat, error: &str) -> String {
+    let number_after = |word: &str| {
+        let (_, rest) = error.split_once(word)?;
+        let digits: String = rest.trim_start().chars().take_while(char::is_ascii_digit).collect();
+        (!digits.is_empty()).then_some(digits)
+    };
+    match (number_after("line "), number_after("column ")) {
+        (Some(line), Some(column)) => format!("is not valid {format:?}: see line {line}, column {column}"),
+        _ => format!("is not valid {format:?}, or not a map of keys at its top"),
+    }
+}
+
+fn unlayered(error: &config::ConfigError) -> Problems {
+    // Values have been taken as they are by now: only a variable's name can be at fault.
+    let _ = error;
+    let message = "has a variable whose name is no path of keys joined by `__`".to_owned();
+    Problems(vec![Problem { origin: "the environment".to_owned(), key: String::new(), message }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_error(name: &str, text: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        read_file(&path).unwrap_err().message
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_parsed_is_told_by_line_without_quoting_it() {
+        for (name, text, expected) in [
+            ("a.toml", "token = \"hunter2", "is not valid Toml: see line 1, column 17"),
+            ("a.yml", "a: 1\n b: hunter2: x", "is not valid Yaml: see line 2, column 3"),
+            ("a.json", "{\"token\": hunter2}", "is not valid Json: see line 1, column 11"),
+            ("a.yml", "hunter2", "is not valid Yaml, or not a map of keys at its top"),
+            ("a.yml", "token: {{ hunter2 }}", "is not valid Yaml, or not a map of keys at its top"),
+        ] {
+            assert_eq!(parse_error(name, text), expected, "{text}");
+        }
+    }
+}

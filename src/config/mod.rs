@@ -1,0 +1,16 @@
+//! From what the user wrote to what the program may rely on.
+//!
+//! Defaults, file, environment and flags are laid over each other by the `config` crate; then every
+//! value is parsed into its type, and every problem is reported at once.
+
+mod accounts;
+mod layers;
+mod listen;
+mod problem;
+mod section;
+mod validated;
+
+pub use layers::{DEFAULT_PATHS, Document, ENVIRONMENT_PREFIX, Overrides, Sources};
+pub use listen::ListenAddress;
+pub use problem::{Problem, Problems};
+pub use validated::{Config, Log, LogFormat, Web};

@@ -1,0 +1,64 @@
+//! What is wrong with a configuration: all of it, each with its place.
+
+use std::{cell::RefCell, fmt};
+
+/// One thing that is wrong: where it is, what it is, and what would be right. It never repeats a value,
+/// as any value may be a secret in the wrong place.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// The file, the environment variable or the flag.
+    pub origin: String,
+    /// The path of the key, such as `accounts.production.user_id`; empty for a whole file.
+    pub key: String,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let separator = if self.key.is_empty() { "" } else { ": " };
+        write!(f, "{}: {}{separator}{}", self.origin, self.key, self.message)
+    }
+}
+
+/// Everything that is wrong, a line each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl std::error::Error for Problems {}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// Says that a problem has been put into the [`Report`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reported;
+
+/// Gathers problems while the configuration is read.
+#[derive(Debug, Default)]
+pub(super) struct Report(RefCell<Vec<Problem>>);
+
+impl Report {
+    pub(super) fn add(&self, origin: &str, key: &str, message: impl Into<String>) -> Reported {
+        let problem = Problem { origin: origin.to_owned(), key: key.to_owned(), message: message.into() };
+        self.0.borrow_mut().push(problem);
+        Reported
+    }
+
+    /// All of them, in the order of their keys; `None` where there are none.
+    pub(super) fn into_problems(self) -> Option<Problems> {
+        let mut problems = self.0.into_inner();
+        problems.sort();
+        problems.dedup();
+        (!problems.is_empty()).then_some(Problems(problems))
+    }
+}

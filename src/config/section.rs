@@ -1,0 +1,170 @@
+//! One table of the configuration, taken apart key by key; what is left over is an unknown key.
+
+use std::{collections::HashMap, fmt::Display, path::Path, path::PathBuf};
+
+use config::{Value, ValueKind};
+
+use super::{
+    layers::{ENVIRONMENT_PREFIX, Merged},
+    problem::{Report, Reported},
+};
+
+/// A table of keys, which reports what is wrong in it.
+pub(super) struct Section<'a> {
+    path: String,
+    table: HashMap<String, Value>,
+    known: Vec<&'static str>,
+    file: Option<&'a Path>,
+    report: &'a Report,
+}
+
+/// A value that is not of its type, told apart from one that is not there.
+pub(super) type Taken<T> = Result<Option<T>, Reported>;
+
+impl<'a> Section<'a> {
+    pub(super) fn root(merged: &'a Merged, report: &'a Report) -> Self {
+        let table = merged.root.clone().into_table().unwrap_or_default();
+        Self { path: String::new(), table, known: Vec::new(), file: merged.file.as_deref(), report }
+    }
+
+    /// The key's value, from whatever scalar the file has, read by `parse`.
+    pub(super) fn take<T, E: Display>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Taken<T> {
+        let Some(value) = self.take_value(key) else { return Ok(None) };
+        let text = match &value.kind {
+            ValueKind::Table(_) | ValueKind::Array(_) => return Err(self.wrong(key, &value, "must be a single value")),
+            scalar => scalar.to_string(),
+        };
+        parse(&text).map(Some).map_err(|error| self.wrong(key, &value, error))
+    }
+
+    /// The key's value where it must be a string: a number would have lost its leading zeros or its
+    /// last digits.
+    pub(super) fn take_string<T, E: Display>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Taken<T> {
+        let Some(value) = self.take_value(key) else { return Ok(None) };
+        match &value.kind {
+            ValueKind::String(text) => parse(text).map(Some).map_err(|error| self.wrong(key, &value, error)),
+            _ => Err(self.wrong(key, &value, "must be a string: put it in quotes")),
+        }
+    }
+
+    /// The path of a file; a relative one is relative to the configuration file it stands in.
+    pub(super) fn take_path(&mut self, key: &'static str) -> Taken<PathBuf> {
+        let in_file = self.table.get(key).is_some_and(|value| value.origin().is_none());
+        let folder = self.file.and_then(Path::parent).filter(|_| in_file).unwrap_or(Path::new(""));
+        let folder = folder.to_owned();
+        self.take_string(key, |text| if text.is_empty() { Err("must be a path") } else { Ok(folder.join(text)) })
+    }
+
+    /// The key's values: a list, or a string with commas, as an environment variable gives it.
+    pub(super) fn take_list<T, E: Display>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Taken<Vec<T>> {
+        let Some(value) = self.take_value(key) else { return Ok(None) };
+        let texts: Vec<String> = match &value.kind {
+            ValueKind::Array(items) => items.iter().map(|item| item.kind.to_string()).collect(),
+            ValueKind::Table(_) => return Err(self.wrong(key, &value, "must be a list")),
+            scalar => scalar.to_string().split(',').map(|text| text.trim().to_owned()).collect(),
+        };
+        let parsed: Result<Vec<T>, E> = texts.iter().map(|text| parse(text)).collect();
+        parsed.map(Some).map_err(|error| self.wrong(key, &value, error))
+    }
+
+    /// The table below the key; an empty one where there is none.
+    pub(super) fn section(&mut self, key: &'static str) -> Section<'a> {
+        let table = match self.take_value(key) {
+            None => HashMap::new(),
+            Some(value) => self.table_of(key, value),
+        };
+        self.below(key, table)
+    }
+
+    /// The tables below the key, by their names, in the names' order.
+    pub(super) fn sections(&mut self, key: &'static str) -> Vec<(String, Section<'a>)> {
+        let map = self.section(key);
+        let mut tables: Vec<_> = map.table.clone().into_iter().collect();
+        tables.sort_by(|(a, _), (b, _)| a.cmp(b));
+        tables
+            .into_iter()
+            .map(|(name, value)| {
+                let table = map.table_of(&name, value);
+                let section = map.below(&name, table);
+                (name, section)
+            })
+            .collect()
+    }
+
+    fn table_of(&self, key: &str, value: Value) -> HashMap<String, Value> {
+        match value.kind {
+            ValueKind::Table(table) => table,
+            ValueKind::Nil => HashMap::new(),
+            _ => {
+                self.wrong(key, &value, "must be a map of keys");
+                HashMap::new()
+            }
+        }
+    }
+
+    fn below(&self, key: &str, table: HashMap<String, Value>) -> Section<'a> {
+        Section { path: self.key_path(key), table, known: Vec::new(), file: self.file, report: self.report }
+    }
+
+    /// Whether the user wrote this key.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.get(key).is_some_and(|value| value.kind != ValueKind::Nil)
+    }
+
+    /// Reports a problem with a key, or its absence.
+    pub(super) fn problem(&self, key: &str, message: impl Into<String>) -> Reported {
+        let value = self.table.get(key);
+        self.report.add(&self.origin(key, value.and_then(Value::origin)), &self.key_path(key), message)
+    }
+
+    /// Reports every key that nobody took.
+    pub(super) fn finish(self) {
+        for (key, value) in &self.table {
+            if !self.known.contains(&key.as_str()) {
+                let known = self.known.join(", ");
+                self.wrong(key, value, format!("is not a known key; known here: {known}"));
+            }
+        }
+    }
+
+    fn take_value(&mut self, key: &'static str) -> Option<Value> {
+        self.known.push(key);
+        self.table.get(key).filter(|value| value.kind != ValueKind::Nil).cloned()
+    }
+
+    fn wrong(&self, key: &str, value: &Value, message: impl Display) -> Reported {
+        self.report.add(&self.origin(key, value.origin()), &self.key_path(key), message.to_string())
+    }
+
+    fn origin(&self, key: &str, origin: Option<&str>) -> String {
+        match (origin, self.file) {
+            (Some(super::layers::COMMAND_LINE), _) => super::layers::COMMAND_LINE.to_owned(),
+            (Some(_environment), _) => {
+                let name = self.key_path(key).to_uppercase().replace('.', "__");
+                format!("environment variable {ENVIRONMENT_PREFIX}__{name}")
+            }
+            (None, Some(file)) => file.display().to_string(),
+            (None, None) => "no configuration file".to_owned(),
+        }
+    }
+
+    fn key_path(&self, key: &str) -> String {
+        match (self.path.as_str(), key) {
+            ("", key) => key.to_owned(),
+            (path, "") => path.to_owned(),
+            (path, key) => format!("{path}.{key}"),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The configuration that the program may rely on.
+
+use std::sync::Arc;
+
+use tracing::Level;
+
+use super::{
+    accounts::{self, Defaults},
+    layers::Sources,
+    listen::ListenAddress,
+    problem::{Problems, Report},
+    section::Section,
+};
+use crate::account::Account;
+
+const DEFAULT_LISTEN_ADDRESS: &str = ":10710";
+const DEFAULT_CONCURRENCY: usize = 16;
+
+/// Everything the program is told, valid by construction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// At least one, in the order of their aliases.
+    pub accounts: Vec<Arc<Account>>,
+    /// Polls in flight at once, over all accounts.
+    pub concurrency: usize,
+    /// The listener.
+    pub web: Web,
+    /// The log.
+    pub log: Log,
+}
+
+/// The listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Web {
+    /// At least one.
+    pub listen_addresses: Vec<ListenAddress>,
+    /// Where the exposition is served; begins with `/`.
+    pub telemetry_path: String,
+}
+
+/// The log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// The least severe level that is written.
+    pub level: Level,
+    /// The form of each line.
+    pub format: LogFormat,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `key=value` pairs.
+    Logfmt,
+    /// One JSON object.
+    Json,
+}
+
+impl Config {
+    /// Makes the configuration from its sources.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, each with its file or variable and its key's path.
+    pub fn load(sources: &Sources) -> Result<Self, Problems> {
+        let merged = sources.merge()?;
+        let report = Report::default();
+        let config = read(Section::root(&merged, &report));
+        match (report.into_problems(), config) {
+            (None, Some(config)) => Ok(config),
+            (Some(problems), _) => Err(problems),
+            (None, None) => unreachable!("a value that is missing has been reported"),
+        }
+    }
+}
+
+/// `None` where a problem was reported.
+fn read(mut root: Section<'_>) -> Option<Config> {
+    let mut poll = root.section("poll");
+    let defaults = Defaults::take_with_poll(&mut root, &mut poll);
+    let concurrency = poll.take("concurrency", |text| match text.parse() {
+        Ok(polls @ 1..=10_000) => Ok(polls),
+        _ => Err("must be a number of polls from 1 to 10000"),
+    });
+    poll.finish();
+    let web = web(root.section("web"));
+    let log = log(root.section("log"));
+    let has_accounts = root.has("accounts");
+    let sections = root.sections("accounts");
+    if sections.is_empty() {
+        let message = if has_accounts {
+            "is empty: at least one account is needed"
+        } else {
+            "is missing: at least one account is needed, in the file (--config.file) or as environment variables"
+        };
+        root.problem("accounts", message);
+    }
+    let accounts: Vec<_> =
+        sections.into_iter().map(|(alias, section)| accounts::account(&alias, section, &defaults)).collect();
+    root.finish();
+    Some(Config {
+        accounts: accounts.into_iter().collect::<Result<_, _>>().ok()?,
+        concurrency: concurrency.ok()?.unwrap_or(DEFAULT_CONCURRENCY),
+        web: web?,
+        log: log?,
+    })
+}
+
+fn web(mut section: Section<'_>) -> Option<Web> {
+    let addresses = section.take_list("listen_addresses", str::parse::<ListenAddress>);
+    if matches!(&addresses, Ok(Some(addresses)) if addresses.is_empty()) {
+        section.problem("listen_addresses", "is empty: at least one address is needed");
+    }
+    let path = section.take("telemetry_path", telemetry_path);
+    section.finish();
+    Some(Web {
+        listen_addresses: match addresses.ok()? {
+            Some(addresses) => addresses,
+            None => vec![DEFAULT_LISTEN_ADDRESS.parse().ok()?],
+        },
+        telemetry_path: path.ok()?.unwrap_or_else(|| "/metrics".to_owned()),
+    })
+}
+
+fn telemetry_path(text: &str) -> Result<String, &'static str> {
+    let sendable =
+        text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'"' | b'<' | b'>'));
+    let taken = ["/", "/health"].contains(&text) || text.starts_with("/-/");
+    if text.starts_with('/') && sendable && !taken {
+        Ok(text.to_owned())
+    } else {
+        Err("must be a path such as /metrics, and none of /, /health and /-/...")
+    }
+}
+
+fn log(mut section: Section<'_>) -> Option<Log> {
+    let level = section.take("level", |text| match text {
+        "error" => Ok(Level::ERROR),
+        "warn" => Ok(Level::WARN),
+        "info" => Ok(Level::INFO),
+        "debug" => Ok(Level::DEBUG),
+        "trace" => Ok(Level::TRACE),
+        _ => Err("must be one of error, warn, info, debug, trace"),
+    });
+    let format = section.take("format", |text| match text {
+        "logfmt" => Ok(LogFormat::Logfmt),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("must be logfmt or json"),
+    });
+    section.finish();
+    Some(Log { level: level.ok()?.unwrap_or(Level::INFO), format: format.ok()?.unwrap_or(LogFormat::Logfmt) })
+}

@@ -1,0 +1,99 @@
+//! The exporter against the built-in simulator, in one process; and the simulator alone.
+
+use std::io;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    app::{App, RunError, stop_on_signal},
+    cli::Simulate,
+    clock::WallClock,
+    config::{Config, Document, ListenAddress, Overrides, Problems, Sources},
+    simulator::{Roster, Simulator},
+    web::server::{self, BindError},
+};
+
+/// The demo's accounts: two that sign and one with a token.
+const DEMO_ROSTER: Roster = Roster { accounts: 3 };
+const DEMO_INTERVAL: &str = "5s";
+const DEMO_ADDRESS: &str = "127.0.0.1:10710";
+const ANY_PORT: &str = "127.0.0.1:0";
+
+/// Why the demo or the simulator can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The exporter can't run.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The flags are wrong.
+    #[error(transparent)]
+    Config(#[from] Problems),
+    /// The simulator's address is none.
+    #[error("--listen-address {0}")]
+    Address(&'static str),
+    /// The configuration can't be written.
+    #[error("cannot write the configuration: {0}")]
+    Write(io::Error),
+}
+
+impl From<BindError> for DemoError {
+    fn from(error: BindError) -> Self {
+        Self::Run(error.into())
+    }
+}
+
+/// Runs exporter and simulator until a signal. Without a flag it listens on port 10710, or on a free
+/// one where that is taken.
+///
+/// # Errors
+/// When a flag is wrong or an address can't be bound.
+pub async fn demo(mut overrides: Overrides) -> Result<(), DemoError> {
+    let simulator = Simulator::new(&DEMO_ROSTER, WallClock::system());
+    let upstream = simulator.bind(&address(ANY_PORT)?).await?;
+    let endpoint = http_url(&upstream);
+    let stop_simulator = CancellationToken::new().drop_guard();
+    tokio::spawn(simulator.serve(upstream, stop_simulator.token().clone()));
+
+    if overrides.listen_addresses.is_empty() {
+        let usual_is_free = server::bind(&[address(DEMO_ADDRESS)?]).await.is_ok();
+        overrides.listen_addresses = vec![if usual_is_free { DEMO_ADDRESS } else { ANY_PORT }.to_owned()];
+    }
+    let document = Document::BuiltIn(DEMO_ROSTER.configuration(&endpoint, DEMO_INTERVAL));
+    let config = Config::load(&Sources { document: Some(document), environment: Vec::new(), overrides })?;
+    let path = config.web.telemetry_path.clone();
+    let app = App::new(&config)?;
+    let tell = |addresses: &[ListenAddress]| {
+        let exporter = addresses.first().map(ToString::to_string).unwrap_or_default();
+        println!("status page   http://{exporter}/");
+        println!("metrics       http://{exporter}{path}");
+        println!("simulator     {endpoint}/simulator");
+        println!("Three simulated accounts are polled every {DEMO_INTERVAL}. Stop with Ctrl-C.");
+    };
+    Ok(app.run(&config.web.listen_addresses, tell).await?)
+}
+
+/// Runs the simulator until a signal.
+///
+/// # Errors
+/// When the address can't be bound or the configuration can't be written.
+pub async fn simulate(options: &Simulate) -> Result<(), DemoError> {
+    let roster = Roster { accounts: options.accounts };
+    let simulator = Simulator::new(&roster, WallClock::system());
+    let stop = stop_on_signal().map_err(RunError::from)?;
+    let bound = simulator.bind(&address(&options.listen_address)?).await?;
+    let endpoint = http_url(&bound);
+    if let Some(path) = &options.write_config {
+        std::fs::write(path, roster.configuration(&endpoint, &options.interval)).map_err(DemoError::Write)?;
+    }
+    println!("simulator     {endpoint}/simulator");
+    simulator.serve(bound, stop).await;
+    Ok(())
+}
+
+fn address(text: &str) -> Result<ListenAddress, DemoError> {
+    text.parse().map_err(DemoError::Address)
+}
+
+fn http_url(bound: &server::Bound) -> String {
+    format!("http://{}", bound.addresses().first().map(ToString::to_string).unwrap_or_default())
+}

@@ -1,0 +1,145 @@
+//! Why a poll failed: a closed set of reasons, and the words for each case.
+
+use std::time::Duration;
+
+use crate::account::SecretError;
+
+/// The `reason` label of `koodrive_poll_failures_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The connection could not be made, or broke before the answer was whole.
+    Connect,
+    /// The TLS handshake failed: an untrusted, expired or misnamed certificate, or no TLS at all.
+    Tls,
+    /// No whole answer within the time allowed.
+    Timeout,
+    /// The configured secret can't be read or can't be sent.
+    Credentials,
+    /// The API refused the credentials or the permission.
+    Auth,
+    /// The API asked for fewer requests (status 429).
+    RateLimited,
+    /// Any other HTTP status that is no success.
+    HttpStatus,
+    /// The API understood the request and answered with an error code of its own.
+    ApiError,
+    /// The answer can't be read.
+    Decode,
+    /// The answer can be read, and a number in it is missing, negative or none.
+    InvalidData,
+}
+
+impl Reason {
+    /// All of them, in the order of the exposition.
+    pub const ALL: [Self; 10] = [
+        Self::Connect,
+        Self::Tls,
+        Self::Timeout,
+        Self::Credentials,
+        Self::Auth,
+        Self::RateLimited,
+        Self::HttpStatus,
+        Self::ApiError,
+        Self::Decode,
+        Self::InvalidData,
+    ];
+
+    /// The label's value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Credentials => "credentials",
+            Self::Auth => "auth",
+            Self::RateLimited => "rate_limited",
+            Self::HttpStatus => "http_status",
+            Self::ApiError => "api_error",
+            Self::Decode => "decode",
+            Self::InvalidData => "invalid_data",
+        }
+    }
+}
+
+/// One failed poll. Its text names no URL, user id or secret.
+#[derive(Debug, thiserror::Error)]
+pub enum PollError {
+    /// See [`Reason::Connect`].
+    #[error("cannot reach the endpoint: {0}")]
+    Connect(String),
+    /// See [`Reason::Tls`].
+    #[error("no trusted TLS connection to the endpoint: {0}")]
+    Tls(String),
+    /// See [`Reason::Timeout`].
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// See [`Reason::Credentials`].
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// See [`Reason::Credentials`].
+    #[error("the credential holds a character that no header can carry")]
+    Unsendable,
+    /// See [`Reason::Auth`], [`Reason::RateLimited`], [`Reason::HttpStatus`] and [`Reason::ApiError`].
+    #[error("{refusal}")]
+    Refused {
+        /// Which of the four.
+        reason: Reason,
+        /// What the API said.
+        refusal: Refusal,
+    },
+    /// See [`Reason::Decode`].
+    #[error("cannot read the answer: {0}")]
+    Decode(&'static str),
+    /// See [`Reason::InvalidData`]; the answer's other numbers may be good.
+    #[error("the answer's {0}")]
+    InvalidData(String),
+}
+
+/// Longer words of the API are shown cut.
+const MAX_SHOWN_CHARS: usize = 200;
+
+/// What the API said as it refused a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// `code`, or the gateway's `error_code`.
+    pub code: Option<String>,
+    /// `msg`, or the gateway's `error_msg`: localised words.
+    pub message: Option<String>,
+    /// The gateway's `request_id`.
+    pub request_id: Option<String>,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the API answered HTTP {}", self.status)?;
+        if (300..400).contains(&self.status) {
+            f.write_str(", a redirect, which is never followed: is the endpoint right?")?;
+        }
+        for (name, part) in [("code", &self.code), ("message", &self.message), ("request_id", &self.request_id)] {
+            if let Some(part) = part {
+                let shortened: String = part.chars().take(MAX_SHOWN_CHARS).collect();
+                write!(f, ", {name} {shortened:?}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl PollError {
+    /// The failure's one reason.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Connect(_) => Reason::Connect,
+            Self::Tls(_) => Reason::Tls,
+            Self::Timeout(_) => Reason::Timeout,
+            Self::Secret(_) | Self::Unsendable => Reason::Credentials,
+            Self::Refused { reason, .. } => *reason,
+            Self::Decode(_) => Reason::Decode,
+            Self::InvalidData(_) => Reason::InvalidData,
+        }
+    }
+}

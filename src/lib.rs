@@ -1,0 +1,28 @@
+//! The Prometheus exporter for Huawei Cloud KooDrive's space usage.
+//!
+//! `ARCHITECTURE.md` has the path of one poll and who may know whom.
+
+/// The words that every room shares.
+pub mod account;
+/// Wires the rooms together.
+pub mod app;
+/// The command line.
+pub mod cli;
+/// The wall clock as a value.
+pub mod clock;
+/// From what the user wrote to what the program may rely on.
+pub mod config;
+/// The exporter against the built-in simulator.
+pub mod demo;
+/// KooDrive's API: one request, one answer.
+pub mod koodrive;
+/// The log.
+pub mod logging;
+/// From what is known to exposition bytes.
+pub mod metrics;
+/// When each account is asked, and what is known of it.
+pub mod poll;
+/// KooDrive's API as a server.
+pub mod simulator;
+/// The listener and what it answers.
+pub mod web;

@@ -1,0 +1,52 @@
+//! The log: logfmt or JSON lines on standard error, each counted by its level.
+
+use std::io::stderr;
+
+use prometheus::IntCounter;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::{
+    Layer, Registry, filter::Targets, layer::Context, layer::SubscriberExt, util::SubscriberInitExt,
+};
+
+use crate::{
+    config::{Log, LogFormat},
+    metrics::OwnMetrics,
+};
+
+/// Sends all events to standard error from now on.
+///
+/// The configured level is for this program's own events. The libraries below it speak at `warn` and
+/// above only: at lower levels some of them would tell what passes over the wire.
+pub fn init(log: Log, metrics: &OwnMetrics) {
+    let filter =
+        Targets::new().with_target(env!("CARGO_CRATE_NAME"), log.level).with_default(log.level.min(Level::WARN));
+    let count = CountByLevel { counters: LEVELS.map(|level| (level, metrics.log_messages(level))) };
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
+        LogFormat::Logfmt => Box::new(
+            tracing_subscriber::fmt::layer()
+                .event_format(tracing_logfmt::EventsFormatter::default())
+                .fmt_fields(tracing_logfmt::FieldsFormatter::default())
+                .with_writer(stderr),
+        ),
+        LogFormat::Json => Box::new(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(stderr)),
+    };
+    let subscriber = tracing_subscriber::registry().with(lines.and_then(count).with_filter(filter));
+    // Fails only where a log is set already, which then stays.
+    let _ = subscriber.try_init();
+}
+
+const LEVELS: [Level; 5] = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
+
+struct CountByLevel {
+    counters: [(Level, IntCounter); LEVELS.len()],
+}
+
+impl<S: Subscriber> Layer<S> for CountByLevel {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        for (level, counter) in &self.counters {
+            if level == event.metadata().level() {
+                counter.inc();
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Arguments to command to exit code; nothing else.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use koodrive_exporter::{
+    app::{App, RunError},
+    cli::{Cli, Command, Options},
+    config::{Config, Sources},
+    demo::{self, DemoError},
+};
+
+const GOOD: u8 = 0;
+const RUN_TIME_FAILURE: u8 = 1;
+const BAD_CONFIGURATION: u8 = 3;
+const FAILED_POLL: u8 = 4;
+
+fn main() -> ExitCode {
+    let Cli { command, options } = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(RUN_TIME_FAILURE, &error),
+    };
+    let code = runtime.block_on(async {
+        match command {
+            None => run(&options).await,
+            Some(Command::Check) => load(&options).map_or_else(|code| code, |_| tell("the configuration is valid")),
+            Some(Command::Once) => once(&options).await,
+            Some(Command::Demo) => demo_result(demo::demo(options.overrides()).await),
+            Some(Command::Simulate(simulate)) => demo_result(demo::simulate(&simulate).await),
+        }
+    });
+    // A secret file on a hung mount must not hold up the end.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run(options: &Options) -> ExitCode {
+    let config = match load(options) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let ran = match App::new(&config) {
+        Ok(app) => app.run(&config.web.listen_addresses, |_| {}).await,
+        Err(error) => Err(error),
+    };
+    ran.map_or_else(|error| run_error(&error), |()| GOOD.into())
+}
+
+async fn once(options: &Options) -> ExitCode {
+    let app = match load(options).map(|config| App::new(&config)) {
+        Ok(Ok(app)) => app,
+        Ok(Err(error)) => return run_error(&error),
+        Err(code) => return code,
+    };
+    let (exposition, all_good) = app.once().await;
+    print!("{exposition}");
+    if all_good { GOOD.into() } else { FAILED_POLL.into() }
+}
+
+fn load(options: &Options) -> Result<Config, ExitCode> {
+    let sources = Sources::of_process(options.config_file.clone(), options.overrides());
+    Config::load(&sources).map_err(|problems| fail(BAD_CONFIGURATION, &problems))
+}
+
+fn demo_result(result: Result<(), DemoError>) -> ExitCode {
+    match result {
+        Ok(()) => GOOD.into(),
+        Err(DemoError::Run(error)) => run_error(&error),
+        Err(error @ DemoError::Config(_)) => fail(BAD_CONFIGURATION, &error),
+        Err(error) => fail(RUN_TIME_FAILURE, &error),
+    }
+}
+
+fn run_error(error: &RunError) -> ExitCode {
+    let code = if matches!(error, RunError::Transport(_)) { BAD_CONFIGURATION } else { RUN_TIME_FAILURE };
+    fail(code, error)
+}
+
+fn tell(message: &str) -> ExitCode {
+    println!("{message}");
+    GOOD.into()
+}
+
+fn fail(code: u8, error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("koodrive-exporter: {error}");
+    code.into()
+}

@@ -1,0 +1,197 @@
+//! The exporter's own metrics, on the `prometheus` crate's registry.
+
+use std::time::Duration;
+
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    process_collector::ProcessCollector,
+    proto::{Metric, MetricFamily, MetricType},
+};
+use tracing::Level;
+
+use super::exposition::{Kind, Writer, float, number};
+
+/// The bounds of `koodrive_exporter_poll_duration_seconds`: an API call over the internet takes some
+/// 100 ms, and the default timeout is 10 s.
+const POLL_DURATION_BUCKETS: [f64; 11] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// The `handler` label of `koodrive_exporter_http_requests_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handler {
+    /// The exposition.
+    Metrics,
+    /// The status page.
+    Status,
+    /// `/-/healthy` and `/health`.
+    Healthy,
+    /// `/-/ready`.
+    Ready,
+    /// Everything else.
+    Other,
+}
+
+impl Handler {
+    const ALL: [Self; 5] = [Self::Metrics, Self::Status, Self::Healthy, Self::Ready, Self::Other];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Metrics => "metrics",
+            Self::Status => "status",
+            Self::Healthy => "healthy",
+            Self::Ready => "ready",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// The exporter's own metrics.
+#[derive(Debug)]
+pub struct OwnMetrics {
+    registry: Registry,
+    poll_duration: Histogram,
+    api_requests: IntCounterVec,
+    http_requests: IntCounterVec,
+    log_messages: IntCounterVec,
+    reload_successful: IntGauge,
+    reload_success_timestamp: Gauge,
+}
+
+impl OwnMetrics {
+    /// Registers them, each preset to 0.
+    ///
+    /// # Errors
+    /// Never with the names in this file; the registry checks them.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counters.clone()))?;
+            Ok::<_, prometheus::Error>(counters)
+        };
+        let poll_duration = Histogram::with_opts(
+            HistogramOpts::new(
+                "koodrive_exporter_poll_duration_seconds",
+                "How long polls took, retries included, over all accounts.",
+            )
+            .buckets(POLL_DURATION_BUCKETS.to_vec()),
+        )?;
+        let metrics = Self {
+            api_requests: counters(
+                "koodrive_exporter_api_requests_total",
+                "Single HTTP requests to the API by the class of their answer's status; none is without an answer.",
+                &["code"],
+            )?,
+            http_requests: counters(
+                "koodrive_exporter_http_requests_total",
+                "HTTP requests to the exporter by handler and status.",
+                &["handler", "code"],
+            )?,
+            log_messages: counters(
+                "koodrive_exporter_log_messages_total",
+                "Log messages written, by level.",
+                &["level"],
+            )?,
+            reload_successful: IntGauge::new(
+                "koodrive_exporter_config_last_reload_successful",
+                "Whether the latest reading of the configuration succeeded.",
+            )?,
+            reload_success_timestamp: Gauge::new(
+                "koodrive_exporter_config_last_reload_success_timestamp_seconds",
+                "When the configuration was last read successfully, in Unix time.",
+            )?,
+            poll_duration,
+            registry: registry.clone(),
+        };
+        registry.register(Box::new(metrics.poll_duration.clone()))?;
+        registry.register(Box::new(metrics.reload_successful.clone()))?;
+        registry.register(Box::new(metrics.reload_success_timestamp.clone()))?;
+        registry.register(Box::new(build_info()?))?;
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        for code in ["1xx", "2xx", "3xx", "4xx", "5xx", "none"] {
+            metrics.api_requests.with_label_values(&[code]);
+        }
+        for handler in Handler::ALL {
+            metrics.http_requests.with_label_values(&[handler.as_str(), "200"]);
+        }
+        Ok(metrics)
+    }
+
+    /// Counts a finished poll and its requests.
+    pub fn polled(&self, duration: Duration, sent: bool, status: Option<u16>) {
+        self.poll_duration.observe(duration.as_secs_f64());
+        if sent {
+            let class = match status {
+                Some(100..200) => "1xx",
+                Some(200..300) => "2xx",
+                Some(300..400) => "3xx",
+                Some(400..500) => "4xx",
+                Some(_) => "5xx",
+                None => "none",
+            };
+            self.api_requests.with_label_values(&[class]).inc();
+        }
+    }
+
+    /// Counts a request to the exporter.
+    pub fn served(&self, handler: Handler, status: u16) {
+        self.http_requests.with_label_values(&[handler.as_str(), status.to_string().as_str()]).inc();
+    }
+
+    /// The configuration was read at `unix_seconds`.
+    pub fn config_loaded(&self, unix_seconds: f64) {
+        self.reload_successful.set(1);
+        self.reload_success_timestamp.set(unix_seconds);
+    }
+
+    /// The counter of log messages of one level.
+    #[must_use]
+    pub fn log_messages(&self, level: Level) -> IntCounter {
+        self.log_messages.with_label_values(&[level.as_str().to_lowercase()])
+    }
+
+    pub(super) fn write(&self, writer: &mut Writer) {
+        for family in self.registry.gather() {
+            write_family(&family, writer);
+        }
+    }
+}
+
+fn build_info() -> prometheus::Result<IntGaugeVec> {
+    let opts =
+        Opts::new("koodrive_exporter_build_info", "Version, revision, compiler and target of this build; always 1.");
+    let info = IntGaugeVec::new(opts, &["version", "revision", "rustc", "target"])?;
+    let labels = [env!("CARGO_PKG_VERSION"), env!("BUILD_REVISION"), env!("BUILD_RUSTC"), env!("BUILD_TARGET")];
+    info.with_label_values(&labels).set(1);
+    Ok(info)
+}
+
+fn write_family(family: &MetricFamily, writer: &mut Writer) {
+    let kind = match family.get_field_type() {
+        MetricType::COUNTER => Kind::Counter,
+        MetricType::HISTOGRAM => Kind::Histogram,
+        _ => Kind::Gauge,
+    };
+    let mut out = writer.family(family.name(), kind, family.help());
+    for metric in family.get_metric() {
+        match kind {
+            Kind::Counter => out.sample("", labels(metric), metric.get_counter().get_value()),
+            Kind::Gauge => out.sample("", labels(metric), metric.get_gauge().get_value()),
+            Kind::Histogram => {
+                let histogram = metric.get_histogram();
+                let buckets =
+                    histogram.get_bucket().iter().map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()));
+                for (bound, count) in buckets.chain([(f64::INFINITY, histogram.get_sample_count())]) {
+                    let mut le = String::new();
+                    number(&mut le, bound);
+                    out.sample("_bucket", labels(metric).chain([("le", le.as_str())]), float(count));
+                }
+                out.sample("_sum", labels(metric), histogram.get_sample_sum());
+                out.sample("_count", labels(metric), float(histogram.get_sample_count()));
+            }
+        }
+    }
+}
+
+fn labels(metric: &Metric) -> impl Iterator<Item = (&str, &str)> {
+    metric.get_label().iter().map(|pair| (pair.name(), pair.value()))
+}

@@ -1,0 +1,10 @@
+//! When each account is asked, and what is known of it.
+//!
+//! It knows the upstream API and neither metrics nor the web: those read what is written here.
+
+mod poller;
+pub mod schedule;
+mod state;
+
+pub use poller::{Observer, Poller, Upstream};
+pub use state::{AccountState, Attempt, Board, Finished, Now, Slot, Space};

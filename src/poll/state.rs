@@ -1,0 +1,220 @@
+//! What is known of every account now.
+//!
+//! Each account's state is an immutable value that a poll replaces whole: a reader sees all of one poll
+//! or nothing of it, and waits for nobody.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+
+use crate::{
+    account::Account,
+    koodrive::{Exchange, Overview, PollError, Reason},
+};
+
+/// A loop that has been silent for this many intervals is stuck.
+const SILENT_INTERVALS: u32 = 4;
+
+/// One moment on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// The clock that nobody can step; it may stand still while the machine sleeps.
+    pub monotonic: Instant,
+    /// The time of day.
+    pub wall: SystemTime,
+}
+
+/// One poll that has come to its end.
+#[derive(Debug)]
+pub struct Finished {
+    /// When it began.
+    pub began: Now,
+    /// How long it took, retries included.
+    pub duration: Duration,
+    /// Its requests, in order; the last one's result is the poll's.
+    pub exchange: Exchange,
+}
+
+/// What is known of one account.
+#[derive(Debug, Clone, Default)]
+pub struct AccountState {
+    /// The latest finished poll; `None` before the first.
+    pub latest: Option<Attempt>,
+    /// When the latest poll ended whose whole answer was good.
+    pub last_success: Option<SystemTime>,
+    /// The latest numbers.
+    pub space: Option<Space>,
+    /// All finished polls.
+    pub polls: u64,
+    /// Failed polls, by [`Reason`] in the order of [`Reason::ALL`].
+    failures: [u64; Reason::ALL.len()],
+    /// Failed polls since the latest good one.
+    pub failures_in_a_row: u64,
+    /// The local clock minus the server's, in seconds, as last seen.
+    pub clock_skew: Option<f64>,
+}
+
+/// The latest finished poll.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// When it began.
+    pub began: SystemTime,
+    /// How long it took.
+    pub duration: Duration,
+    /// Why it failed, if it did.
+    pub failure: Option<(Reason, Arc<str>)>,
+}
+
+/// Numbers and when they were asked for.
+#[derive(Debug, Clone)]
+pub struct Space {
+    /// The numbers.
+    pub overview: Overview,
+    asked: Now,
+}
+
+impl Space {
+    /// How old the numbers are. The larger of both clocks' views, so that neither a sleep of the
+    /// machine nor a clock set back makes them look fresh.
+    #[must_use]
+    pub fn age(&self, now: Now) -> Duration {
+        let monotonic = now.monotonic.saturating_duration_since(self.asked.monotonic);
+        let wall = now.wall.duration_since(self.asked.wall).unwrap_or_default();
+        monotonic.max(wall)
+    }
+}
+
+impl AccountState {
+    /// The state after one more poll. An answer with faulty fields gives the good ones and is a failure.
+    #[must_use]
+    pub fn after(&self, finished: Finished) -> Self {
+        let Finished { began, duration, exchange } = finished;
+        let mut state = self.clone();
+        state.polls += 1;
+        state.clock_skew = exchange.clock_skew.or(self.clock_skew);
+        let failure = match exchange.result {
+            Ok(overview) => {
+                let faults = overview.faults().map(PollError::InvalidData);
+                state.space = Some(Space { overview, asked: began });
+                faults
+            }
+            Err(error) => Some(error),
+        };
+        if let Some(error) = &failure {
+            state.failures_in_a_row += 1;
+            for (reason, count) in Reason::ALL.iter().zip(&mut state.failures) {
+                *count += u64::from(*reason == error.reason());
+            }
+        } else {
+            state.failures_in_a_row = 0;
+            state.last_success = Some(began.wall + duration);
+        }
+        let failure = failure.map(|error| (error.reason(), error.to_string().into()));
+        state.latest = Some(Attempt { began: began.wall, duration, failure });
+        state
+    }
+
+    /// Whether the latest finished poll succeeded; not before the first.
+    #[must_use]
+    pub fn up(&self) -> bool {
+        self.latest.as_ref().is_some_and(|latest| latest.failure.is_none())
+    }
+
+    /// The numbers, while they are at most `max_age` old.
+    #[must_use]
+    pub fn fresh_space(&self, max_age: Duration, now: Now) -> Option<&Space> {
+        self.space.as_ref().filter(|space| space.age(now) <= max_age)
+    }
+
+    /// Failed polls by reason, every reason in its turn.
+    pub fn failures(&self) -> impl Iterator<Item = (Reason, u64)> {
+        Reason::ALL.into_iter().zip(self.failures)
+    }
+}
+
+/// One account and what is known of it.
+#[derive(Debug)]
+pub struct Slot {
+    account: Arc<Account>,
+    state: ArcSwap<AccountState>,
+    created: Instant,
+    /// Milliseconds from `created` to the poll loop's latest sign of life.
+    beat: AtomicU64,
+}
+
+impl Slot {
+    /// An account of which nothing is known yet.
+    #[must_use]
+    pub fn new(account: Arc<Account>) -> Self {
+        Self { account, state: ArcSwap::default(), created: Instant::now(), beat: AtomicU64::new(0) }
+    }
+
+    /// The account.
+    #[must_use]
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// What is known of it now.
+    #[must_use]
+    pub fn state(&self) -> Arc<AccountState> {
+        self.state.load_full()
+    }
+
+    /// Puts a new state in the old one's place. Only the account's own poll loop may do so.
+    pub(super) fn replace(&self, state: Arc<AccountState>) {
+        self.state.store(state);
+    }
+
+    /// The poll loop's sign of life.
+    pub(super) fn beat(&self) {
+        let since = self.created.elapsed().as_millis();
+        self.beat.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Whether the poll loop gave a sign of life within the last 4 intervals, whatever the upstream does.
+    #[must_use]
+    pub fn alive(&self) -> bool {
+        let beat = Duration::from_millis(self.beat.load(Ordering::Relaxed));
+        self.created.elapsed().saturating_sub(beat) <= self.account.poll.interval * SILENT_INTERVALS
+    }
+}
+
+/// All accounts, in the order of their aliases.
+#[derive(Debug)]
+pub struct Board {
+    slots: Vec<Arc<Slot>>,
+}
+
+impl Board {
+    /// A board of accounts of which nothing is known yet.
+    #[must_use]
+    pub fn new(accounts: &[Arc<Account>]) -> Self {
+        Self { slots: accounts.iter().map(|account| Arc::new(Slot::new(Arc::clone(account)))).collect() }
+    }
+
+    /// The accounts.
+    #[must_use]
+    pub fn slots(&self) -> &[Arc<Slot>] {
+        &self.slots
+    }
+
+    /// Whether every poll loop is alive.
+    #[must_use]
+    pub fn alive(&self) -> bool {
+        self.slots.iter().all(|slot| slot.alive())
+    }
+
+    /// Whether each account has finished a poll.
+    #[must_use]
+    pub fn polled(&self) -> bool {
+        self.slots.iter().all(|slot| slot.state.load().latest.is_some())
+    }
+}

@@ -1,0 +1,115 @@
+//! What can befall a simulated account: the failures a year brings.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::{
+    Response, StatusCode,
+    body::{Body, Frame, SizeHint},
+    header::{CONTENT_LENGTH, HeaderValue, RETRY_AFTER},
+};
+use serde::{Deserialize, Serialize};
+
+/// One failure, as the control interface takes it: `{"kind": "status", "status": 500}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Fault {
+    /// An HTTP status with a page of HTML, as a proxy on the way sends it.
+    Status {
+        /// The status.
+        status: u16,
+    },
+    /// The right answer, late.
+    Delay {
+        /// By how much, in milliseconds.
+        milliseconds: u64,
+    },
+    /// The right answer's first half, and then the end of the connection.
+    Truncated,
+    /// HTTP 200 with a code of the API's own.
+    Code {
+        /// The code.
+        code: i64,
+    },
+    /// HTTP 429.
+    RateLimited {
+        /// The `Retry-After` header, in seconds.
+        retry_after: u64,
+    },
+    /// The connection ends without an answer.
+    Dropped,
+}
+
+impl Fault {
+    /// Lets the fault befall the right answer.
+    pub(super) async fn befall(self, right: impl FnOnce() -> Response<FaultyBody>) -> io::Result<Response<FaultyBody>> {
+        match self {
+            Self::Status { status } => {
+                let mut response = Response::new(FaultyBody::whole(Bytes::from_static(b"<html>failure</html>")));
+                *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                Ok(response)
+            }
+            Self::Delay { milliseconds } => {
+                tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+                Ok(right())
+            }
+            Self::Truncated => Ok(right().map(FaultyBody::truncated)).map(|mut response| {
+                let length = HeaderValue::from(response.body().announced);
+                response.headers_mut().insert(CONTENT_LENGTH, length);
+                response
+            }),
+            Self::Code { code } => {
+                let body = format!("{{\"code\":{code},\"msg\":\"simulated failure\"}}");
+                Ok(right().map(|_| FaultyBody::whole(Bytes::from(body))))
+            }
+            Self::RateLimited { retry_after } => {
+                let mut response = Response::new(FaultyBody::whole(Bytes::new()));
+                *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after));
+                Ok(response)
+            }
+            Self::Dropped => Err(io::ErrorKind::ConnectionReset.into()),
+        }
+    }
+}
+
+/// A body that may end before it is whole.
+#[derive(Debug)]
+pub(super) struct FaultyBody {
+    rest: Option<Bytes>,
+    announced: usize,
+    broken: bool,
+}
+
+impl FaultyBody {
+    pub(super) fn whole(bytes: Bytes) -> Self {
+        Self { announced: bytes.len(), rest: Some(bytes), broken: false }
+    }
+
+    fn truncated(self) -> Self {
+        let half = self.announced / 2;
+        Self { rest: self.rest.map(|bytes| bytes.slice(..half)), broken: true, ..self }
+    }
+}
+
+impl Body for FaultyBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        Poll::Ready(match self.rest.take() {
+            Some(bytes) => Some(Ok(Frame::data(bytes))),
+            None if self.broken => Some(Err(io::ErrorKind::ConnectionReset.into())),
+            None => None,
+        })
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.announced as u64)
+    }
+}

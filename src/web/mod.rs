@@ -1,0 +1,7 @@
+//! The listener and what it answers.
+
+mod routes;
+pub mod server;
+mod status_page;
+
+pub use routes::Routes;
