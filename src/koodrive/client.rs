@@ -161,10 +161,10 @@ impl Client {
     }
 }
 
-/// The TLS error that `cause` is or, as an I/O error, wraps.
+/// The TLS error that `cause` is or, as one I/O error or several, wraps.
 fn tls_error<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    cause.downcast_ref().or_else(|| wrapped?.downcast_ref())
+    let wrapped = || tls_error(cause.downcast_ref::<std::io::Error>()?.get_ref()?);
+    cause.downcast_ref().or_else(wrapped)
 }
 
 /// A token that bears a scheme (`AT x`, `Bearer x`, or the vendor's literal `Bearer+x`) goes out unchanged.

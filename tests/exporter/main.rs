@@ -1,0 +1,14 @@
+//! The built exporter as its users meet it: files and signals in, exit codes, logs and pages out.
+#![allow(unreachable_pub, reason = "one binary of many files")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
+
+mod configuration;
+mod failures;
+mod hostile;
+mod lifecycle;
+mod pages;
+mod polling;
+mod secrets;
+mod simulator;
+mod support;
+mod transport;

@@ -1,0 +1,102 @@
+//! How the upstream is reached: HTTP/2, proxies, secrets in files.
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use hyper::{Response, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use koodrive_exporter::simulator::Roster;
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, TcpStream},
+};
+
+use crate::{
+    hostile::Authority,
+    support::{Exporter, Files, Upstream},
+};
+
+#[tokio::test]
+async fn accounts_of_one_origin_share_http2_connections() {
+    let (files, authority) = (Files::new(), Authority::new());
+    let ca = files.write("ca.pem", &authority.1);
+    let (acceptor, listener) =
+        (authority.acceptor("localhost", &[b"h2"]), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let endpoint = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (connections_seen, requests_seen) = (Arc::clone(&connections), Arc::clone(&requests));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            connections_seen.fetch_add(1, Ordering::SeqCst);
+            let (acceptor, requests) = (acceptor.clone(), Arc::clone(&requests_seen));
+            let answer = service_fn(move |_| {
+                requests.fetch_add(1, Ordering::SeqCst);
+                let body = r#"{"code":0,"data":{"totalCapacity":1,"totalUsed":1,"totalAllocation":1}}"#;
+                async move { Ok::<_, Infallible>(Response::new(body.to_owned())) }
+            });
+            tokio::spawn(async move {
+                let stream = TokioIo::new(acceptor.accept(stream).await.unwrap());
+                http2::Builder::new(TokioExecutor::new()).serve_connection(stream, answer).await
+            });
+        }
+    });
+    let roster = Roster { accounts: 100 };
+    let yaml = roster.configuration(&endpoint, "1s").replace("none }", &format!("none, ca_file: {} }}", ca.display()));
+    let mut exporter = Exporter::start(&files.write("k.yml", yaml), &["--log.level=debug"]).await;
+    let aliases: Vec<String> = roster.accounts().map(|account| account.alias).collect();
+    let aliases: Vec<&str> = aliases.iter().map(String::as_str).collect();
+    exporter.line_of_each(&aliases, "poll succeeded").await;
+    exporter.line_of_each(&aliases, "poll succeeded").await;
+    assert!(requests.load(Ordering::SeqCst) >= 200);
+    assert!(connections.load(Ordering::SeqCst) <= 4, "{} connections", connections.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn a_configured_proxy_is_asked_for_a_tunnel_and_never_told_the_credential() {
+    let (files, proxy) = (Files::new(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let yaml = format!(
+        "endpoint: https://koodrive.example\nhttp: {{ proxy_url: \"http://user:hunter2@{}\" }}\n\
+         accounts: {{ a: {{ user_id: \"1\", auth: {{ type: token, token: hunter3 }} }} }}",
+        proxy.local_addr().unwrap()
+    );
+    let mut exporter = Exporter::start(&files.write("k.yml", yaml), &["--log.level=trace"]).await;
+    let (stream, _) = proxy.accept().await.unwrap();
+    let head = head(stream).await;
+    assert!(head.starts_with("CONNECT koodrive.example:443 HTTP/1.1\r\n"), "{head}");
+    assert!(head.to_lowercase().contains("proxy-authorization: basic ") && !head.contains("hunter3"), "{head}");
+    let line = exporter.line(|line| line.contains("fail from now on")).await;
+    assert!(line.contains("reason=connect"), "{line}");
+    let log = exporter.log();
+    assert!(!log.contains("hunter2") && !log.contains("hunter3"), "{log}");
+}
+
+async fn head(mut stream: TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+#[tokio::test]
+async fn a_rotated_token_file_is_used_by_the_next_poll() {
+    let (files, upstream) = (Files::new(), Upstream::start(2).await);
+    let token = files.write("token", "simulated-token-00001\n");
+    let yaml = upstream.configuration("1s").replace("token: simulated-token-00001", "token_file: token");
+    let mut exporter = Exporter::start(&files.write("k.yml", yaml), &["--log.level=debug"]).await;
+    exporter.line_of_each(&["finance"], "poll succeeded").await;
+    std::fs::write(&token, "outdated").unwrap();
+    let line = exporter.line(|line| line.contains("fail from now on")).await;
+    assert!(line.contains("account=finance reason=auth"), "{line}");
+    // As Kubernetes does it: another file is put in the place of the old one.
+    std::fs::rename(files.write("new-token", "simulated-token-00001"), &token).unwrap();
+    exporter.line_of_each(&["finance"], "succeed again").await;
+    std::fs::remove_file(&token).unwrap();
+    let line = exporter.line(|line| line.contains("fail from now on")).await;
+    assert!(line.contains("account=finance reason=credentials") && line.contains("No such file"), "{line}");
+}
