@@ -168,6 +168,19 @@ async fn values_are_shown_until_max_age_and_again_after_the_next_good_poll() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn ten_thousand_failing_polls_leave_no_task_behind() {
+    let upstream = Fake::taking(Duration::from_millis(1));
+    *upstream.good.lock().unwrap() = false;
+    let _loops = Loops::start(10, 16, &upstream);
+    let tasks = tokio::runtime::Handle::current().metrics();
+    tokio::time::sleep(MINUTE).await;
+    let before = tasks.num_alive_tasks();
+    tokio::time::sleep(1000 * MINUTE).await;
+    assert!(upstream.began().len() >= 10_000);
+    assert_eq!(tasks.num_alive_tasks(), before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn timestamps_are_of_the_wall_clock_and_of_whole_successes() {
     let upstream = Fake::taking(Duration::from_secs(2));
     let loops = Loops::start(1, 16, &upstream);
