@@ -59,7 +59,8 @@ pub struct Options {
     /// then /etc/koodrive-exporter/koodrive-exporter.yml]
     #[arg(long = "config.file", value_name = "PATH", global = true)]
     pub config_file: Option<PathBuf>,
-    /// Where to listen: HOST:PORT, :PORT or unix:/PATH; can be repeated [default: [::]:10710]
+    /// Where to listen: HOST:PORT, :PORT or unix:/PATH; can be repeated [default: :10710, on all
+    /// addresses]
     #[arg(long = "web.listen-address", value_name = "ADDR", global = true)]
     pub listen_addresses: Vec<String>,
     /// Where the metrics are [default: /metrics]
