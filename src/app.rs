@@ -4,7 +4,6 @@ use std::{collections::HashMap, io, sync::Arc};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::Semaphore,
     task::JoinSet,
     time::Instant,
 };
@@ -15,10 +14,10 @@ use crate::{
     account::Account,
     clock::{WallClock, unix_seconds},
     config::{Config, ListenAddress},
-    koodrive::{self, Client, TransportError},
+    koodrive::{self, Client, ServerClock, TransportError},
     logging,
     metrics::{Exposition, Format, OwnMetrics},
-    poll::{Board, Finished, Now, Observer, Poller, Slot},
+    poll::{Board, Finished, Lanes, Now, Observer, Poller, Slot},
     web::{
         Routes,
         server::{self, BindError},
@@ -60,7 +59,11 @@ impl App {
         let own = Arc::new(OwnMetrics::new()?);
         logging::init(config.log, &own);
         own.config_loaded(unix_seconds(clock.now()));
-        let board = Arc::new(Board::new(&config.accounts));
+        if let Some(shard) = config.shard {
+            own.sharded(shard)?;
+        }
+        let owned = |account: &&Arc<Account>| config.shard.is_none_or(|shard| shard.owns(&account.alias));
+        let board = Arc::new(Board::new(config.accounts.iter().filter(owned)));
         let pollers = pollers(config, &board, &clock, &observer(&own))?;
         let exposition = Exposition { board, own };
         Ok(Self { exposition, pollers, clock, telemetry_path: config.web.telemetry_path.clone() })
@@ -117,14 +120,15 @@ impl App {
     }
 }
 
-/// Accounts with equal transports share one HTTP client, and so their connections.
+/// Accounts with equal transports share one HTTP client, and so their connections; those of one origin
+/// share what is known of its clock.
 fn pollers(
     config: &Config,
     board: &Board,
     clock: &WallClock,
     observer: &Observer,
 ) -> Result<Vec<Poller<Client>>, TransportError> {
-    let permits = Arc::new(Semaphore::new(config.concurrency));
+    let lanes = Lanes::new(config.concurrency);
     let mut transports = HashMap::new();
     let mut http_for = |account: &Account| {
         if let Some(http) = transports.get(&account.transport) {
@@ -134,13 +138,15 @@ fn pollers(
         transports.insert(account.transport.clone(), http.clone());
         Ok(http)
     };
+    let mut server_clocks: HashMap<String, Arc<ServerClock>> = HashMap::new();
     let poller = |slot: &Arc<Slot>| {
         let account = slot.account();
-        let client = Client::new(http_for(account)?, Arc::clone(account), clock.clone());
+        let server_clock = Arc::clone(server_clocks.entry(account.endpoint.host().to_owned()).or_default());
+        let client = Client::new(http_for(account)?, Arc::clone(account), clock.clone(), server_clock);
         Ok(Poller {
             slot: Arc::clone(slot),
             upstream: Arc::new(client),
-            permits: Arc::clone(&permits),
+            lanes: lanes.clone(),
             clock: clock.clone(),
             observer: Arc::clone(observer),
         })
@@ -150,9 +156,7 @@ fn pollers(
 
 fn observer(own: &Arc<OwnMetrics>) -> Observer {
     let own = Arc::clone(own);
-    Arc::new(move |finished: &Finished| {
-        own.polled(finished.duration, finished.exchange.sent, finished.exchange.status);
-    })
+    Arc::new(move |finished: &Finished| own.polled(finished))
 }
 
 /// A token that SIGTERM or SIGINT cancels. A second signal ends the process at once.

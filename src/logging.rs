@@ -3,7 +3,7 @@
 use std::io::stderr;
 
 use prometheus::IntCounter;
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Subscriber, error};
 use tracing_subscriber::{
     Layer, Registry, filter::Targets, layer::Context, layer::SubscriberExt, util::SubscriberInitExt,
 };
@@ -33,6 +33,11 @@ pub fn init(log: Log, metrics: &OwnMetrics) {
     let subscriber = tracing_subscriber::registry().with(lines.and_then(count).with_filter(filter));
     // Fails only where a log is set already, which then stays.
     let _ = subscriber.try_init();
+    std::panic::set_hook(Box::new(|panic| {
+        // A panic's own words may quote what was being worked on, which may be a secret.
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        error!(location, "the exporter panicked, which is a bug");
+    }));
 }
 
 const LEVELS: [Level; 5] = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];

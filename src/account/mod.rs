@@ -5,12 +5,14 @@
 
 mod endpoint;
 mod secret;
+mod shard;
 mod unit;
 
 use std::time::Duration;
 
 pub use endpoint::Endpoint;
 pub use secret::{Secret, SecretError};
+pub use shard::Shard;
 pub use unit::{Unit, Units};
 
 /// One KooDrive account as configured.
@@ -54,6 +56,14 @@ pub enum Credential {
 }
 
 impl Credential {
+    /// The secret part.
+    #[must_use]
+    pub fn secret(&self) -> &Secret {
+        match self {
+            Self::Token { token: secret, .. } | Self::App { secret, .. } => secret,
+        }
+    }
+
     /// The credential's kind, as in `auth.type` and the `auth_type` label.
     #[must_use]
     pub fn kind(&self) -> &'static str {

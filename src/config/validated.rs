@@ -9,9 +9,9 @@ use super::{
     layers::Sources,
     listen::ListenAddress,
     problem::{Problems, Report},
-    section::Section,
+    section::{Section, Taken},
 };
-use crate::account::Account;
+use crate::account::{Account, Shard};
 
 const DEFAULT_LISTEN_ADDRESS: &str = ":10710";
 const DEFAULT_CONCURRENCY: usize = 16;
@@ -21,6 +21,8 @@ const DEFAULT_CONCURRENCY: usize = 16;
 pub struct Config {
     /// At least one, in the order of their aliases.
     pub accounts: Vec<Arc<Account>>,
+    /// The part of the accounts that this exporter polls; all of them without it.
+    pub shard: Option<Shard>,
     /// Polls in flight at once, over all accounts.
     pub concurrency: usize,
     /// The listener.
@@ -82,6 +84,7 @@ fn read(mut root: Section<'_>) -> Option<Config> {
         _ => Err("must be a number of polls from 1 to 10000"),
     });
     poll.finish();
+    let shard = shard(root.section("shard"));
     let web = web(root.section("web"));
     let log = log(root.section("log"));
     let has_accounts = root.has("accounts");
@@ -99,10 +102,42 @@ fn read(mut root: Section<'_>) -> Option<Config> {
     root.finish();
     Some(Config {
         accounts: accounts.into_iter().collect::<Result<_, _>>().ok()?,
+        shard: shard.ok()?,
         concurrency: concurrency.ok()?.unwrap_or(DEFAULT_CONCURRENCY),
         web: web?,
         log: log?,
     })
+}
+
+/// The index may be `hostname`: the number at the end of this host's name, as a `StatefulSet` gives it to a pod.
+fn shard(mut section: Section<'_>) -> Taken<Shard> {
+    let count = section.take("count", |text| match text.parse() {
+        Ok(count @ 1..=10_000) => Ok(count),
+        _ => Err("must be a number of shards from 1 to 10000"),
+    });
+    let index = section.take("index", |text| match text {
+        "hostname" => ordinal_of_hostname().ok_or("is hostname, and this host's name does not end in - and a number"),
+        text => text.parse().map_err(|_| "must be the number of this shard, from 0, or hostname"),
+    });
+    let shard = match (index?, count?) {
+        (None, None) => Ok(None),
+        (Some(index), Some(count)) => {
+            Shard::new(index, count).map(Some).map_err(|error| section.problem("index", error))
+        }
+        (None, Some(_)) => Err(section.problem("index", "is missing: the number of this shard, from 0, or hostname")),
+        (Some(_), None) => Err(section.problem("count", "is missing: how many shards there are")),
+    };
+    section.finish();
+    shard
+}
+
+fn ordinal_of_hostname() -> Option<u32> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    ordinal(name.trim())
+}
+
+fn ordinal(name: &str) -> Option<u32> {
+    name.rsplit_once('-')?.1.parse().ok()
 }
 
 fn web(mut section: Section<'_>) -> Option<Web> {
@@ -148,4 +183,15 @@ fn log(mut section: Section<'_>) -> Option<Log> {
     });
     section.finish();
     Some(Log { level: level.ok()?.unwrap_or(Level::INFO), format: format.ok()?.unwrap_or(LogFormat::Logfmt) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pods_ordinal_is_the_number_at_the_end_of_its_name() {
+        assert_eq!(ordinal("koodrive-exporter-12"), Some(12));
+        assert_eq!((ordinal("koodrive-exporter"), ordinal("12"), ordinal("a-")), (None, None, None));
+    }
 }

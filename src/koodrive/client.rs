@@ -1,15 +1,22 @@
 //! One account's client: one request, one answer.
 
-use std::{error::Error, iter::repeat_with, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    iter::repeat_with,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use jiff::Timestamp;
-use reqwest::header::{AUTHORIZATION, DATE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 use super::{
     answer::{self, Overview},
     error::PollError,
+    retry_after,
+    server_clock::ServerClock,
     signature::Signed,
 };
 use crate::{
@@ -33,11 +40,14 @@ const X_TRACEID: HeaderName = HeaderName::from_static("x-traceid");
 const LANGUAGE: HeaderName = HeaderName::from_static("language");
 
 /// One account's client.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
     account: Arc<Account>,
     clock: WallClock,
+    server_clock: Arc<ServerClock>,
+    /// The secret as last read.
+    known_secret: Mutex<Option<SecretString>>,
 }
 
 /// One request and what came of it.
@@ -45,60 +55,127 @@ pub struct Client {
 pub struct Exchange {
     /// The request's `X-Traceid`, by which the vendor's support finds it.
     pub trace_id: String,
+    /// How the credential was read for it.
+    pub credential: CredentialRead,
     /// Whether a request was sent at all: none is without a credential.
     pub sent: bool,
     /// The answer's HTTP status, where one came.
     pub status: Option<u16>,
     /// The local clock minus the answer's `Date` header, in seconds, where it came with one.
     pub clock_skew: Option<f64>,
+    /// How long the API asks to be left alone, where it answered 429 or 503 and says so.
+    pub retry_after: Option<Duration>,
+    /// By how much `X-Date` was corrected, in milliseconds.
+    pub date_correction: i64,
     /// The overview, or why there is none.
     pub result: Result<Overview, PollError>,
 }
 
-impl Client {
-    /// A client for `account` over the connections of `http`.
+/// How a credential was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CredentialRead {
+    /// It is the one that was known, or the first.
+    #[default]
+    Known,
+    /// It is another one than before.
+    Rotated,
+    /// It can't be read.
+    Failed,
+}
+
+impl Exchange {
+    /// One that has not come to anything yet, and which ends with `error` unless it does.
     #[must_use]
-    pub fn new(http: reqwest::Client, account: Arc<Account>, clock: WallClock) -> Self {
-        Self { http, account, clock }
+    pub fn unfinished(error: PollError) -> Self {
+        Self {
+            trace_id: trace_id(),
+            credential: CredentialRead::Known,
+            sent: false,
+            status: None,
+            clock_skew: None,
+            retry_after: None,
+            date_correction: 0,
+            result: Err(error),
+        }
+    }
+}
+
+impl Client {
+    /// A client for `account` over the connections of `http`. `server_clock` is its origin's.
+    #[must_use]
+    pub fn new(http: reqwest::Client, account: Arc<Account>, clock: WallClock, server_clock: Arc<ServerClock>) -> Self {
+        Self { http, account, clock, server_clock, known_secret: Mutex::default() }
     }
 
     /// Asks for the account's space usage overview, once, until `deadline` at the latest.
     pub async fn overview(&self, deadline: Instant) -> Exchange {
-        let mut exchange = Exchange {
-            trace_id: trace_id(),
-            sent: false,
-            status: None,
-            clock_skew: None,
-            result: Err(PollError::Unsendable),
-        };
-        let answer = tokio::time::timeout_at(deadline, self.ask(&mut exchange)).await;
-        exchange.result = answer.unwrap_or(Err(PollError::Timeout(self.account.poll.timeout)));
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        let mut exchange = Exchange::unfinished(PollError::Timeout(timeout));
+        if let Ok(result) = tokio::time::timeout_at(deadline, self.ask(&mut exchange, timeout)).await {
+            exchange.result = result;
+        }
         exchange
     }
 
-    async fn ask(&self, exchange: &mut Exchange) -> Result<Overview, PollError> {
-        let secret = self.secret().read().await?;
+    /// Whether the request of a refused exchange would go out with another secret or date now.
+    pub async fn would_differ(&self, refused: &Exchange) -> bool {
+        if self.server_clock.differs_from(refused.date_correction) {
+            return true;
+        }
+        let Ok(secret) = self.account.credential.secret().read().await else { return false };
+        !self.knows(&secret)
+    }
+
+    async fn ask(&self, exchange: &mut Exchange, timeout: Duration) -> Result<Overview, PollError> {
+        let secret = self.read_secret(exchange).await?;
+        exchange.date_correction = self.server_clock.correction();
         let headers = self.headers(&secret, &exchange.trace_id).ok_or(PollError::Unsendable)?;
         let credential = headers.get(AUTHORIZATION).cloned().ok_or(PollError::Unsendable)?;
         let request = self.http.get(self.account.endpoint.overview().clone()).headers(headers);
         exchange.sent = true;
-        let response = request.send().await.map_err(|error| self.transport_error(&error))?;
-        exchange.status = Some(response.status().as_u16());
-        exchange.clock_skew = self.clock_skew(response.headers());
+        let response = request.send().await.map_err(|error| transport_error(&error, timeout))?;
         let status = response.status().as_u16();
-        let body = self.body(response).await?;
+        exchange.status = Some(status);
+        self.read_times(response.headers(), status, exchange);
+        let body = body(response, timeout).await?;
         answer::read(status, &body, self.account.units).map_err(|error| without_credential(error, &credential))
     }
 
-    fn secret(&self) -> &crate::account::Secret {
-        match &self.account.credential {
-            Credential::Token { token: secret, .. } | Credential::App { secret, .. } => secret,
+    /// The secret as it is now, noting whether that is another one than before.
+    async fn read_secret(&self, exchange: &mut Exchange) -> Result<SecretString, PollError> {
+        exchange.credential = CredentialRead::Failed;
+        let secret = self.account.credential.secret().read().await?;
+        let rotated = !self.knows(&secret);
+        let first = self.known_secret().replace(secret.clone()).is_none();
+        exchange.credential = if rotated && !first { CredentialRead::Rotated } else { CredentialRead::Known };
+        Ok(secret)
+    }
+
+    fn knows(&self, secret: &SecretString) -> bool {
+        self.known_secret().as_ref().is_some_and(|known| known.expose_secret() == secret.expose_secret())
+    }
+
+    fn known_secret(&self) -> MutexGuard<'_, Option<SecretString>> {
+        self.known_secret.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the answer says of the server's clock and patience.
+    fn read_times(&self, headers: &HeaderMap, status: u16, exchange: &mut Exchange) {
+        let local = self.clock.now();
+        let text = |name| headers.get(name)?.to_str().ok();
+        let date = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+        if let Some(date) = date {
+            exchange.clock_skew = Some(self.server_clock.observe(local, date, self.account.endpoint.host()));
+        }
+        if matches!(status, 429 | 503) {
+            exchange.retry_after = text(RETRY_AFTER).and_then(|value| retry_after::parse(value, date.unwrap_or(local)));
         }
     }
 
     /// The request's headers; `None` where one of them can't be sent.
     fn headers(&self, secret: &SecretString, trace_id: &str) -> Option<HeaderMap> {
-        let x_date = x_date(Timestamp::try_from(self.clock.now() - BACK_DATE).ok()?);
+        let server_now = self.server_clock.now(self.clock.now());
+        let x_date = x_date(Timestamp::try_from(server_now.checked_sub(BACK_DATE)?).ok()?);
         let user_id = self.account.user_id.as_str();
         let authorization = match &self.account.credential {
             Credential::Token { prefix, .. } => bearer(prefix, secret.expose_secret()),
@@ -119,46 +196,34 @@ impl Client {
             (LANGUAGE, HeaderValue::from_str(self.account.language.as_str()).ok()?),
         ]))
     }
+}
 
-    async fn body(&self, mut response: reqwest::Response) -> Result<Vec<u8>, PollError> {
-        const TOO_LONG: PollError = PollError::Decode("it is longer than 64 KiB");
-        if response.content_length().is_some_and(|length| length > MAX_BODY_BYTES as u64) {
+/// The answer's body, as long as it is no longer than a good answer can be.
+async fn body(mut response: reqwest::Response, timeout: Duration) -> Result<Vec<u8>, PollError> {
+    const TOO_LONG: PollError = PollError::Decode("it is longer than 64 KiB");
+    if response.content_length().is_some_and(|length| length > MAX_BODY_BYTES as u64) {
+        return Err(TOO_LONG);
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| transport_error(&error, timeout))? {
+        if body.len() + chunk.len() > MAX_BODY_BYTES {
             return Err(TOO_LONG);
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.transport_error(&error))? {
-            if body.len() + chunk.len() > MAX_BODY_BYTES {
-                return Err(TOO_LONG);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
+        body.extend_from_slice(&chunk);
     }
+    Ok(body)
+}
 
-    fn clock_skew(&self, headers: &HeaderMap) -> Option<f64> {
-        let server = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
-        let local = self.clock.now();
-        Some(match local.duration_since(server) {
-            Ok(ahead) => ahead.as_secs_f64(),
-            Err(behind) => -behind.duration().as_secs_f64(),
-        })
-    }
-
-    /// The HTTP library's errors by what failed. Their own text bears the URL; that of their causes does not.
-    fn transport_error(&self, error: &reqwest::Error) -> PollError {
-        let mut cause: &dyn Error = error;
-        while let Some(deeper) = cause.source() {
-            cause = deeper;
-            if let Some(tls) = tls_error(cause) {
-                return PollError::Tls(tls.to_string());
-            }
-        }
-        if error.is_timeout() {
-            PollError::Timeout(self.account.poll.timeout)
-        } else {
-            PollError::Connect(cause.to_string())
+/// The HTTP library's errors by what failed. Their own text bears the URL; that of their causes does not.
+fn transport_error(error: &reqwest::Error, timeout: Duration) -> PollError {
+    let mut cause: &dyn Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+        if let Some(tls) = tls_error(cause) {
+            return PollError::Tls(tls.to_string());
         }
     }
+    if error.is_timeout() { PollError::Timeout(timeout) } else { PollError::Connect(cause.to_string()) }
 }
 
 /// The TLS error that `cause` is or, as one I/O error or several, wraps.

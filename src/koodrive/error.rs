@@ -27,11 +27,13 @@ pub enum Reason {
     Decode,
     /// The answer can be read, and a number in it is missing, negative or none.
     InvalidData,
+    /// A bug: the exporter panicked in this poll.
+    Internal,
 }
 
 impl Reason {
     /// All of them, in the order of the exposition.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Connect,
         Self::Tls,
         Self::Timeout,
@@ -42,6 +44,7 @@ impl Reason {
         Self::ApiError,
         Self::Decode,
         Self::InvalidData,
+        Self::Internal,
     ];
 
     /// The label's value.
@@ -58,6 +61,7 @@ impl Reason {
             Self::ApiError => "api_error",
             Self::Decode => "decode",
             Self::InvalidData => "invalid_data",
+            Self::Internal => "internal",
         }
     }
 }
@@ -74,6 +78,9 @@ pub enum PollError {
     /// See [`Reason::Timeout`].
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+    /// See [`Reason::Timeout`]: a slow poll while other slow ones held their share of the permits.
+    #[error("no answer yet, and too many slow polls are in flight: see poll.concurrency")]
+    GaveWay,
     /// See [`Reason::Credentials`].
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -94,6 +101,9 @@ pub enum PollError {
     /// See [`Reason::InvalidData`]; the answer's other numbers may be good.
     #[error("the answer's {0}")]
     InvalidData(String),
+    /// See [`Reason::Internal`].
+    #[error("the exporter panicked, which is a bug")]
+    Panic,
 }
 
 /// Longer words of the API are shown cut.
@@ -135,11 +145,12 @@ impl PollError {
         match self {
             Self::Connect(_) => Reason::Connect,
             Self::Tls(_) => Reason::Tls,
-            Self::Timeout(_) => Reason::Timeout,
+            Self::Timeout(_) | Self::GaveWay => Reason::Timeout,
             Self::Secret(_) | Self::Unsendable => Reason::Credentials,
             Self::Refused { reason, .. } => *reason,
             Self::Decode(_) => Reason::Decode,
             Self::InvalidData(_) => Reason::InvalidData,
+            Self::Panic => Reason::Internal,
         }
     }
 }

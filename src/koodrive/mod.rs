@@ -7,10 +7,13 @@
 pub mod answer;
 mod client;
 mod error;
+pub mod retry_after;
+mod server_clock;
 pub mod signature;
 mod transport;
 
 pub use answer::{Field, FieldFault, Measure, Overview};
-pub use client::{Client, Exchange};
+pub use client::{Client, CredentialRead, Exchange};
 pub use error::{PollError, Reason};
+pub use server_clock::ServerClock;
 pub use transport::{TransportError, build as build_http};

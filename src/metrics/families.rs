@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::exposition::{FamilyWriter, Kind, Writer, float};
 use crate::{
     account::{Account, Unit},
-    clock::unix_seconds,
     koodrive::{Field, Overview},
     poll::{AccountState, Board, Now},
 };
@@ -86,7 +85,7 @@ const fn counter(name: &'static str, help: &'static str, samples: fn(&View, &mut
     Family { name, kind: Kind::Counter, help, samples }
 }
 
-static FAMILIES: [Family; 15] = [
+static FAMILIES: [Family; 17] = [
     gauge(
         "koodrive_space_capacity_bytes",
         "Space the account may use: totalCapacity of KooDrive's space usage overview, in bytes. Absent when older than max_age.",
@@ -144,12 +143,14 @@ static FAMILIES: [Family; 15] = [
     gauge(
         "koodrive_poll_last_success_timestamp_seconds",
         "When the latest poll ended whose whole answer was good, in Unix time; 0 is never.",
-        |view, samples| samples.one(view.state.last_success.map_or(0.0, unix_seconds)),
+        |view, samples| samples.one(view.state.last_success.map_or(0.0, |success| success.unix_seconds(view.now))),
     ),
     gauge(
         "koodrive_poll_last_attempt_timestamp_seconds",
         "When the latest finished poll began, in Unix time; 0 is never.",
-        |view, samples| samples.one(view.state.latest.as_ref().map_or(0.0, |latest| unix_seconds(latest.began))),
+        |view, samples| {
+            samples.one(view.state.latest.as_ref().map_or(0.0, |latest| latest.began.unix_seconds(view.now)));
+        },
     ),
     gauge(
         "koodrive_poll_last_duration_seconds",
@@ -171,6 +172,16 @@ static FAMILIES: [Family; 15] = [
         "koodrive_api_clock_skew_seconds",
         "The local clock minus the Date header of the API's latest answer: positive when this host is ahead. Absent before the first answer.",
         |view, samples| samples.maybe(view.state.clock_skew),
+    ),
+    counter(
+        "koodrive_credential_rotations_total",
+        "How often the account's secret file was found to hold another secret than before.",
+        |view, samples| samples.one(float(view.state.credential_rotations)),
+    ),
+    counter(
+        "koodrive_credential_read_failures_total",
+        "How often the account's secret file could not be read or held no secret.",
+        |view, samples| samples.one(float(view.state.credential_read_failures)),
     ),
     gauge(
         "koodrive_account_info",

@@ -1,7 +1,5 @@
 //! The exporter's own metrics, on the `prometheus` crate's registry.
 
-use std::time::Duration;
-
 use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     process_collector::ProcessCollector,
@@ -10,6 +8,7 @@ use prometheus::{
 use tracing::Level;
 
 use super::exposition::{Kind, Writer, float, number};
+use crate::{account::Shard, poll::Finished};
 
 /// The bounds of `koodrive_exporter_poll_duration_seconds`: an API call over the internet takes some
 /// 100 ms, and the default timeout is 10 s.
@@ -117,10 +116,10 @@ impl OwnMetrics {
     }
 
     /// Counts a finished poll and its requests.
-    pub fn polled(&self, duration: Duration, sent: bool, status: Option<u16>) {
-        self.poll_duration.observe(duration.as_secs_f64());
-        if sent {
-            let class = match status {
+    pub fn polled(&self, finished: &Finished) {
+        self.poll_duration.observe(finished.duration.as_secs_f64());
+        for request in finished.exchanges().filter(|exchange| exchange.sent) {
+            let class = match request.status {
                 Some(100..200) => "1xx",
                 Some(200..300) => "2xx",
                 Some(300..400) => "3xx",
@@ -141,6 +140,18 @@ impl OwnMetrics {
     pub fn config_loaded(&self, unix_seconds: f64) {
         self.reload_successful.set(1);
         self.reload_success_timestamp.set(unix_seconds);
+    }
+
+    /// This exporter polls a part of the accounts.
+    ///
+    /// # Errors
+    /// When it is told twice.
+    pub fn sharded(&self, shard: Shard) -> prometheus::Result<()> {
+        let opts =
+            Opts::new("koodrive_exporter_shard_info", "Which part of the accounts this exporter polls; always 1.");
+        let info = IntGaugeVec::new(opts, &["index", "count"])?;
+        info.with_label_values(&[shard.index().to_string(), shard.count().to_string()]).set(1);
+        self.registry.register(Box::new(info))
     }
 
     /// The counter of log messages of one level.

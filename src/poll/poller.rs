@@ -2,31 +2,37 @@
 
 use std::{future::Future, pin::pin, sync::Arc};
 
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
-};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
-    schedule::{first_offset, next_tick},
+    attempts,
+    lanes::{Lanes, Permit, SLOW_AFTER},
+    schedule::{first_offset, next_poll, next_tick},
     state::{AccountState, Finished, Now, Slot},
 };
 use crate::{
     clock::WallClock,
-    koodrive::{Client, Exchange},
+    koodrive::{Client, Exchange, PollError},
 };
 
 /// Where an account's numbers come from.
 pub trait Upstream: Send + Sync + 'static {
     /// One request, given up at `deadline`.
     fn overview(&self, deadline: Instant) -> impl Future<Output = Exchange> + Send;
+
+    /// Whether the request of a refused exchange would go out with another secret or date now.
+    fn would_differ(&self, refused: &Exchange) -> impl Future<Output = bool> + Send;
 }
 
 impl Upstream for Client {
     fn overview(&self, deadline: Instant) -> impl Future<Output = Exchange> + Send {
         Client::overview(self, deadline)
+    }
+
+    fn would_differ(&self, refused: &Exchange) -> impl Future<Output = bool> + Send {
+        Client::would_differ(self, refused)
     }
 }
 
@@ -40,7 +46,7 @@ pub struct Poller<U> {
     /// Where its numbers come from.
     pub upstream: Arc<U>,
     /// The bound on polls in flight, over all accounts.
-    pub permits: Arc<Semaphore>,
+    pub lanes: Lanes,
     /// The time of day.
     pub clock: WallClock,
     /// Told of each finished poll.
@@ -54,33 +60,31 @@ impl<U: Upstream> Poller<U> {
         let mut due = Instant::now() + first_offset(&self.slot.account().alias, accounts, interval);
         loop {
             self.alive_during(sleep_until(due)).await;
+            // After a pause of the whole process everybody's tick has passed: each waits for its next one.
+            if due.elapsed() >= interval {
+                due = next_tick(due, interval, Instant::now());
+                continue;
+            }
             self.poll().await;
-            self.slot.beat();
-            due = next_tick(due, interval, Instant::now());
+            due = next_poll(self.slot.account(), &self.slot.state(), due, Instant::now());
         }
     }
 
-    /// Polls once, as soon as a permit is free.
+    /// Polls once, as soon as there is leave to.
     ///
-    /// The request runs in a task of its own, so that a panic ends this poll and not the loop, and an
+    /// The requests run in a task of their own, so that a panic ends this poll and not the loop, and an
     /// idle account holds no request's memory.
     pub async fn poll(&self) {
-        let Ok(permit) = self.alive_during(Arc::clone(&self.permits).acquire_owned()).await else { return };
-        let account = self.slot.account();
+        let slow = self.slot.state().latest.as_ref().is_some_and(|latest| latest.duration > SLOW_AFTER);
+        let Some(permit) = self.alive_during(self.lanes.acquire(slow)).await else { return };
+        self.slot.beat();
         let began = Now { monotonic: Instant::now(), wall: self.clock.now() };
-        let deadline = began.monotonic + account.poll.timeout;
-        let upstream = Arc::clone(&self.upstream);
-        let request = async move {
-            let _permit = permit;
-            upstream.overview(deadline).await
-        };
-        match AbortOnDropHandle::new(tokio::spawn(request)).await {
-            Ok(exchange) => {
-                let duration = began.monotonic.elapsed();
-                self.record(Finished { began, duration, exchange });
-            }
-            Err(panic) => error!(account = account.alias, %panic, "a poll panicked, which is a bug"),
-        }
+        let deadline = began.monotonic + self.slot.account().poll.timeout;
+        let requests = requests(Arc::clone(&self.upstream), deadline, self.lanes.clone(), permit);
+        let requests = AbortOnDropHandle::new(tokio::spawn(requests)).await;
+        let (earlier, exchange) = requests.unwrap_or_else(|_| (Vec::new(), Exchange::unfinished(PollError::Panic)));
+        self.record(Finished { began, duration: began.monotonic.elapsed(), earlier, exchange });
+        self.slot.beat();
     }
 
     fn record(&self, finished: Finished) {
@@ -105,6 +109,21 @@ impl<U: Upstream> Poller<U> {
             }
         }
     }
+}
+
+/// The requests of one poll, given up where it turns out slow and too many slow ones are in flight.
+async fn requests<U: Upstream>(
+    upstream: Arc<U>,
+    deadline: Instant,
+    lanes: Lanes,
+    mut permit: Permit,
+) -> (Vec<Exchange>, Exchange) {
+    let mut earlier = Vec::new();
+    let exchange = tokio::select! {
+        exchange = attempts::ask(upstream.as_ref(), deadline, &mut earlier) => exchange,
+        () = lanes.must_give_way(&mut permit) => attempts::given_up(PollError::GaveWay),
+    };
+    (earlier, exchange)
 }
 
 /// One line when an account starts to fail, one when it recovers; all else is for debugging.

@@ -5,6 +5,9 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+use super::state::AccountState;
+use crate::account::{Account, Credential};
+
 /// Up to this many accounts are first polled within [`PROMPT_START`]: a newcomer sees numbers at once.
 const FEW_ACCOUNTS: usize = 10;
 const PROMPT_START: Duration = Duration::from_secs(1);
@@ -32,6 +35,38 @@ pub fn next_tick(due: Instant, interval: Duration, now: Instant) -> Instant {
     let since_tick = late % interval.as_nanos().max(1);
     let until_next = interval.saturating_sub(Duration::from_nanos_u128(since_tick));
     now.max(due) + until_next
+}
+
+/// The first of these failures in a row do not change the schedule: most pass within a minute.
+const FAILURES_WITHOUT_BACK_OFF: u64 = 3;
+
+/// A failing account is still polled every third tick, so that its recovery is soon seen and no rule
+/// that counts in intervals takes it for stuck.
+const MAX_BACK_OFF_TICKS: u32 = 3;
+
+/// A token dies after 20 minutes without a call: whatever happens, the next one comes before.
+const TOKEN_CALL_WITHIN: Duration = Duration::from_mins(19);
+
+/// However long an API asks to be left alone, an account is tried once in this time.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
+
+/// When an account is polled again, after the poll that was due at `due` and ended just now.
+///
+/// Failures in a row stretch the interval, by whole ticks, so that accounts stay spread; an API that
+/// asked to be left alone for longer is.
+#[must_use]
+pub fn next_poll(account: &Account, state: &AccountState, due: Instant, now: Instant) -> Instant {
+    let interval = account.poll.interval;
+    let doublings =
+        u32::try_from(state.failures_in_a_row.saturating_sub(FAILURES_WITHOUT_BACK_OFF)).unwrap_or(u32::MAX);
+    let ticks = 1u32.checked_shl(doublings).unwrap_or(u32::MAX).clamp(1, MAX_BACK_OFF_TICKS);
+    let scheduled = next_tick(due, interval, now) + interval * (ticks - 1);
+    let asked = now + state.retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
+    let next = scheduled.max(asked);
+    match account.credential {
+        Credential::Token { .. } => next.min(now + TOKEN_CALL_WITHIN.max(interval)),
+        Credential::App { .. } => next,
+    }
 }
 
 #[cfg(test)]

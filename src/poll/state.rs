@@ -16,7 +16,8 @@ use tokio::time::Instant;
 
 use crate::{
     account::Account,
-    koodrive::{Exchange, Overview, PollError, Reason},
+    clock::unix_seconds,
+    koodrive::{CredentialRead, Exchange, Overview, PollError, Reason},
 };
 
 /// A loop that has been silent for this many intervals is stuck.
@@ -31,6 +32,30 @@ pub struct Now {
     pub wall: SystemTime,
 }
 
+impl Now {
+    /// How long ago this was at `now`: the larger of both clocks' views, so that neither a sleep of the
+    /// machine nor a wall clock set back makes it look recent.
+    #[must_use]
+    pub fn age(self, now: Self) -> Duration {
+        let monotonic = now.monotonic.saturating_duration_since(self.monotonic);
+        monotonic.max(now.wall.duration_since(self.wall).unwrap_or_default())
+    }
+
+    /// This moment in Unix time, as seen at `now`.
+    ///
+    /// It is what the wall clock showed then. If the wall clock has been set back since, which makes
+    /// that a moment of another time scale, it is counted back from `now`.
+    #[must_use]
+    pub fn unix_seconds(self, now: Self) -> f64 {
+        let age = now.monotonic.saturating_duration_since(self.monotonic);
+        let shown = now.wall.duration_since(self.wall).unwrap_or_default();
+        // Clocks that are slewed differ by less.
+        let set_back = shown + age / 100 + Duration::from_secs(1) < age;
+        let recorded = unix_seconds(self.wall);
+        if set_back { unix_seconds(now.wall) - age.as_secs_f64() } else { recorded }
+    }
+}
+
 /// One poll that has come to its end.
 #[derive(Debug)]
 pub struct Finished {
@@ -38,8 +63,17 @@ pub struct Finished {
     pub began: Now,
     /// How long it took, retries included.
     pub duration: Duration,
-    /// Its requests, in order; the last one's result is the poll's.
+    /// All its requests but the last, none of which succeeded.
+    pub earlier: Vec<Exchange>,
+    /// The last request: its result is the poll's.
     pub exchange: Exchange,
+}
+
+impl Finished {
+    /// Its requests, in order.
+    pub fn exchanges(&self) -> impl Iterator<Item = &Exchange> {
+        self.earlier.iter().chain([&self.exchange])
+    }
 }
 
 /// What is known of one account.
@@ -48,7 +82,7 @@ pub struct AccountState {
     /// The latest finished poll; `None` before the first.
     pub latest: Option<Attempt>,
     /// When the latest poll ended whose whole answer was good.
-    pub last_success: Option<SystemTime>,
+    pub last_success: Option<Now>,
     /// The latest numbers.
     pub space: Option<Space>,
     /// All finished polls.
@@ -59,13 +93,19 @@ pub struct AccountState {
     pub failures_in_a_row: u64,
     /// The local clock minus the server's, in seconds, as last seen.
     pub clock_skew: Option<f64>,
+    /// How long the API asked to be left alone by its latest answer.
+    pub retry_after: Option<Duration>,
+    /// How often the credential was found to be another one.
+    pub credential_rotations: u64,
+    /// How often the credential could not be read.
+    pub credential_read_failures: u64,
 }
 
 /// The latest finished poll.
 #[derive(Debug, Clone)]
 pub struct Attempt {
     /// When it began.
-    pub began: SystemTime,
+    pub began: Now,
     /// How long it took.
     pub duration: Duration,
     /// Why it failed, if it did.
@@ -81,13 +121,10 @@ pub struct Space {
 }
 
 impl Space {
-    /// How old the numbers are. The larger of both clocks' views, so that neither a sleep of the
-    /// machine nor a clock set back makes them look fresh.
+    /// How old the numbers are.
     #[must_use]
     pub fn age(&self, now: Now) -> Duration {
-        let monotonic = now.monotonic.saturating_duration_since(self.asked.monotonic);
-        let wall = now.wall.duration_since(self.asked.wall).unwrap_or_default();
-        monotonic.max(wall)
+        self.asked.age(now)
     }
 }
 
@@ -95,10 +132,15 @@ impl AccountState {
     /// The state after one more poll. An answer with faulty fields gives the good ones and is a failure.
     #[must_use]
     pub fn after(&self, finished: Finished) -> Self {
-        let Finished { began, duration, exchange } = finished;
         let mut state = self.clone();
         state.polls += 1;
-        state.clock_skew = exchange.clock_skew.or(self.clock_skew);
+        for request in finished.exchanges() {
+            state.clock_skew = request.clock_skew.or(state.clock_skew);
+            state.credential_rotations += u64::from(request.credential == CredentialRead::Rotated);
+            state.credential_read_failures += u64::from(request.credential == CredentialRead::Failed);
+        }
+        let Finished { began, duration, exchange, .. } = finished;
+        state.retry_after = exchange.retry_after;
         let failure = match exchange.result {
             Ok(overview) => {
                 let faults = overview.faults().map(PollError::InvalidData);
@@ -114,10 +156,10 @@ impl AccountState {
             }
         } else {
             state.failures_in_a_row = 0;
-            state.last_success = Some(began.wall + duration);
+            state.last_success = Some(Now { monotonic: began.monotonic + duration, wall: began.wall + duration });
         }
         let failure = failure.map(|error| (error.reason(), error.to_string().into()));
-        state.latest = Some(Attempt { began: began.wall, duration, failure });
+        state.latest = Some(Attempt { began, duration, failure });
         state
     }
 
@@ -196,8 +238,9 @@ pub struct Board {
 impl Board {
     /// A board of accounts of which nothing is known yet.
     #[must_use]
-    pub fn new(accounts: &[Arc<Account>]) -> Self {
-        Self { slots: accounts.iter().map(|account| Arc::new(Slot::new(Arc::clone(account)))).collect() }
+    pub fn new<'a>(accounts: impl IntoIterator<Item = &'a Arc<Account>>) -> Self {
+        let slots = accounts.into_iter().map(|account| Arc::new(Slot::new(Arc::clone(account))));
+        Self { slots: slots.collect() }
     }
 
     /// The accounts.

@@ -2,14 +2,18 @@
 //!
 //! - `GET /simulator` tells what each account was told so far;
 //! - `PUT /simulator/accounts/<user id>` with `{"fault": {...}, "numbers": {...}}` makes an account fail
-//!   or answer given numbers from now on; a part that is absent or null goes back to normal.
+//!   or answer given numbers from now on; a part that is absent or null goes back to normal. `"token":
+//!   "..."` makes another token the right one;
+//! - `PUT /simulator/clock` with `{"seconds_ahead": 1200}` sets the simulator's clock.
+
+use std::sync::atomic::Ordering;
 
 use http_body_util::{BodyExt, Limited};
-use hyper::{Method, Request, StatusCode, body::Incoming};
-use serde::Deserialize;
+use hyper::{Method, Request, Response, StatusCode, body::Incoming};
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{Answer, Fault, Simulator};
+use super::{Answer, Fault, Simulator, fault::FaultyBody};
 
 const MAX_ORDER_BYTES: usize = 64 * 1024;
 
@@ -19,6 +23,14 @@ const MAX_ORDER_BYTES: usize = 64 * 1024;
 struct Order {
     fault: Option<Fault>,
     numbers: Option<Value>,
+    token: Option<String>,
+}
+
+/// How far the simulator's clock is ahead.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Clock {
+    seconds_ahead: i32,
 }
 
 impl Simulator {
@@ -26,20 +38,30 @@ impl Simulator {
         let path = request.uri().path().to_owned();
         match (request.method(), path.as_str(), path.strip_prefix("/simulator/accounts/")) {
             (&Method::GET, "/simulator", _) => Ok(self.json(StatusCode::OK, &self.records())),
+            (&Method::PUT, "/simulator/clock", _) => Ok(self.set_clock(request.into_body()).await),
             (&Method::PUT, _, Some(user_id)) => Ok(self.obey(user_id, request.into_body()).await),
             _ => Ok(self.json(StatusCode::NOT_FOUND, &json!({ "error": "see GET /simulator" }))),
         }
     }
 
-    async fn obey(&self, user_id: &str, body: Incoming) -> hyper::Response<super::fault::FaultyBody> {
-        let body = Limited::new(body, MAX_ORDER_BYTES).collect().await.map(http_body_util::Collected::to_bytes);
-        let order = body.ok().and_then(|body| serde_json::from_slice::<Order>(&body).ok());
-        let (status, answer) = match order {
+    async fn set_clock(&self, body: Incoming) -> Response<FaultyBody> {
+        let Some(clock) = read::<Clock>(body).await else {
+            return self.json(StatusCode::BAD_REQUEST, &json!({ "error": "the body is not {\"seconds_ahead\": ...}" }));
+        };
+        self.set_clock_step(clock.seconds_ahead.into());
+        self.json(StatusCode::OK, &json!({}))
+    }
+
+    async fn obey(&self, user_id: &str, body: Incoming) -> Response<FaultyBody> {
+        let (status, answer) = match read::<Order>(body).await {
             None => (StatusCode::BAD_REQUEST, json!({ "error": "the body is not {\"fault\": ..., \"numbers\": ...}" })),
             Some(_) if self.record(user_id).is_none() => (StatusCode::NOT_FOUND, json!({ "error": "no such user" })),
             Some(order) => {
                 self.set_fault(user_id, order.fault);
                 self.set_numbers(user_id, order.numbers);
+                if let Some(token) = order.token {
+                    self.set_token(user_id, token);
+                }
                 (StatusCode::OK, json!({}))
             }
         };
@@ -55,6 +77,11 @@ impl Simulator {
                 (user_id.clone(), told)
             })
             .collect();
-        json!({ "accounts": accounts })
+        json!({ "requests": self.requests.load(Ordering::Relaxed), "accounts": accounts })
     }
+}
+
+async fn read<T: DeserializeOwned>(body: Incoming) -> Option<T> {
+    let body = Limited::new(body, MAX_ORDER_BYTES).collect().await.ok()?.to_bytes();
+    serde_json::from_slice(&body).ok()
 }

@@ -11,7 +11,10 @@ mod verify;
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -38,6 +41,10 @@ const OVERVIEW_PATH: &str = "/koodrive/ose/v1/space/usage/overview";
 pub struct Simulator {
     accounts: Arc<Mutex<BTreeMap<String, Seat>>>,
     clock: WallClock,
+    /// By how many seconds the clock that requests are held against is ahead of `clock`.
+    clock_step: Arc<AtomicI64>,
+    /// All requests to the API's path.
+    requests: Arc<AtomicU64>,
     started: SystemTime,
 }
 
@@ -74,7 +81,8 @@ impl Simulator {
             let seat = Seat { fault: None, numbers: None, last_call: started, record: Record::default(), account };
             (seat.account.user_id.clone(), seat)
         });
-        Self { accounts: Arc::new(Mutex::new(seats.collect())), clock, started }
+        let accounts = Arc::new(Mutex::new(seats.collect()));
+        Self { accounts, clock, clock_step: Arc::default(), requests: Arc::default(), started }
     }
 
     /// Binds `address`, and serves until `stop` is cancelled.
@@ -108,6 +116,27 @@ impl Simulator {
         }
     }
 
+    /// Makes another token the account's right one. Accounts that sign are passed over.
+    pub fn set_token(&self, user_id: &str, token: String) {
+        if let Some(seat) = self.seats().get_mut(user_id)
+            && let Credential::Token(right) = &mut seat.account.credential
+        {
+            *right = token;
+        }
+    }
+
+    /// Sets the simulator's clock ahead by some seconds, or behind.
+    pub fn set_clock_step(&self, seconds: i64) {
+        self.clock_step.store(seconds, Ordering::Relaxed);
+    }
+
+    /// The time that requests are held against, and that answers bear.
+    fn now(&self) -> SystemTime {
+        let step = self.clock_step.load(Ordering::Relaxed);
+        let (now, magnitude) = (self.clock.now(), Duration::from_secs(step.unsigned_abs()));
+        if step < 0 { now - magnitude } else { now + magnitude }
+    }
+
     /// What an account was told so far.
     #[must_use]
     pub fn record(&self, user_id: &str) -> Option<Record> {
@@ -119,7 +148,11 @@ impl Simulator {
     }
 
     async fn answer(self, request: Request<Incoming>) -> Answer {
-        if request.uri().path() == OVERVIEW_PATH { self.overview(&request).await } else { self.control(request).await }
+        if request.uri().path() != OVERVIEW_PATH {
+            return self.control(request).await;
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.overview(&request).await
     }
 
     async fn overview(&self, request: &Request<Incoming>) -> Answer {
@@ -141,7 +174,7 @@ impl Simulator {
         let seat = seats.get_mut(user_id).ok_or_else(|| verify::Refusal::bad_parameter("X-User-Id is unknown"))?;
         seat.record.requests += 1;
         let idle = now.duration_since(seat.last_call).unwrap_or_default();
-        verify::request(request, &seat.account, now, idle)?;
+        verify::request(request, &seat.account, self.now(), idle)?;
         seat.last_call = now;
         let since_start = now.duration_since(self.started).unwrap_or_default();
         let data = seat.numbers.clone().unwrap_or_else(|| seat.account.usage(since_start));
@@ -164,7 +197,7 @@ impl Simulator {
         let mut response = Response::new(FaultyBody::whole(Bytes::from(body.to_string())));
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(self.clock.now())) {
+        if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(self.now())) {
             response.headers_mut().insert(DATE, date);
         }
         response

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::status_page;
 use crate::{
-    clock::{WallClock, unix_seconds},
+    clock::WallClock,
     metrics::{Exposition, Format, Handler},
     poll::{Board, Now},
 };
@@ -87,7 +87,7 @@ impl Routes {
         let status = if alive { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let wants_json = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("application/json"));
         if headers.get_all(ACCEPT).iter().any(wants_json) {
-            return answer(status, "application/json", accounts_json(self.board(), alive));
+            return answer(status, "application/json", accounts_json(self.board(), alive, self.now()));
         }
         let silent = self.board().slots().iter().filter(|slot| !slot.alive()).count();
         let text = if alive {
@@ -110,7 +110,7 @@ impl Routes {
 }
 
 /// What is known of the accounts, without the words of errors: this page may be readable by everybody.
-fn accounts_json(board: &Board, alive: bool) -> String {
+fn accounts_json(board: &Board, alive: bool, now: Now) -> String {
     let accounts = board.slots().iter().map(|slot| {
         let state = slot.state();
         let latest = state.latest.as_ref();
@@ -119,8 +119,8 @@ fn accounts_json(board: &Board, alive: bool) -> String {
             "alive": slot.alive(),
             "reason": latest.and_then(|latest| latest.failure.as_ref()).map(|(reason, _)| reason.as_str()),
             "failures_in_a_row": state.failures_in_a_row,
-            "last_attempt_timestamp_seconds": latest.map(|latest| unix_seconds(latest.began)),
-            "last_success_timestamp_seconds": state.last_success.map(unix_seconds),
+            "last_attempt_timestamp_seconds": latest.map(|latest| latest.began.unix_seconds(now)),
+            "last_success_timestamp_seconds": state.last_success.map(|success| success.unix_seconds(now)),
         });
         (slot.account().alias.clone(), account)
     });

@@ -70,7 +70,7 @@ fn write_account(page: &mut String, slot: &Slot, now: Now) -> std::fmt::Result {
     }
     write_fullness(page, used, capacity)?;
     match &state.latest {
-        Some(latest) => match Timestamp::try_from(latest.began) {
+        Some(latest) => match Timestamp::try_from(latest.began.wall) {
             Ok(began) => write!(page, "<td>{} UTC</td></tr>", began.strftime("%Y-%m-%d %H:%M:%S")),
             Err(_) => page.write_str("<td>unknown</td></tr>"),
         },

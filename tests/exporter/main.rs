@@ -2,8 +2,10 @@
 #![allow(unreachable_pub, reason = "one binary of many files")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
+mod clocks;
 mod configuration;
 mod failures;
+mod fake;
 mod hostile;
 mod lifecycle;
 mod pages;
@@ -12,3 +14,4 @@ mod secrets;
 mod simulator;
 mod support;
 mod transport;
+mod worst_day;

@@ -67,6 +67,7 @@ async fn a_configured_proxy_is_asked_for_a_tunnel_and_never_told_the_credential(
     let mut exporter = Exporter::start(&files.write("k.yml", yaml), &["--log.level=trace"]).await;
     let (stream, _) = proxy.accept().await.unwrap();
     let head = head(stream).await;
+    drop(proxy);
     assert!(head.starts_with("CONNECT koodrive.example:443 HTTP/1.1\r\n"), "{head}");
     assert!(head.to_lowercase().contains("proxy-authorization: basic ") && !head.contains("hunter3"), "{head}");
     let line = exporter.line(|line| line.contains("fail from now on")).await;

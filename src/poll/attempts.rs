@@ -1,0 +1,126 @@
+//! The requests of one poll: one, and a few more where another may mend what failed.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::poller::Upstream;
+use crate::koodrive::{Exchange, PollError, Reason};
+
+/// Requests in one poll, at most.
+const MAX_REQUESTS: usize = 3;
+
+/// The first wait lies between 0 and this, and each further one between 0 and twice the one before.
+const FIRST_BACK_OFF: Duration = Duration::from_millis(200);
+
+/// What may follow a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// It succeeded, or asking again would give the same answer.
+    Settled,
+    /// Another request after a wait may succeed.
+    AfterBackOff,
+    /// Another one may succeed if it goes out with another secret or date.
+    IfDifferent,
+}
+
+/// Asks until the poll is settled or `deadline` is near. `earlier` gets all exchanges but the last, and
+/// keeps them if this future is dropped.
+///
+/// The first request may take half of the time, so that there is time for another.
+pub(super) async fn ask<U: Upstream>(upstream: &U, deadline: Instant, earlier: &mut Vec<Exchange>) -> Exchange {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let patience = if earlier.is_empty() { left / 2 } else { left };
+        let exchange = upstream.overview(Instant::now() + patience).await;
+        let again = earlier.len() + 1 < MAX_REQUESTS
+            && match next(&exchange) {
+                Next::Settled => false,
+                Next::IfDifferent => upstream.would_differ(&exchange).await,
+                Next::AfterBackOff => {
+                    let wait = back_off(earlier.len(), fastrand::f64());
+                    let in_time = Instant::now() + wait < deadline;
+                    if in_time {
+                        tokio::time::sleep(wait).await;
+                    }
+                    in_time
+                }
+            };
+        if !again {
+            return exchange;
+        }
+        earlier.push(exchange);
+    }
+}
+
+/// Retries are for what passes by itself: never for an API that understood and refused, unless the
+/// secret or the known time has changed meanwhile, and never where it asked to be left alone.
+fn next(exchange: &Exchange) -> Next {
+    match &exchange.result {
+        Ok(_) => Next::Settled,
+        Err(_) if exchange.retry_after.is_some() => Next::Settled,
+        Err(error) => match error.reason() {
+            Reason::Connect | Reason::Timeout => Next::AfterBackOff,
+            Reason::HttpStatus if matches!(exchange.status, Some(502..=504)) => Next::AfterBackOff,
+            Reason::Auth => Next::IfDifferent,
+            _ => Next::Settled,
+        },
+    }
+}
+
+/// Exponential back-off with full jitter: `random` is in [0, 1).
+fn back_off(retries: usize, random: f64) -> Duration {
+    (FIRST_BACK_OFF * (1 << retries.min(MAX_REQUESTS))).mul_f64(random)
+}
+
+/// The failure of a poll that was given up while its request was under way.
+pub(super) fn given_up(error: PollError) -> Exchange {
+    Exchange { sent: true, ..Exchange::unfinished(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::koodrive::answer;
+
+    fn after(status: u16, body: &str) -> Next {
+        let result = answer::read(status, body.as_bytes(), crate::account::Units::default());
+        next(&Exchange { status: Some(status), result, ..Exchange::unfinished(PollError::Panic) })
+    }
+
+    #[test]
+    fn only_what_may_pass_by_itself_is_asked_again() {
+        for status in [502, 503, 504] {
+            assert_eq!(after(status, ""), Next::AfterBackOff);
+        }
+        for status in [302, 404, 429, 500, 501] {
+            assert_eq!(after(status, ""), Next::Settled);
+        }
+        for status in [400, 401, 403] {
+            assert_eq!(after(status, ""), Next::IfDifferent);
+        }
+        assert_eq!(after(400, r#"{"code":13000412}"#), Next::Settled);
+        assert_eq!(after(200, r#"{"code":13000412}"#), Next::Settled);
+        assert_eq!(after(200, "garbage"), Next::Settled);
+        assert_eq!(next(&Exchange::unfinished(PollError::Connect(String::new()))), Next::AfterBackOff);
+        assert_eq!(next(&Exchange::unfinished(PollError::Tls(String::new()))), Next::Settled);
+    }
+
+    #[test]
+    fn a_server_that_asks_for_patience_gets_it() {
+        let result = Err(answer::read(503, b"", crate::account::Units::default()).unwrap_err());
+        let retry_after = Some(Duration::from_secs(1));
+        let exchange = Exchange { status: Some(503), retry_after, result, ..Exchange::unfinished(PollError::Panic) };
+        assert_eq!(next(&exchange), Next::Settled);
+    }
+
+    proptest! {
+        #[test]
+        fn back_off_is_between_nothing_and_a_doubling_bound(retries in 0usize..100, random in 0f64..1.0) {
+            let bound = FIRST_BACK_OFF * (1 << retries.min(MAX_REQUESTS));
+            prop_assert!(back_off(retries, random) < bound.max(Duration::from_nanos(1)));
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Hosts and servers whose clocks disagree, and secrets that change under a request.
+
+use std::{sync::Arc, time::Duration};
+
+use koodrive_exporter::{
+    account::{Credential, Secret},
+    clock::WallClock,
+    koodrive::{Client, CredentialRead, ServerClock, build_http},
+};
+use tokio::time::Instant;
+
+use crate::{
+    fake,
+    support::{Exporter, Files, Upstream},
+};
+
+const ALIASES: [&str; 3] = ["production", "finance", "archive"];
+
+#[tokio::test]
+async fn a_host_whose_clock_is_20_minutes_off_polls_all_the_same_and_warns_once() {
+    for ahead in [-1200, 1200] {
+        let (files, upstream) = (Files::new(), Upstream::start(3).await);
+        upstream.simulator.set_clock_step(ahead);
+        let config = files.write("k.yml", upstream.configuration("1s"));
+        let mut exporter = Exporter::start(&config, &["--log.level=debug"]).await;
+        exporter.line_of_each(&ALIASES, "poll succeeded").await;
+        exporter.line_of_each(&ALIASES, "poll succeeded").await;
+        let page = exporter.get("/metrics").await;
+        for alias in ALIASES {
+            let skew = page.value(&format!("koodrive_api_clock_skew_seconds{{account=\"{alias}\"}}")).unwrap();
+            assert!((skew + f64::from(i32::try_from(ahead).unwrap())).abs() < 2.0, "{skew}");
+            assert_eq!(page.value(&format!("koodrive_up{{account=\"{alias}\"}}")), Some(1.0));
+        }
+        let log = exporter.log();
+        assert_eq!(log.matches("level=warn").count(), 1, "{log}");
+        assert_eq!(log.matches("X-Date follows that of the API").count(), 1, "{log}");
+    }
+}
+
+#[tokio::test]
+async fn no_poll_is_lost_when_a_clock_jumps() {
+    let (files, upstream) = (Files::new(), Upstream::start(3).await);
+    let config = files.write("k.yml", upstream.configuration("1s"));
+    let mut exporter = Exporter::start(&config, &["--log.level=debug"]).await;
+    for ahead in [0, 3600, -7200, 0, 86_400] {
+        upstream.simulator.set_clock_step(ahead);
+        exporter.line_of_each(&ALIASES, "poll succeeded").await;
+        exporter.line_of_each(&ALIASES, "poll succeeded").await;
+    }
+    let page = exporter.get("/metrics").await;
+    let failures = page.body.lines().filter(|line| line.starts_with("koodrive_poll_failures_total"));
+    assert!(failures.clone().count() == 33 && failures.into_iter().all(|line| line.ends_with(" 0")));
+}
+
+#[tokio::test]
+async fn a_secret_that_changed_since_a_refusal_makes_a_different_request() {
+    let (files, upstream) = (Files::new(), Upstream::start(2).await);
+    let token = files.write("token", "simulated-token-00001\n");
+    let mut account = fake::account("finance", fake::MINUTE).as_ref().clone();
+    account.endpoint = koodrive_exporter::account::Endpoint::parse(&upstream.url).unwrap();
+    account.user_id = koodrive_exporter::account::UserId::parse(&upstream.user_id(1)).unwrap();
+    account.credential = Credential::Token { token: Secret::File(token.clone()), prefix: "Bearer ".to_owned() };
+    let http = build_http(&account.transport).unwrap();
+    let client = Client::new(http, Arc::new(account), WallClock::system(), Arc::<ServerClock>::default());
+    let ask = async || client.overview(Instant::now() + Duration::from_secs(10)).await;
+
+    assert!(ask().await.result.is_ok());
+    upstream.simulator.set_token(&upstream.user_id(1), "renewed".to_owned());
+    let refused = ask().await;
+    assert_eq!((refused.status, refused.credential), (Some(401), CredentialRead::Known));
+    assert!(!client.would_differ(&refused).await);
+    // Another line end is no other secret.
+    std::fs::write(&token, "simulated-token-00001").unwrap();
+    assert!(!client.would_differ(&refused).await);
+    std::fs::write(&token, "renewed").unwrap();
+    assert!(client.would_differ(&refused).await);
+    let again = ask().await;
+    assert_eq!((again.status, again.credential), (Some(200), CredentialRead::Rotated));
+    assert_eq!(ask().await.credential, CredentialRead::Known);
+    std::fs::remove_file(&token).unwrap();
+    let unread = ask().await;
+    assert_eq!((unread.sent, unread.credential), (false, CredentialRead::Failed));
+}
+
+#[tokio::test]
+async fn shards_poll_each_account_exactly_once_and_tell_which_part_they_are() {
+    let (files, upstream) = (Files::new(), Upstream::start(40).await);
+    let mut polled = Vec::new();
+    for index in 0..3 {
+        let yaml = format!("shard: {{ index: {index}, count: 3 }}\n{}", upstream.configuration("1m"));
+        let exporter = Exporter::start(&files.write("k.yml", yaml), &[]).await;
+        let page = exporter.get("/metrics").await;
+        let shard = format!("koodrive_exporter_shard_info{{count=\"3\",index=\"{index}\"}}");
+        assert_eq!(page.value(&shard), Some(1.0));
+        let accounts = page.body.lines().filter_map(|line| line.strip_prefix("koodrive_up{account=\""));
+        polled.extend(accounts.map(|line| line.split('"').next().unwrap().to_owned()));
+    }
+    polled.sort();
+    let mut all: Vec<String> = upstream.roster.accounts().map(|account| account.alias).collect();
+    all.sort();
+    assert_eq!(polled, all);
+}

@@ -1,0 +1,183 @@
+//! Poll loops in paused time, against an upstream that is a function.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use koodrive_exporter::{
+    account::{Account, Credential, Endpoint, Language, PollPolicy, Secret, Transport, Units, UserId},
+    clock::WallClock,
+    koodrive::{Exchange, PollError, answer},
+    metrics::{Exposition, Format, OwnMetrics},
+    poll::{Board, Lanes, Now, Poller, Upstream},
+};
+use tokio::{task::JoinSet, time::Instant};
+
+pub const MINUTE: Duration = Duration::from_mins(1);
+pub const INSTANTLY: Duration = Duration::from_millis(1);
+
+const GOOD: &str = r#"{"code":0,"data":{"totalCapacity":3,"totalUsed":2,"totalAllocation":1}}"#;
+
+/// A good answer.
+pub fn good() -> Exchange {
+    answer_with(200, GOOD)
+}
+
+/// The answer that this status and body are.
+pub fn answer_with(status: u16, body: &str) -> Exchange {
+    let result = answer::read(status, body.as_bytes(), Units::default());
+    Exchange { sent: true, status: Some(status), result, ..Exchange::unfinished(PollError::Panic) }
+}
+
+/// A request that was never answered.
+pub fn unanswered() -> Exchange {
+    Exchange { sent: true, ..Exchange::unfinished(PollError::Connect("reset".to_owned())) }
+}
+
+/// How requests are answered, by their number from 0: after how long, and with what.
+type Answers = Box<dyn Fn(usize) -> (Duration, Exchange) + Send + Sync>;
+
+/// An upstream that does as it is told, and does not heed deadlines.
+pub struct Fake {
+    answers: Answers,
+    pub differs: bool,
+    began: Mutex<Vec<Instant>>,
+    in_flight: AtomicUsize,
+    most_in_flight: AtomicUsize,
+}
+
+impl Fake {
+    pub fn new(answers: impl Fn(usize) -> (Duration, Exchange) + Send + Sync + 'static) -> Self {
+        let (began, in_flight, most_in_flight) = (Mutex::default(), AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { answers: Box::new(answers), differs: false, began, in_flight, most_in_flight }
+    }
+
+    /// One whose good answers take some time.
+    pub fn taking(takes: Duration) -> Arc<Self> {
+        Arc::new(Self::new(move |_| (takes, good())))
+    }
+
+    /// When each request began.
+    pub fn began(&self) -> Vec<Instant> {
+        self.began.lock().unwrap().clone()
+    }
+
+    /// The whole seconds between the beginnings of requests.
+    pub fn gaps(&self) -> Vec<u64> {
+        self.began().windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect()
+    }
+
+    pub fn most_in_flight(&self) -> usize {
+        self.most_in_flight.load(Ordering::SeqCst)
+    }
+}
+
+/// Counts a request out when it ends, however it ends.
+struct InFlight<'a>(&'a AtomicUsize);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Upstream for Fake {
+    async fn overview(&self, _deadline: Instant) -> Exchange {
+        let number = {
+            let mut began = self.began.lock().unwrap();
+            began.push(Instant::now());
+            began.len() - 1
+        };
+        let now = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+        let _in_flight = InFlight(&self.in_flight);
+        self.most_in_flight.fetch_max(now, Ordering::SeqCst);
+        let (takes, exchange) = (self.answers)(number);
+        tokio::time::sleep(takes).await;
+        exchange
+    }
+
+    async fn would_differ(&self, _refused: &Exchange) -> bool {
+        self.differs
+    }
+}
+
+pub fn account(alias: &str, interval: Duration) -> Arc<Account> {
+    Arc::new(Account {
+        alias: alias.to_owned(),
+        endpoint: Endpoint::parse("https://koodrive.example").unwrap(),
+        user_id: UserId::parse("1").unwrap(),
+        language: Language::default(),
+        credential: Credential::Token { token: Secret::inline("x").unwrap(), prefix: "Bearer ".to_owned() },
+        units: Units::default(),
+        poll: PollPolicy { interval, timeout: interval / 6, max_age: 3 * interval },
+        transport: Transport::default(),
+    })
+}
+
+/// Running loops of some accounts.
+pub struct Loops {
+    pub board: Arc<Board>,
+    clock: WallClock,
+    /// By how many seconds the wall clock has been set forward.
+    pub clock_step: Arc<AtomicI64>,
+    _tasks: JoinSet<()>,
+}
+
+impl Loops {
+    /// Accounts that are polled every minute, all from one upstream.
+    pub fn start(accounts: usize, concurrency: usize, upstream: &Arc<Fake>) -> Self {
+        Self::each(accounts, concurrency, MINUTE, |_| Arc::clone(upstream))
+    }
+
+    /// Accounts that are polled every `interval`, each from an upstream of its own.
+    pub fn each(
+        accounts: usize,
+        concurrency: usize,
+        interval: Duration,
+        upstream: impl Fn(usize) -> Arc<Fake>,
+    ) -> Self {
+        let accounts: Vec<_> = (0..accounts).map(|index| account(&format!("account-{index:04}"), interval)).collect();
+        let board = Arc::new(Board::new(&accounts));
+        let (started, clock_step) = (Instant::now(), Arc::new(AtomicI64::new(0)));
+        let step = Arc::clone(&clock_step);
+        let clock = WallClock::new(move || {
+            let seconds = 1_000_000_000 + step.load(Ordering::SeqCst);
+            UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs()) + started.elapsed()
+        });
+        let lanes = Lanes::new(concurrency);
+        let mut tasks = JoinSet::new();
+        for (index, slot) in board.slots().iter().enumerate() {
+            let poller = Poller {
+                slot: Arc::clone(slot),
+                upstream: upstream(index),
+                lanes: lanes.clone(),
+                clock: clock.clone(),
+                observer: Arc::new(|_| {}),
+            };
+            tasks.spawn(poller.run(accounts.len()));
+        }
+        Self { board, clock, clock_step, _tasks: tasks }
+    }
+
+    pub fn wall(&self) -> SystemTime {
+        self.clock.now()
+    }
+
+    pub fn exposition(&self) -> String {
+        let own = Arc::new(OwnMetrics::new().unwrap());
+        let now = Now { monotonic: Instant::now(), wall: self.clock.now() };
+        Exposition { board: Arc::clone(&self.board), own }.encode(Format::Text, now)
+    }
+
+    /// The first account's value of a family.
+    pub fn value(&self, family: &str) -> f64 {
+        let series = format!("{family}{{account=\"account-0000\"}} ");
+        let exposition = self.exposition();
+        let line = exposition.lines().find_map(|line| line.strip_prefix(&series));
+        line.unwrap_or_else(|| panic!("no {series}")).parse().unwrap()
+    }
+}
