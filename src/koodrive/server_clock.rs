@@ -53,7 +53,10 @@ impl ServerClock {
         self.correction.store(correction, Ordering::Relaxed);
         let before = self.following.swap(off, Ordering::Relaxed);
         if off && !before {
-            warn!(endpoint, skew, "the clocks of this host and the API differ: X-Date follows that of the API from now on");
+            warn!(
+                endpoint,
+                skew, "the clocks of this host and the API differ: X-Date follows that of the API from now on"
+            );
         } else if before && !off {
             info!(endpoint, skew, "the clocks of this host and the API agree again");
         }

@@ -1,6 +1,7 @@
 //! The simulator's own interface, beside the API's path:
 //!
-//! - `GET /simulator` tells what each account was told so far;
+//! - `GET /simulator` tells what each account was told so far, and `GET /simulator/requests` the number of
+//!   requests to the API alone;
 //! - `PUT /simulator/accounts/<user id>` with `{"fault": {...}, "numbers": {...}}` makes an account fail
 //!   or answer given numbers from now on; a part that is absent or null goes back to normal. `"token":
 //!   "..."` makes another token the right one;
@@ -38,6 +39,9 @@ impl Simulator {
         let path = request.uri().path().to_owned();
         match (request.method(), path.as_str(), path.strip_prefix("/simulator/accounts/")) {
             (&Method::GET, "/simulator", _) => Ok(self.json(StatusCode::OK, &self.records())),
+            (&Method::GET, "/simulator/requests", _) => {
+                Ok(self.json(StatusCode::OK, &self.requests.load(Ordering::Relaxed).into()))
+            }
             (&Method::PUT, "/simulator/clock", _) => Ok(self.set_clock(request.into_body()).await),
             (&Method::PUT, _, Some(user_id)) => Ok(self.obey(user_id, request.into_body()).await),
             _ => Ok(self.json(StatusCode::NOT_FOUND, &json!({ "error": "see GET /simulator" }))),

@@ -1,0 +1,195 @@
+//! Ten thousand accounts, polled once a minute, against the simulator; and the floor: the same requests by
+//! `reqwest` alone, at the same pace and concurrency.
+//!
+//! `cargo bench --bench scale -- [ACCOUNTS] [SECONDS]` prints polls a second, CPU seconds a thousand polls
+//! and memory of both, and their ratio. Exporter, simulator and floor are processes of their own.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_precision_loss,
+    reason = "a measurement that can't go on may as well panic"
+)]
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use jiff::Timestamp;
+use koodrive_exporter::simulator::{Credential, Roster};
+use tokio::{sync::Semaphore, task::JoinSet};
+
+const INTERVAL: Duration = Duration::from_mins(1);
+const CONCURRENCY: usize = 16;
+const PATH: &str = "/koodrive/ose/v1/space/usage/overview";
+const EXPORTER: &str = env!("CARGO_BIN_EXE_koodrive-exporter");
+
+fn main() {
+    // Cargo itself adds `--bench`.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["floor", endpoint, accounts, seconds] => floor(endpoint, number(accounts), number(seconds)),
+        [] => compare(10_000, 120),
+        [accounts] => compare(number(accounts), 120),
+        [accounts, seconds, ..] => compare(number(accounts), number(seconds)),
+    }
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().expect("a number")
+}
+
+/// A process that ends with this value.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Process {
+    fn start(command: &mut Command) -> Self {
+        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the process starts"))
+    }
+
+    /// User and system time so far, in seconds.
+    fn cpu(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).expect("it runs");
+        let after_name = stat.rsplit_once(')').expect("a name in parentheses").1;
+        let ticks: Vec<f64> =
+            after_name.split_whitespace().skip(11).take(2).map(|field| field.parse().unwrap()).collect();
+        // The kernel's clock ticks, 100 a second on Linux whatever its own rate.
+        ticks.iter().sum::<f64>() / 100.0
+    }
+
+    /// Resident memory, in mebibytes.
+    fn memory(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("its memory");
+        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+    }
+}
+
+/// What one process did in the measured time.
+struct Figures {
+    polls: u64,
+    seconds: f64,
+    cpu: f64,
+    memory: f64,
+}
+
+impl Figures {
+    /// Watches for some seconds; the simulator counts.
+    fn of(process: &Process, simulator: &str, seconds: u64) -> Self {
+        let (polls, cpu, start) = (requests(simulator), process.cpu(), Instant::now());
+        std::thread::sleep(Duration::from_secs(seconds));
+        Self {
+            polls: requests(simulator) - polls,
+            seconds: start.elapsed().as_secs_f64(),
+            cpu: process.cpu() - cpu,
+            memory: process.memory(),
+        }
+    }
+
+    fn cpu_per_thousand(&self) -> f64 {
+        self.cpu / self.polls as f64 * 1000.0
+    }
+
+    fn print(&self, name: &str) {
+        println!(
+            "{name:<10} {:>7.1} polls/s  {:>7.4} CPU s/1000 polls  {:>5.2} % of one core  {:>6.1} MiB",
+            self.polls as f64 / self.seconds,
+            self.cpu_per_thousand(),
+            self.cpu / self.seconds * 100.0,
+            self.memory
+        );
+    }
+}
+
+/// How many API requests the simulator has had.
+fn requests(simulator: &str) -> u64 {
+    get(&format!("{simulator}/simulator/requests")).trim().parse().expect("a count")
+}
+
+fn get(url: &str) -> String {
+    let address = url.strip_prefix("http://").expect("plain HTTP");
+    let (host, path) = address.split_once('/').expect("a path");
+    let mut stream = std::net::TcpStream::connect(host).expect("it listens");
+    std::io::Write::write_all(
+        &mut stream,
+        format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes(),
+    )
+    .expect("it reads");
+    let answer = std::io::read_to_string(stream).expect("it answers");
+    answer.split_once("\r\n\r\n").expect("a head and a body").1.to_owned()
+}
+
+fn compare(accounts: u64, seconds: u64) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("k.yml");
+    let mut simulate = Command::new(EXPORTER);
+    simulate.args(["simulate", "--listen-address", "127.0.0.1:0", "--accounts", &accounts.to_string()]);
+    simulate.args(["--interval", "60s", "--write-config"]).arg(&config);
+    let mut simulate = Process(simulate.stdout(Stdio::piped()).spawn().expect("the simulator starts"));
+    let mut line = String::new();
+    BufReader::new(simulate.0.stdout.take().unwrap()).read_line(&mut line).expect("its address");
+    let simulator = line.split_whitespace().last().unwrap().strip_suffix("/simulator").unwrap().to_owned();
+
+    println!("{accounts} accounts, each polled every {INTERVAL:?}, {CONCURRENCY} at once; measured for {seconds} s");
+    let floor = {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let process =
+            Process::start(command.args(["floor", &simulator, &accounts.to_string(), &(seconds + 10).to_string()]));
+        std::thread::sleep(Duration::from_secs(5));
+        Figures::of(&process, &simulator, seconds)
+    };
+    let exporter = {
+        let mut command = Command::new(EXPORTER);
+        command.arg("--config.file").arg(&config).args(["--web.listen-address", "127.0.0.1:0"]);
+        let process = Process::start(&mut command);
+        std::thread::sleep(Duration::from_secs(5));
+        Figures::of(&process, &simulator, seconds)
+    };
+    floor.print("floor");
+    exporter.print("exporter");
+    println!("ratio      {:.2} times the floor's CPU a poll", exporter.cpu_per_thousand() / floor.cpu_per_thousand());
+}
+
+/// `reqwest` alone: the accounts' requests, spread evenly, with a fixed token and nothing done with the answer.
+fn floor(endpoint: &str, accounts: u64, seconds: u64) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let permits = Arc::new(Semaphore::new(CONCURRENCY));
+        let account = Roster { accounts: 2 }.accounts().nth(1).unwrap();
+        let Credential::Token(token) = account.credential else { unreachable!("the second account has a token") };
+        let authorization: Arc<str> = format!("Bearer {token}").into();
+        let user_id: Arc<str> = account.user_id.into();
+        let url: Arc<str> = format!("{endpoint}{PATH}").into();
+        let mut ticks = tokio::time::interval(INTERVAL / u32::try_from(accounts).unwrap());
+        let end = Instant::now() + Duration::from_secs(seconds);
+        let mut requests = JoinSet::new();
+        while Instant::now() < end {
+            ticks.tick().await;
+            let (client, permits) = (client.clone(), Arc::clone(&permits));
+            let (authorization, user_id, url) = (Arc::clone(&authorization), Arc::clone(&user_id), Arc::clone(&url));
+            requests.spawn(async move {
+                let _permit = permits.acquire().await.unwrap();
+                let now = Timestamp::try_from(SystemTime::now() - Duration::from_secs(5)).unwrap();
+                let request = client.get(&*url).header("authorization", &*authorization).header("x-user-id", &*user_id);
+                let request = request.header("x-date", now.strftime("%Y%m%dT%H%M%SZ").to_string());
+                let response = request.send().await.unwrap();
+                assert_eq!(response.status(), 200);
+                response.bytes().await.unwrap()
+            });
+            while requests.try_join_next().is_some() {}
+        }
+    });
+}
