@@ -16,7 +16,7 @@ use crate::{
     config::{Config, ListenAddress},
     koodrive::{self, Client, ServerClock, TransportError},
     logging,
-    metrics::{Exposition, Format, OwnMetrics},
+    metrics::{Exposition, Format, OwnMetrics, Shared},
     poll::{Board, Finished, Lanes, Now, Observer, Poller, Slot},
     web::{
         Routes,
@@ -92,14 +92,14 @@ impl App {
             loops.spawn(poller.run(accounts));
         }
         let routes = Arc::new(Routes {
-            exposition: self.exposition,
+            shared: Arc::new(Shared::new(self.exposition, self.clock.clone())),
             telemetry_path: self.telemetry_path,
             clock: self.clock,
             stop: stop.clone(),
         });
         let answer = move |request| {
             let routes = Arc::clone(&routes);
-            async move { Ok(routes.answer(&request)) }
+            async move { Ok(routes.answer(&request).await) }
         };
         bound.serve(answer, stop).await;
         loops.shutdown().await;
@@ -108,7 +108,7 @@ impl App {
     }
 
     /// Polls every account once. The exposition, and whether all polls succeeded.
-    pub async fn once(self) -> (String, bool) {
+    pub async fn once(self) -> (Vec<u8>, bool) {
         let mut polls = JoinSet::new();
         for poller in self.pollers {
             polls.spawn(async move { poller.poll().await });
@@ -116,7 +116,7 @@ impl App {
         polls.join_all().await;
         let now = Now { monotonic: Instant::now(), wall: self.clock.now() };
         let good = self.exposition.board.slots().iter().all(|slot| slot.state().up());
-        (self.exposition.encode(Format::Text, now), good)
+        (self.exposition.encode(Format::Text0, now, 0).0, good)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Arguments to command to exit code; nothing else.
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use clap::Parser;
 use koodrive_exporter::{
@@ -54,7 +54,9 @@ async fn once(options: &Options) -> ExitCode {
         Err(code) => return code,
     };
     let (exposition, all_good) = app.once().await;
-    print!("{exposition}");
+    if let Err(error) = std::io::stdout().write_all(&exposition) {
+        return fail(RUN_TIME_FAILURE, &error);
+    }
     if all_good { GOOD.into() } else { FAILED_POLL.into() }
 }
 

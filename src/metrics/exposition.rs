@@ -1,22 +1,33 @@
 //! The exposition formats: families and samples in, text out.
 //!
-//! Source: "Text-based format" in the exposition formats page of prometheus.io/docs.
+//! Sources: "Text-based format" on the exposition formats page of prometheus.io/docs, and the OpenMetrics
+//! specification, version 1.0.0.
 
-use std::fmt::Write;
+use std::io::Write;
 
-/// An exposition format.
+/// An exposition format. The two versions of the Prometheus text format differ in what names they allow;
+/// all names here are allowed by both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// The Prometheus text format, version 0.0.4.
-    Text,
+    Text0,
+    /// The Prometheus text format, version 1.0.0.
+    Text1,
+    /// OpenMetrics, version 1.0.0.
+    OpenMetrics,
 }
 
 impl Format {
+    /// All of them, the default first.
+    pub const ALL: [Self; 3] = [Self::Text0, Self::Text1, Self::OpenMetrics];
+
     /// The exact Content-Type.
     #[must_use]
     pub fn content_type(self) -> &'static str {
         match self {
-            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::Text0 => "text/plain; version=0.0.4; charset=utf-8",
+            Self::Text1 => "text/plain; version=1.0.0; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         }
     }
 }
@@ -41,12 +52,14 @@ impl Kind {
 
 /// Writes an exposition, family by family.
 pub(super) struct Writer {
-    out: String,
+    out: Vec<u8>,
+    format: Format,
 }
 
 /// Writes one family. Its header comes with its first sample, so that a family without any is not shown.
 pub(super) struct FamilyWriter<'a> {
-    out: &'a mut String,
+    out: &'a mut Vec<u8>,
+    format: Format,
     name: &'a str,
     help: &'a str,
     kind: Kind,
@@ -54,89 +67,145 @@ pub(super) struct FamilyWriter<'a> {
 }
 
 impl Writer {
-    pub(super) fn new(format: Format) -> Self {
-        match format {
-            Format::Text => Self { out: String::new() },
-        }
+    /// A writer with room for `capacity` bytes.
+    pub(super) fn new(format: Format, capacity: usize) -> Self {
+        Self { out: Vec::with_capacity(capacity), format }
     }
 
     pub(super) fn family<'a>(&'a mut self, name: &'a str, kind: Kind, help: &'a str) -> FamilyWriter<'a> {
-        FamilyWriter { out: &mut self.out, name, help, kind, has_samples: false }
+        FamilyWriter { out: &mut self.out, format: self.format, name, help, kind, has_samples: false }
     }
 
-    pub(super) fn finish(self) -> String {
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        if self.format == Format::OpenMetrics {
+            self.out.extend_from_slice(b"# EOF\n");
+        }
         self.out
     }
 }
 
 impl FamilyWriter<'_> {
-    /// One sample: `suffix` is `_bucket`, `_sum` or `_count` for a histogram's, else empty.
+    /// One sample: `suffix` is `_bucket`, `_sum` or `_count` for a histogram's, else empty. Its labels are
+    /// those that [`rendered`] made once, and some more.
     pub(super) fn sample<'l>(
         &mut self,
         suffix: &str,
+        rendered: &str,
         labels: impl IntoIterator<Item = (&'l str, &'l str)>,
         value: f64,
     ) {
         if !self.has_samples {
             self.header();
         }
-        self.out.push_str(self.name);
-        self.out.push_str(suffix);
-        let mut opening = '{';
+        self.out.extend_from_slice(self.name.as_bytes());
+        self.out.extend_from_slice(suffix.as_bytes());
+        let mut separator = b'{';
+        if !rendered.is_empty() {
+            self.out.push(separator);
+            self.out.extend_from_slice(rendered.as_bytes());
+            separator = b',';
+        }
         for (name, value) in labels {
-            self.out.push(opening);
-            self.out.push_str(name);
-            self.out.push_str("=\"");
-            escape(self.out, value, true);
-            self.out.push('"');
-            opening = ',';
+            self.out.push(separator);
+            label(self.out, name, value);
+            separator = b',';
         }
-        if opening == ',' {
-            self.out.push('}');
+        if separator == b',' {
+            self.out.push(b'}');
         }
-        self.out.push(' ');
+        self.out.push(b' ');
         number(self.out, value);
-        self.out.push('\n');
+        self.out.push(b'\n');
+    }
+
+    /// A histogram's cumulative bucket up to `bound`.
+    pub(super) fn bucket<'l>(&mut self, labels: impl IntoIterator<Item = (&'l str, &'l str)>, bound: f64, count: u64) {
+        let mut le = Vec::new();
+        number(&mut le, bound);
+        if self.format == Format::OpenMetrics && bound.fract() == 0.0 {
+            // There a bound is a float in its canonical form.
+            le.extend_from_slice(b".0");
+        }
+        let le = String::from_utf8(le).unwrap_or_default();
+        let mut rendered = String::new();
+        for (name, value) in labels {
+            append_rendered(&mut rendered, name, value);
+        }
+        append_rendered(&mut rendered, "le", &le);
+        self.sample("_bucket", &rendered, [], float(count));
     }
 
     fn header(&mut self) {
         self.has_samples = true;
-        self.out.push_str("# HELP ");
-        self.out.push_str(self.name);
-        self.out.push(' ');
-        escape(self.out, self.help, false);
-        self.out.push_str("\n# TYPE ");
-        self.out.push_str(self.name);
-        self.out.push(' ');
-        self.out.push_str(self.kind.as_str());
-        self.out.push('\n');
+        let open_metrics = self.format == Format::OpenMetrics;
+        let is_counter = self.kind == Kind::Counter;
+        // There a counter's family bears the name without the samples' suffix.
+        let name = self.name.strip_suffix("_total").filter(|_| open_metrics && is_counter).unwrap_or(self.name);
+        for part in ["# HELP ", name, " "] {
+            self.out.extend_from_slice(part.as_bytes());
+        }
+        escape(self.out, self.help, open_metrics);
+        for part in ["\n# TYPE ", name, " ", self.kind.as_str(), "\n"] {
+            self.out.extend_from_slice(part.as_bytes());
+        }
+        let unit = ["seconds", "bytes"].into_iter().find(|unit| name.ends_with(unit));
+        if let (true, Some(unit)) = (open_metrics, unit) {
+            for part in ["# UNIT ", name, " ", unit, "\n"] {
+                self.out.extend_from_slice(part.as_bytes());
+            }
+        }
     }
 }
 
-/// Backslash and line feed are escaped everywhere, the double quote in label values.
-fn escape(out: &mut String, text: &str, quote: bool) {
-    let mut rest = text;
-    while let Some(at) = rest.find(|char| matches!(char, '\\' | '\n') || (quote && char == '"')) {
-        let (plain, special) = rest.split_at(at);
-        out.push_str(plain);
-        out.push_str(match special.as_bytes().first() {
-            Some(b'\n') => "\\n",
-            Some(b'"') => "\\\"",
-            _ => "\\\\",
-        });
-        rest = special.get(1..).unwrap_or_default();
+/// One label in the form that samples take, escaped once for many of them.
+pub(super) fn rendered(name: &str, value: &str) -> String {
+    let mut rendered = String::new();
+    append_rendered(&mut rendered, name, value);
+    rendered
+}
+
+fn append_rendered(rendered: &mut String, name: &str, value: &str) {
+    let mut bytes = Vec::new();
+    label(&mut bytes, name, value);
+    if !rendered.is_empty() {
+        rendered.push(',');
     }
-    out.push_str(rest);
+    rendered.push_str(&String::from_utf8_lossy(&bytes));
+}
+
+fn label(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"=\"");
+    escape(out, value, true);
+    out.push(b'"');
+}
+
+/// Backslash and line feed are escaped everywhere; the double quote in label values, and in OpenMetrics'
+/// help texts too.
+fn escape(out: &mut Vec<u8>, text: &str, quote: bool) {
+    for byte in text.bytes() {
+        match byte {
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'"' if quote => out.extend_from_slice(b"\\\""),
+            byte => out.push(byte),
+        }
+    }
 }
 
 /// A number as Go's `ParseFloat` reads it: the shortest form that gives the same `f64` again.
-pub(super) fn number(out: &mut String, value: f64) {
-    if value == f64::INFINITY {
-        out.push_str("+Inf");
+fn number(out: &mut Vec<u8>, value: f64) {
+    /// Below it every whole `f64` is the integer of its digits.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if value.fract() == 0.0 && value.abs() < EXACT && !(value == 0.0 && value.is_sign_negative()) {
+        #[expect(clippy::cast_possible_truncation, reason = "it is whole and small enough")]
+        out.extend_from_slice(itoa::Buffer::new().format(value as i64).as_bytes());
+    } else if value == f64::INFINITY {
+        out.extend_from_slice(b"+Inf");
     } else if value == f64::NEG_INFINITY {
-        out.push_str("-Inf");
+        out.extend_from_slice(b"-Inf");
     } else {
-        // Writing to a String cannot fail.
+        // Writing to a Vec cannot fail.
         let _ = write!(out, "{value}");
     }
 }
@@ -154,16 +223,16 @@ mod tests {
     use super::*;
 
     fn one_sample(help: &str, label: &str, value: f64) -> String {
-        let mut writer = Writer::new(Format::Text);
-        writer.family("m", Kind::Gauge, help).sample("", [("l", label)], value);
-        writer.finish()
+        let mut writer = Writer::new(Format::Text0, 0);
+        writer.family("m", Kind::Gauge, help).sample("", &rendered("l", label), [], value);
+        String::from_utf8(writer.finish()).unwrap()
     }
 
     #[test]
     fn a_family_without_samples_is_not_shown() {
-        let mut writer = Writer::new(Format::Text);
+        let mut writer = Writer::new(Format::Text0, 0);
         writer.family("m", Kind::Gauge, "help");
-        assert_eq!(writer.finish(), "");
+        assert_eq!(writer.finish(), b"");
     }
 
     #[test]
@@ -172,6 +241,21 @@ mod tests {
             one_sample("a\\b\n\"c\"", "a\\b\n\"ü\"", 1.0),
             "# HELP m a\\\\b\\n\"c\"\n# TYPE m gauge\nm{l=\"a\\\\b\\n\\\"ü\\\"\"} 1\n"
         );
+    }
+
+    #[test]
+    fn openmetrics_has_units_and_families_of_counters_without_their_suffix() {
+        let mut writer = Writer::new(Format::OpenMetrics, 0);
+        writer.family("m_seconds_total", Kind::Counter, "a \"b\"").sample("", "", [("l", "v")], 1.5);
+        let mut histogram = writer.family("h_bytes", Kind::Histogram, "h");
+        histogram.bucket([("l", "v")], 1.0, 2);
+        histogram.bucket([("l", "v")], 2.5, 3);
+        histogram.bucket([("l", "v")], f64::INFINITY, 4);
+        let expected = "\
+# HELP m_seconds a \\\"b\\\"\n# TYPE m_seconds counter\n# UNIT m_seconds seconds\nm_seconds_total{l=\"v\"} 1.5\n\
+# HELP h_bytes h\n# TYPE h_bytes histogram\n# UNIT h_bytes bytes\nh_bytes_bucket{l=\"v\",le=\"1.0\"} 2\n\
+h_bytes_bucket{l=\"v\",le=\"2.5\"} 3\nh_bytes_bucket{l=\"v\",le=\"+Inf\"} 4\n# EOF\n";
+        assert_eq!(String::from_utf8(writer.finish()).unwrap(), expected);
     }
 
     #[test]

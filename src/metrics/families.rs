@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use super::exposition::{FamilyWriter, Kind, Writer, float};
+use tokio::time::Instant;
+
+use super::exposition::{FamilyWriter, Kind, Writer, float, rendered};
 use crate::{
     account::{Account, Unit},
     koodrive::{Field, Overview},
-    poll::{AccountState, Board, Now},
+    poll::{AccountState, Board, Now, Slot},
 };
 
 /// One family: `samples` writes those of one account.
@@ -20,6 +22,8 @@ struct Family {
 /// One account at one moment.
 struct View {
     account: Arc<Account>,
+    /// The account's label, escaped once for all of its samples.
+    label: String,
     state: Arc<AccountState>,
     now: Now,
 }
@@ -27,22 +31,26 @@ struct View {
 /// Writes samples that bear the account's label.
 struct Samples<'a, 'b> {
     family: &'a mut FamilyWriter<'b>,
-    account: &'a str,
+    label: &'a str,
 }
 
-/// Writes all families of all accounts. Each account's state is read once, so that its series agree.
-pub(super) fn write(board: &Board, now: Now, writer: &mut Writer) {
-    let views: Vec<View> = board
-        .slots()
-        .iter()
-        .map(|slot| View { account: Arc::clone(slot.account()), state: slot.state(), now })
-        .collect();
+/// Writes all families of all accounts, and tells when the first of the shown values will be stale.
+///
+/// Each account's state is read once, so that its series agree.
+pub(super) fn write(board: &Board, now: Now, writer: &mut Writer) -> Option<Instant> {
+    let view = |slot: &Arc<Slot>| {
+        let (account, state) = (Arc::clone(slot.account()), slot.state());
+        View { label: rendered("account", &account.alias), account, state, now }
+    };
+    let views: Vec<View> = board.slots().iter().map(view).collect();
     for family in &FAMILIES {
         let mut family_writer = writer.family(family.name, family.kind, family.help);
         for view in &views {
-            (family.samples)(view, &mut Samples { family: &mut family_writer, account: &view.account.alias });
+            (family.samples)(view, &mut Samples { family: &mut family_writer, label: &view.label });
         }
     }
+    let max_age = |view: &View| view.account.poll.max_age;
+    views.iter().filter_map(|view| view.state.fresh_space(max_age(view), now)?.stale_from(max_age(view))).min()
 }
 
 impl View {
@@ -63,7 +71,7 @@ impl View {
 
 impl Samples<'_, '_> {
     fn one(&mut self, value: f64) {
-        self.family.sample("", [("account", self.account)], value);
+        self.family.sample("", self.label, [], value);
     }
 
     fn maybe(&mut self, value: Option<f64>) {
@@ -73,7 +81,7 @@ impl Samples<'_, '_> {
     }
 
     fn labelled<const N: usize>(&mut self, labels: [(&str, &str); N], value: f64) {
-        self.family.sample("", std::iter::once(("account", self.account)).chain(labels), value);
+        self.family.sample("", self.label, labels, value);
     }
 }
 

@@ -5,11 +5,14 @@
 mod exposition;
 mod families;
 mod own;
+mod shared;
 
 use std::sync::Arc;
 
 pub use exposition::Format;
 pub use own::{Handler, OwnMetrics};
+pub use shared::{Coding, Encoded, Shared, gzip};
+use tokio::time::Instant;
 
 use crate::poll::{Board, Now};
 
@@ -23,12 +26,13 @@ pub struct Exposition {
 }
 
 impl Exposition {
-    /// The exposition as it is at `now`.
+    /// The exposition as it is at `now`, in a buffer of `capacity` bytes at first, and when the first of
+    /// its values will be stale.
     #[must_use]
-    pub fn encode(&self, format: Format, now: Now) -> String {
-        let mut writer = exposition::Writer::new(format);
-        families::write(&self.board, now, &mut writer);
+    pub fn encode(&self, format: Format, now: Now, capacity: usize) -> (Vec<u8>, Option<Instant>) {
+        let mut writer = exposition::Writer::new(format, capacity);
+        let stale_from = families::write(&self.board, now, &mut writer);
         self.own.write(&mut writer);
-        writer.finish()
+        (writer.finish(), stale_from)
     }
 }

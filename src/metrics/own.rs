@@ -7,7 +7,7 @@ use prometheus::{
 };
 use tracing::Level;
 
-use super::exposition::{Kind, Writer, float, number};
+use super::exposition::{Kind, Writer, float};
 use crate::{account::Shard, poll::Finished};
 
 /// The bounds of `koodrive_exporter_poll_duration_seconds`: an API call over the internet takes some
@@ -185,19 +185,17 @@ fn write_family(family: &MetricFamily, writer: &mut Writer) {
     let mut out = writer.family(family.name(), kind, family.help());
     for metric in family.get_metric() {
         match kind {
-            Kind::Counter => out.sample("", labels(metric), metric.get_counter().get_value()),
-            Kind::Gauge => out.sample("", labels(metric), metric.get_gauge().get_value()),
+            Kind::Counter => out.sample("", "", labels(metric), metric.get_counter().get_value()),
+            Kind::Gauge => out.sample("", "", labels(metric), metric.get_gauge().get_value()),
             Kind::Histogram => {
                 let histogram = metric.get_histogram();
                 let buckets =
                     histogram.get_bucket().iter().map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()));
                 for (bound, count) in buckets.chain([(f64::INFINITY, histogram.get_sample_count())]) {
-                    let mut le = String::new();
-                    number(&mut le, bound);
-                    out.sample("_bucket", labels(metric).chain([("le", le.as_str())]), float(count));
+                    out.bucket(labels(metric), bound, count);
                 }
-                out.sample("_sum", labels(metric), histogram.get_sample_sum());
-                out.sample("_count", labels(metric), float(histogram.get_sample_count()));
+                out.sample("_sum", "", labels(metric), histogram.get_sample_sum());
+                out.sample("_count", "", labels(metric), float(histogram.get_sample_count()));
             }
         }
     }

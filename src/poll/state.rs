@@ -121,6 +121,12 @@ pub struct Space {
 }
 
 impl Space {
+    /// When the numbers will be older than `max_age`, unless the wall clock makes them so before.
+    #[must_use]
+    pub fn stale_from(&self, max_age: Duration) -> Option<Instant> {
+        self.asked.monotonic.checked_add(max_age)
+    }
+
     /// How old the numbers are.
     #[must_use]
     pub fn age(&self, now: Now) -> Duration {
@@ -189,13 +195,14 @@ pub struct Slot {
     created: Instant,
     /// Milliseconds from `created` to the poll loop's latest sign of life.
     beat: AtomicU64,
+    /// The board's count of changes.
+    changes: Arc<AtomicU64>,
 }
 
 impl Slot {
     /// An account of which nothing is known yet.
-    #[must_use]
-    pub fn new(account: Arc<Account>) -> Self {
-        Self { account, state: ArcSwap::default(), created: Instant::now(), beat: AtomicU64::new(0) }
+    fn new(account: Arc<Account>, changes: Arc<AtomicU64>) -> Self {
+        Self { account, state: ArcSwap::default(), created: Instant::now(), beat: AtomicU64::new(0), changes }
     }
 
     /// The account.
@@ -213,6 +220,7 @@ impl Slot {
     /// Puts a new state in the old one's place. Only the account's own poll loop may do so.
     pub(super) fn replace(&self, state: Arc<AccountState>) {
         self.state.store(state);
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// The poll loop's sign of life.
@@ -233,20 +241,29 @@ impl Slot {
 #[derive(Debug)]
 pub struct Board {
     slots: Vec<Arc<Slot>>,
+    changes: Arc<AtomicU64>,
 }
 
 impl Board {
     /// A board of accounts of which nothing is known yet.
     #[must_use]
     pub fn new<'a>(accounts: impl IntoIterator<Item = &'a Arc<Account>>) -> Self {
-        let slots = accounts.into_iter().map(|account| Arc::new(Slot::new(Arc::clone(account))));
-        Self { slots: slots.collect() }
+        let changes = Arc::<AtomicU64>::default();
+        let slot = |account| Arc::new(Slot::new(Arc::clone(account), Arc::clone(&changes)));
+        Self { slots: accounts.into_iter().map(slot).collect(), changes }
     }
 
     /// The accounts.
     #[must_use]
     pub fn slots(&self) -> &[Arc<Slot>] {
         &self.slots
+    }
+
+    /// How often anything on the board has changed. A state that is read after this number is at least as
+    /// new as the number.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// Whether every poll loop is alive.

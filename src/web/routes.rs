@@ -9,20 +9,22 @@
 //!
 //! All take GET and HEAD, and any other method is answered with 405.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
-    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY},
 };
 use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::status_page;
+use super::{negotiation, status_page};
 use crate::{
     clock::WallClock,
-    metrics::{Exposition, Format, Handler},
+    metrics::{Coding, Handler, Shared},
     poll::{Board, Now},
 };
 
@@ -32,7 +34,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 #[derive(Debug)]
 pub struct Routes {
     /// All that is shown.
-    pub exposition: Exposition,
+    pub shared: Arc<Shared>,
     /// The path of the exposition.
     pub telemetry_path: String,
     /// The time of day.
@@ -45,7 +47,7 @@ type Answer = Response<Full<Bytes>>;
 
 impl Routes {
     /// The answer to `request`, counted.
-    pub fn answer<B>(&self, request: &Request<B>) -> Answer {
+    pub async fn answer<B>(&self, request: &Request<B>) -> Answer {
         let path = request.uri().path();
         let handler = match path {
             "/" => Handler::Status,
@@ -63,23 +65,33 @@ impl Routes {
                 "text/html; charset=utf-8",
                 status_page::render(self.board(), &self.telemetry_path, self.now()),
             ),
-            Handler::Metrics => {
-                let format = Format::Text;
-                answer(StatusCode::OK, format.content_type(), self.exposition.encode(format, self.now()))
-            }
+            Handler::Metrics => self.metrics(request.headers()).await,
             Handler::Healthy => self.healthy(request.headers()),
             Handler::Ready => self.ready(),
         };
-        self.exposition.own.served(handler, answer.status().as_u16());
+        self.shared.exposition().own.served(handler, answer.status().as_u16());
         answer
     }
 
     fn board(&self) -> &Board {
-        &self.exposition.board
+        &self.shared.exposition().board
     }
 
     fn now(&self) -> Now {
         Now { monotonic: Instant::now(), wall: self.clock.now() }
+    }
+
+    async fn metrics(&self, headers: &HeaderMap) -> Answer {
+        let (format, coding) = (negotiation::format(headers), negotiation::coding(headers));
+        let Some(body) = self.shared.body(format, coding).await else {
+            return answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the exposition cannot be made: see the log\n");
+        };
+        let mut answer = answer(StatusCode::OK, format.content_type(), body);
+        answer.headers_mut().insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
+        if coding == Coding::Gzip {
+            answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        answer
     }
 
     fn healthy(&self, headers: &HeaderMap) -> Answer {

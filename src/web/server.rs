@@ -23,6 +23,7 @@ use tokio::{
     net::{TcpListener, UnixListener, UnixStream},
     task::JoinSet,
 };
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
@@ -33,6 +34,9 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long answers in flight may take once the server is told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// A client that takes no byte of its answer for this long is given up.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// After a failed accept (no file descriptor left, say), a moment for others to be freed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -178,6 +182,8 @@ where
     A: Future<Output = io::Result<Response<B>>>,
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
 {
+    let mut stream = Box::pin(TimeoutStream::new(stream));
+    stream.as_mut().set_write_timeout_pinned(Some(WRITE_TIMEOUT));
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT)

@@ -12,7 +12,7 @@ use koodrive_exporter::{
     account::{Account, Credential, Endpoint, Language, PollPolicy, Secret, Transport, Units, UserId},
     clock::WallClock,
     koodrive::{Exchange, PollError, answer},
-    metrics::{Exposition, Format, OwnMetrics},
+    metrics::{Exposition, Format, OwnMetrics, Shared},
     poll::{Board, Lanes, Now, Poller, Upstream},
 };
 use tokio::{task::JoinSet, time::Instant};
@@ -168,9 +168,17 @@ impl Loops {
     }
 
     pub fn exposition(&self) -> String {
-        let own = Arc::new(OwnMetrics::new().unwrap());
         let now = Now { monotonic: Instant::now(), wall: self.clock.now() };
-        Exposition { board: Arc::clone(&self.board), own }.encode(Format::Text, now)
+        String::from_utf8(self.shown().encode(Format::Text0, now, 0).0).unwrap()
+    }
+
+    /// What scrapes share.
+    pub fn shared(&self) -> Arc<Shared> {
+        Arc::new(Shared::new(self.shown(), self.clock.clone()))
+    }
+
+    fn shown(&self) -> Exposition {
+        Exposition { board: Arc::clone(&self.board), own: Arc::new(OwnMetrics::new().unwrap()) }
     }
 
     /// The first account's value of a family.
@@ -180,4 +188,27 @@ impl Loops {
         let line = exposition.lines().find_map(|line| line.strip_prefix(&series));
         line.unwrap_or_else(|| panic!("no {series}")).parse().unwrap()
     }
+}
+
+/// A moment that is the same in every run, on the wall clock.
+pub fn fixed_now() -> Now {
+    Now { monotonic: Instant::now(), wall: UNIX_EPOCH + Duration::from_secs(1_000_000_000) }
+}
+
+/// The exposition of one account that has been polled once, at [`fixed_now`].
+pub async fn polled_once(account: Account, answer: Exchange) -> Exposition {
+    let board = Arc::new(Board::new([&Arc::new(account)]));
+    let answer = Mutex::new(Some(answer));
+    let answers = move |_| (Duration::from_millis(250), answer.lock().unwrap().take().unwrap());
+    let own = Arc::new(OwnMetrics::new().unwrap());
+    let observed = Arc::clone(&own);
+    let poller = Poller {
+        slot: Arc::clone(&board.slots()[0]),
+        upstream: Arc::new(Fake::new(answers)),
+        lanes: Lanes::new(1),
+        clock: WallClock::new(|| fixed_now().wall),
+        observer: Arc::new(move |finished| observed.polled(finished)),
+    };
+    poller.poll().await;
+    Exposition { board, own }
 }

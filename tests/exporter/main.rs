@@ -10,6 +10,7 @@ mod hostile;
 mod lifecycle;
 mod pages;
 mod polling;
+mod scrapes;
 mod secrets;
 mod simulator;
 mod support;

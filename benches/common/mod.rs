@@ -1,0 +1,104 @@
+//! What the measurements share: a board of accounts that have been polled, and the same series in the
+//! `prometheus` crate's own types.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use koodrive_exporter::{
+    account::{Account, AppId, Credential, Endpoint, Language, PollPolicy, Secret, Transport, Units, UserId},
+    clock::WallClock,
+    koodrive::{Exchange, PollError, answer},
+    metrics::{Exposition, OwnMetrics},
+    poll::{Board, Lanes, Now, Poller, Upstream},
+};
+use prometheus::{GaugeVec, Opts, Registry};
+use tokio::time::Instant;
+
+/// Answers at once, with other numbers for each account.
+struct Prompt(usize);
+
+impl Upstream for Prompt {
+    async fn overview(&self, _deadline: Instant) -> Exchange {
+        let numbers = (1_051_187 + self.0, 33_085_606 + 7 * self.0, 43 + self.0);
+        let body = format!(
+            r#"{{"code":0,"data":{{"totalCapacity":{},"totalUsed":{},"totalAllocation":{},"quota":"5"}}}}"#,
+            numbers.0, numbers.1, numbers.2
+        );
+        Exchange {
+            sent: true,
+            status: Some(200),
+            clock_skew: Some(0.637_412_9),
+            result: answer::read(200, body.as_bytes(), Units::default()),
+            ..Exchange::unfinished(PollError::Panic)
+        }
+    }
+
+    async fn would_differ(&self, _refused: &Exchange) -> bool {
+        false
+    }
+}
+
+/// An exposition of accounts that have all been polled once.
+pub(crate) fn exposition(accounts: usize) -> Exposition {
+    let accounts: Vec<_> = (0..accounts).map(account).collect();
+    let board = Arc::new(Board::new(&accounts));
+    let lanes = Lanes::new(16);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        for (index, slot) in board.slots().iter().enumerate() {
+            let (slot, upstream, lanes) = (Arc::clone(slot), Arc::new(Prompt(index)), lanes.clone());
+            Poller { slot, upstream, lanes, clock: WallClock::system(), observer: Arc::new(|_| {}) }.poll().await;
+        }
+    });
+    Exposition { board, own: Arc::new(OwnMetrics::new().unwrap()) }
+}
+
+fn account(index: usize) -> Arc<Account> {
+    let (minute, day) = (Duration::from_mins(1), Duration::from_hours(24));
+    Arc::new(Account {
+        alias: format!("account-{index:05}"),
+        endpoint: Endpoint::parse("https://intl.myhuaweicloud-koodrive.com").unwrap(),
+        user_id: UserId::parse("1505084218764547200").unwrap(),
+        language: Language::default(),
+        credential: Credential::App {
+            app_id: AppId::parse("an-app").unwrap(),
+            secret: Secret::inline("a-secret").unwrap(),
+        },
+        units: Units::default(),
+        poll: PollPolicy { interval: minute, timeout: minute / 6, max_age: day },
+        transport: Transport::default(),
+    })
+}
+
+pub(crate) fn now() -> Now {
+    Now { monotonic: Instant::now(), wall: SystemTime::now() }
+}
+
+/// The series of a text exposition as gauges of the `prometheus` crate.
+pub(crate) fn registry(text: &str) -> Registry {
+    let registry = Registry::new();
+    let mut families: Vec<(String, Option<GaugeVec>)> = Vec::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        let labels: Vec<(&str, &str)> = labels
+            .trim_end_matches('}')
+            .split_terminator("\",")
+            .map(|label| label.split_once("=\"").unwrap())
+            .map(|(name, value)| (name, value.trim_end_matches('"')))
+            .collect();
+        if families.last().is_none_or(|(latest, _)| latest != name) {
+            let names: Vec<&str> = labels.iter().map(|(name, _)| *name).collect();
+            let family = GaugeVec::new(Opts::new(name, "A help text of about the usual length, in one line."), &names);
+            let family = family.ok().filter(|family| registry.register(Box::new(family.clone())).is_ok());
+            families.push((name.to_owned(), family));
+        }
+        let values: Vec<&str> = labels.iter().map(|(_, value)| *value).collect();
+        if let Some((_, Some(family))) = families.last() {
+            family.with_label_values(&values).set(value.parse().unwrap());
+        }
+    }
+    registry
+}

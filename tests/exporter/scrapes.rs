@@ -1,0 +1,164 @@
+//! What scrapes get: formats, compression, and one body for all of them.
+
+use std::{io::Read, sync::Arc, time::Duration};
+
+use flate2::read::GzDecoder;
+use koodrive_exporter::{
+    koodrive::Exchange,
+    metrics::{Coding, Format, Shared},
+};
+use tokio::task::JoinSet;
+
+use crate::{
+    fake::{Fake, INSTANTLY, Loops, MINUTE, answer_with},
+    support::{Exporter, Files, Upstream, client},
+};
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// An upstream whose three numbers are all the request's own.
+fn numbered() -> Arc<Fake> {
+    Arc::new(Fake::new(|request| (INSTANTLY, numbers(request))))
+}
+
+fn numbers(number: usize) -> Exchange {
+    let body =
+        format!(r#"{{"code":0,"data":{{"totalCapacity":{number},"totalUsed":{number},"totalAllocation":{number}}}}}"#);
+    answer_with(200, &body)
+}
+
+/// The first account's capacity, use and allocation in a body, as the API gave them.
+fn shown(body: &[u8]) -> Vec<u64> {
+    let text = std::str::from_utf8(body).unwrap();
+    let lines = text.lines().filter_map(|line| line.strip_prefix("koodrive_space_reported{account=\"account-0000\","));
+    lines.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect()
+}
+
+async fn text(shared: &Arc<Shared>) -> bytes::Bytes {
+    shared.body(Format::Text0, Coding::Identity).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stampede_of_scrapes_is_encoded_once() {
+    let loops = Loops::start(3, 16, &numbered());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let shared = loops.shared();
+    for coding in [Coding::Identity, Coding::Gzip] {
+        let mut scrapes = JoinSet::new();
+        for _ in 0..100 {
+            let shared = Arc::clone(&shared);
+            scrapes.spawn(async move { shared.body(Format::Text0, coding).await.unwrap() });
+        }
+        let bodies = scrapes.join_all().await;
+        assert!(bodies.iter().all(|body| body.as_ptr() == bodies[0].as_ptr()), "all share one buffer");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_polls_result_is_in_the_very_next_scrape() {
+    let upstream = numbered();
+    let loops = Loops::each(1, 16, Duration::from_millis(60), |_| Arc::clone(&upstream));
+    let shared = loops.shared();
+    for _ in 0..200 {
+        tokio::time::sleep(INSTANTLY * 7).await;
+        let state = loops.board.slots()[0].state();
+        let known = state.space.as_ref().map(|space| space.overview.total_used.unwrap().reported);
+        assert_eq!(shown(&text(&shared).await).first().copied(), known);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_is_shared_until_something_changes_or_a_second_has_passed_or_a_value_is_stale() {
+    let upstream =
+        Arc::new(Fake::new(|request| if request == 0 { (INSTANTLY, numbers(7)) } else { (100 * MINUTE, numbers(8)) }));
+    let loops = Loops::start(1, 16, &upstream);
+    let shared = loops.shared();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let first = text(&shared).await;
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert_eq!(text(&shared).await.as_ptr(), first.as_ptr());
+    tokio::time::sleep(Duration::from_millis(101)).await;
+    let second = text(&shared).await;
+    assert_ne!(second.as_ptr(), first.as_ptr());
+    // The value was asked for within the first second: at 180.0 s its age is above 179 s and at most 180 s.
+    tokio::time::sleep(3 * MINUTE - Duration::from_secs(4)).await;
+    while !shown(&text(&shared).await).is_empty() {
+        tokio::time::sleep(INSTANTLY).await;
+    }
+    let asked = loops.board.slots()[0].state().latest.as_ref().unwrap().began.monotonic;
+    let age = asked.elapsed();
+    assert!(age >= 3 * MINUTE && age <= 3 * MINUTE + INSTANTLY * 3, "it vanished at the age of {age:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_scrape_shows_half_of_a_poll() {
+    let upstream = Arc::new(Fake::new(|request| (Duration::ZERO, numbers(request))));
+    let loops = Loops::each(1, 16, Duration::from_millis(2), |_| Arc::clone(&upstream));
+    let shared = loops.shared();
+    let mut scrapers = JoinSet::new();
+    for _ in 0..2 {
+        let shared = Arc::clone(&shared);
+        scrapers.spawn(async move {
+            let mut latest = 0;
+            while latest < 200 {
+                // There are none before the first poll, nor while a busy machine lets them go stale.
+                if let [number, others @ ..] = &shown(&text(&shared).await)[..] {
+                    assert!(others == [*number; 2], "{number}, {others:?}");
+                    assert!(*number >= latest, "older than before");
+                    latest = *number;
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    scrapers.join_all().await;
+}
+
+#[tokio::test]
+async fn each_format_and_coding_comes_with_its_exact_headers() {
+    let (files, upstream) = (Files::new(), Upstream::start(3).await);
+    let exporter = Exporter::start(&files.write("k.yml", upstream.configuration("1m")), &[]).await;
+    for (accept, content_type, end) in [
+        ("*/*", "text/plain; version=0.0.4; charset=utf-8", "\n"),
+        ("text/plain;version=1.0.0", "text/plain; version=1.0.0; charset=utf-8", "\n"),
+        ("application/openmetrics-text;version=1.0.0", OPENMETRICS, "\n# EOF\n"),
+    ] {
+        for coding in ["identity", "gzip"] {
+            let url = format!("{}/metrics", exporter.url);
+            let request =
+                |method| client().request(method, &url).header("accept", accept).header("accept-encoding", coding);
+            let head = request(reqwest::Method::HEAD).send().await.unwrap();
+            let answer = request(reqwest::Method::GET).send().await.unwrap();
+            for name in ["content-type", "content-encoding", "vary"] {
+                assert_eq!(answer.headers().get(name), head.headers().get(name), "{name}");
+            }
+            let header = |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+            assert_eq!(header("content-type").as_deref(), Some(content_type));
+            assert_eq!(header("vary").as_deref(), Some("accept, accept-encoding"));
+            assert_eq!(header("content-encoding").as_deref(), (coding == "gzip").then_some("gzip"));
+            let mut text = String::new();
+            let body = answer.bytes().await.unwrap();
+            match coding {
+                "gzip" => GzDecoder::new(&*body).read_to_string(&mut text).unwrap(),
+                _ => (&*body).read_to_string(&mut text).unwrap(),
+            };
+            assert!(text.starts_with("# HELP koodrive_") && text.ends_with(end), "{text}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_formats_are_as_their_golden_files_have_them() {
+    let mut account = crate::fake::account("a \"quoted\" name, with \\ and ü", MINUTE).as_ref().clone();
+    account.units.total_capacity = koodrive_exporter::account::Unit::GB;
+    let exposition = crate::fake::polled_once(account, numbers(1_234_567)).await;
+    for (name, format) in
+        [("text-0.0.4", Format::Text0), ("text-1.0.0", Format::Text1), ("openmetrics", Format::OpenMetrics)]
+    {
+        let now = crate::fake::fixed_now();
+        let text = String::from_utf8(exposition.encode(format, now, 0).0).unwrap();
+        // What depends on the machine and the build is left out.
+        let lines = text.lines().filter(|line| !line.contains("process_") && !line.contains("build_info"));
+        insta::assert_snapshot!(name, lines.collect::<Vec<_>>().join("\n"));
+    }
+}
