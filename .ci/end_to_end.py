@@ -1,8 +1,10 @@
-"""A real Prometheus scrapes the demo, and PromQL must return the simulator's numbers, exactly.
+"""A real Prometheus scrapes the demo, and PromQL must return the simulator's numbers, exactly; an independent
+parser must read the same from every format.
 
 Usage: end_to_end.py BINARY
 """
 
+import http.server
 import json
 import pathlib
 import signal
@@ -10,9 +12,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.parse
 import urllib.request
+
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 PATIENCE = 60
 KILOBYTE = 1024
@@ -25,9 +31,56 @@ BYTES = {
 }
 
 
-def get(url):
-    with urllib.request.urlopen(url, timeout=10) as answer:
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+FORMATS = {
+    "text/plain; version=0.0.4; charset=utf-8": parse_text,
+    "text/plain; version=1.0.0; charset=utf-8": parse_text,
+    OPENMETRICS: parse_openmetrics,
+}
+
+
+def get(url, accept="*/*"):
+    request = urllib.request.Request(url, headers={"Accept": accept})
+    with urllib.request.urlopen(request, timeout=10) as answer:
         return answer.read().decode()
+
+
+class Relay(http.server.BaseHTTPRequestHandler):
+    """Hands Prometheus' scrapes on as they are, and notes in which format they were answered."""
+
+    metrics, content_types = None, set()
+
+    def do_GET(self):
+        request = urllib.request.Request(self.metrics, headers={"Accept": self.headers["Accept"]})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            body, content_type = answer.read(), answer.headers["Content-Type"]
+        self.content_types.add(content_type)
+        self.send_response(200)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def parsed(metrics, content_type):
+    """The accounts' samples, as an independent parser reads them from one format."""
+    families = FORMATS[content_type](get(metrics, accept=content_type))
+    samples = {(s.name, *sorted(s.labels.items())): s.value for family in families for s in family.samples}
+    return {key: value for key, value in samples.items() if not key[0].startswith(("koodrive_exporter_", "process_"))}
+
+
+def check_formats(metrics):
+    """All formats say the same, as soon as no poll ends between the requests."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        first, *others = (parsed(metrics, content_type) for content_type in FORMATS)
+        if all(other == first for other in others):
+            print(f"prometheus_client reads the same {len(first)} samples from {len(FORMATS)} formats")
+            return
+    sys.exit("the formats never agreed")
 
 
 def free_port():
@@ -88,7 +141,11 @@ def main():
         try:
             urls = [demo.stdout.readline().split()[-1] for _ in range(3)]
             metrics, simulator = urls[1], urls[2]
-            target = urllib.parse.urlsplit(metrics).netloc
+            check_formats(metrics)
+            Relay.metrics = metrics
+            relay = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Relay)
+            threading.Thread(target=relay.serve_forever, daemon=True).start()
+            target = f"127.0.0.1:{relay.server_port}"
             config = pathlib.Path(folder, "prometheus.yml")
             config.write_text(
                 "global: { scrape_interval: 1s }\n"
@@ -111,6 +168,8 @@ def main():
             assert set(BYTES) <= {family for family, _, _ in found}
             assert [sample["value"][1] for sample in query(prometheus, "up")] == ["1"]
             assert len(query(prometheus, "koodrive_up == 1")) == 3
+            assert Relay.content_types == {OPENMETRICS}, Relay.content_types
+            print(f"Prometheus was answered in {OPENMETRICS}")
             lint = subprocess.run(["promtool", "check", "metrics"], input=get(metrics), capture_output=True, text=True)
             assert (lint.returncode, lint.stdout, lint.stderr) == (0, "", ""), lint
             print("promtool check metrics has nothing to say")

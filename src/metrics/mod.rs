@@ -2,6 +2,7 @@
 //!
 //! It reads the board of accounts and the exporter's own registry; it knows nothing of the web.
 
+mod encoder;
 mod exposition;
 mod families;
 mod own;

@@ -50,6 +50,8 @@ pub struct OwnMetrics {
     poll_duration: Histogram,
     api_requests: IntCounterVec,
     http_requests: IntCounterVec,
+    /// Those of `http_requests` with status 200, at hand for each handler in the order of [`Handler::ALL`].
+    http_successes: [IntCounter; Handler::ALL.len()],
     log_messages: IntCounterVec,
     reload_successful: IntGauge,
     reload_success_timestamp: Gauge,
@@ -74,16 +76,18 @@ impl OwnMetrics {
             )
             .buckets(POLL_DURATION_BUCKETS.to_vec()),
         )?;
+        let http_requests = counters(
+            "koodrive_exporter_http_requests_total",
+            "HTTP requests to the exporter by handler and status.",
+            &["handler", "code"],
+        )?;
         let metrics = Self {
+            http_successes: Handler::ALL.map(|handler| http_requests.with_label_values(&[handler.as_str(), "200"])),
+            http_requests,
             api_requests: counters(
                 "koodrive_exporter_api_requests_total",
                 "Single HTTP requests to the API by the class of their answer's status; none is without an answer.",
                 &["code"],
-            )?,
-            http_requests: counters(
-                "koodrive_exporter_http_requests_total",
-                "HTTP requests to the exporter by handler and status.",
-                &["handler", "code"],
             )?,
             log_messages: counters(
                 "koodrive_exporter_log_messages_total",
@@ -109,9 +113,6 @@ impl OwnMetrics {
         for code in ["1xx", "2xx", "3xx", "4xx", "5xx", "none"] {
             metrics.api_requests.with_label_values(&[code]);
         }
-        for handler in Handler::ALL {
-            metrics.http_requests.with_label_values(&[handler.as_str(), "200"]);
-        }
         Ok(metrics)
     }
 
@@ -133,6 +134,11 @@ impl OwnMetrics {
 
     /// Counts a request to the exporter.
     pub fn served(&self, handler: Handler, status: u16) {
+        let success =
+            Handler::ALL.iter().zip(&self.http_successes).find(|(each, _)| status == 200 && **each == handler);
+        if let Some((_, counter)) = success {
+            return counter.inc();
+        }
         self.http_requests.with_label_values(&[handler.as_str(), status.to_string().as_str()]).inc();
     }
 

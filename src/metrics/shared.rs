@@ -5,9 +5,9 @@ use std::{io::Write, sync::Arc, time::Duration};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
-use tokio::{sync::Mutex, task::spawn_blocking, time::Instant};
+use tokio::{sync::Mutex, time::Instant};
 
-use super::{Exposition, Format};
+use super::{Exposition, Format, encoder::Encoder};
 use crate::{clock::WallClock, poll::Now};
 
 /// How far the exporter's own metrics may lag behind. What is known of the accounts never does.
@@ -41,6 +41,7 @@ pub struct Encoded {
 pub struct Shared {
     exposition: Exposition,
     clock: WallClock,
+    encoder: Encoder,
     cells: [[Cell; 2]; Format::ALL.len()],
 }
 
@@ -55,7 +56,7 @@ impl Shared {
     /// Nothing is encoded yet.
     #[must_use]
     pub fn new(exposition: Exposition, clock: WallClock) -> Self {
-        Self { exposition, clock, cells: Default::default() }
+        Self { exposition, clock, encoder: Encoder::start(), cells: Default::default() }
     }
 
     /// What is encoded here.
@@ -69,7 +70,7 @@ impl Shared {
     pub async fn body(self: &Arc<Self>, format: Format, coding: Coding) -> Option<Bytes> {
         let changes = self.exposition.board.changes();
         let cell = self.cell(format, coding);
-        if let Some(latest) = cell.valid(changes) {
+        if let Some(latest) = cell.latest.load().as_ref().filter(|latest| latest.is_valid(changes)) {
             return Some(latest.body.clone());
         }
         let made = match coding {
@@ -80,24 +81,24 @@ impl Shared {
     }
 
     async fn encode(self: &Arc<Self>, format: Format) -> Option<Encoded> {
-        let shared = Arc::clone(self);
         let previous = self.cell(format, Coding::Identity).latest.load().as_ref().map_or(0, |latest| latest.body.len());
-        let encoding = spawn_blocking(move || {
-            let changes = shared.exposition.board.changes();
-            let now = Now { monotonic: Instant::now(), wall: shared.clock.now() };
+        let changes = self.exposition.board.changes();
+        let now = Now { monotonic: Instant::now(), wall: self.clock.now() };
+        let exposition = self.exposition.clone();
+        let encoding = self.encoder.run(move || {
             // A little room to grow saves copying the whole.
-            let (body, stale_from) = shared.exposition.encode(format, now, previous + previous / 64);
+            let (body, stale_from) = exposition.encode(format, now, previous + previous / 64);
             let own_stale_from = now.monotonic + OWN_LAG;
             let valid_until = stale_from.map_or(own_stale_from, |stale| stale.min(own_stale_from));
             Encoded { body: body.into(), changes, valid_until }
         });
-        encoding.await.ok()
+        encoding.await
     }
 
     /// The compressed form of the identity body, which is made first where it is not there.
     async fn compress(self: &Arc<Self>, format: Format, changes: u64) -> Option<Encoded> {
         let plain = self.cell(format, Coding::Identity).make(changes, self.encode(format)).await?;
-        spawn_blocking(move || Encoded { body: gzip(&plain.body, GZIP_LEVEL).into(), ..*plain }).await.ok()
+        self.encoder.run(move || Encoded { body: gzip(&plain.body, GZIP_LEVEL).into(), ..*plain }).await
     }
 
     fn cell(&self, format: Format, coding: Coding) -> &Cell {

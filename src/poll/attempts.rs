@@ -24,22 +24,42 @@ enum Next {
     IfDifferent,
 }
 
-/// Asks until the poll is settled or `deadline` is near. `earlier` gets all exchanges but the last, and
-/// keeps them if this future is dropped.
+/// Less time than this is too short for a request.
+const SHORTEST_REQUEST: Duration = Duration::from_millis(100);
+
+/// How far a poll has come. It outlasts the poll's being given up.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// The exchanges so far, none of which settled the poll.
+    pub(super) earlier: Vec<Exchange>,
+    in_flight: bool,
+}
+
+impl Progress {
+    /// How the poll ends that is given up now.
+    pub(super) fn given_up(&self, error: PollError) -> Exchange {
+        Exchange { sent: self.in_flight, ..Exchange::unfinished(error) }
+    }
+}
+
+/// Asks until the poll is settled or `deadline` is near.
 ///
 /// The first request may take half of the time, so that there is time for another.
-pub(super) async fn ask<U: Upstream>(upstream: &U, deadline: Instant, earlier: &mut Vec<Exchange>) -> Exchange {
+pub(super) async fn ask<U: Upstream>(upstream: &U, deadline: Instant, progress: &mut Progress) -> Exchange {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let patience = if earlier.is_empty() { left / 2 } else { left };
+        let patience = if progress.earlier.is_empty() { left / 2 } else { left };
+        progress.in_flight = true;
         let exchange = upstream.overview(Instant::now() + patience).await;
-        let again = earlier.len() + 1 < MAX_REQUESTS
+        progress.in_flight = false;
+        let requests = progress.earlier.len() + 1;
+        let again = requests < MAX_REQUESTS
             && match next(&exchange) {
                 Next::Settled => false,
                 Next::IfDifferent => upstream.would_differ(&exchange).await,
                 Next::AfterBackOff => {
-                    let wait = back_off(earlier.len(), fastrand::f64());
-                    let in_time = Instant::now() + wait < deadline;
+                    let wait = back_off(requests - 1, fastrand::f64());
+                    let in_time = Instant::now() + wait + SHORTEST_REQUEST < deadline;
                     if in_time {
                         tokio::time::sleep(wait).await;
                     }
@@ -49,7 +69,7 @@ pub(super) async fn ask<U: Upstream>(upstream: &U, deadline: Instant, earlier: &
         if !again {
             return exchange;
         }
-        earlier.push(exchange);
+        progress.earlier.push(exchange);
     }
 }
 
@@ -71,11 +91,6 @@ fn next(exchange: &Exchange) -> Next {
 /// Exponential back-off with full jitter: `random` is in [0, 1).
 fn back_off(retries: usize, random: f64) -> Duration {
     (FIRST_BACK_OFF * (1 << retries.min(MAX_REQUESTS))).mul_f64(random)
-}
-
-/// The failure of a poll that was given up while its request was under way.
-pub(super) fn given_up(error: PollError) -> Exchange {
-    Exchange { sent: true, ..Exchange::unfinished(error) }
 }
 
 #[cfg(test)]

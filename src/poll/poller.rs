@@ -7,7 +7,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
 use super::{
-    attempts,
+    attempts::{self, Progress},
     lanes::{Lanes, Permit, SLOW_AFTER},
     schedule::{first_offset, next_poll, next_tick},
     state::{AccountState, Finished, Now, Slot},
@@ -118,12 +118,13 @@ async fn requests<U: Upstream>(
     lanes: Lanes,
     mut permit: Permit,
 ) -> (Vec<Exchange>, Exchange) {
-    let mut earlier = Vec::new();
-    let exchange = tokio::select! {
-        exchange = attempts::ask(upstream.as_ref(), deadline, &mut earlier) => exchange,
-        () = lanes.must_give_way(&mut permit) => attempts::given_up(PollError::GaveWay),
+    let mut progress = Progress::default();
+    let answered = tokio::select! {
+        exchange = attempts::ask(upstream.as_ref(), deadline, &mut progress) => Some(exchange),
+        () = lanes.must_give_way(&mut permit) => None,
     };
-    (earlier, exchange)
+    let exchange = answered.unwrap_or_else(|| progress.given_up(PollError::GaveWay));
+    (progress.earlier, exchange)
 }
 
 /// One line when an account starts to fail, one when it recovers; all else is for debugging.

@@ -1,5 +1,7 @@
 //! What a client would rather have: `Accept` and `Accept-Encoding` (RFC 9110, sections 12.4 and 12.5).
 
+use std::borrow::Cow;
+
 use hyper::{
     HeaderMap,
     header::{ACCEPT, ACCEPT_ENCODING, HeaderName},
@@ -78,9 +80,10 @@ fn best<T: Copy>(offers: impl IntoIterator<Item = T>, preference: impl Fn(T) -> 
 }
 
 /// A header's list, which may come in several lines.
-fn list(headers: &HeaderMap, name: &HeaderName) -> String {
-    let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    lines.collect::<Vec<_>>().join(",")
+fn list<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Cow<'h, str> {
+    let mut lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    let first = lines.next().unwrap_or_default();
+    lines.fold(Cow::Borrowed(first), |list, line| Cow::Owned(format!("{list},{line}")))
 }
 
 fn parse(list: &str) -> Vec<Preference<'_>> {

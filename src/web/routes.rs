@@ -15,7 +15,10 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
-    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY},
+    header::{
+        ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue,
+        REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+    },
 };
 use serde_json::json;
 use tokio::time::Instant;
@@ -60,11 +63,7 @@ impl Routes {
         let answer = match handler {
             Handler::Other => answer(StatusCode::NOT_FOUND, TEXT, "not found\n"),
             _ if !readable => method_not_allowed(),
-            Handler::Status => answer(
-                StatusCode::OK,
-                "text/html; charset=utf-8",
-                status_page::render(self.board(), &self.telemetry_path, self.now()),
-            ),
+            Handler::Status => page(status_page::render(self.board(), &self.telemetry_path, self.now())),
             Handler::Metrics => self.metrics(request.headers()).await,
             Handler::Healthy => self.healthy(request.headers()),
             Handler::Ready => self.ready(),
@@ -146,14 +145,21 @@ fn method_not_allowed() -> Answer {
     answer
 }
 
+/// A page for a browser, which must load nothing, frame nothing and keep nothing.
+fn page(html: String) -> Answer {
+    let mut page = answer(StatusCode::OK, "text/html; charset=utf-8", html);
+    let headers = page.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    page
+}
+
 fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    headers
-        .insert("content-security-policy", HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'"));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
 }
