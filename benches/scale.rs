@@ -2,7 +2,8 @@
 //! `reqwest` alone, at the same pace and concurrency.
 //!
 //! `cargo bench --bench scale -- [ACCOUNTS] [SECONDS]` prints polls a second, CPU seconds a thousand polls
-//! and memory of both, and their ratio. Exporter, simulator and floor are processes of their own.
+//! and memory of both, and their ratio; for the exporter also how even the polls are, second by second and
+//! account by account. Exporter, simulator and floor are processes of their own.
 
 #![allow(
     clippy::unwrap_used,
@@ -82,15 +83,24 @@ struct Figures {
     seconds: f64,
     cpu: f64,
     memory: f64,
+    /// The fewest and the most polls in one second.
+    spread: (u64, u64),
 }
 
 impl Figures {
     /// Watches for some seconds; the simulator counts.
     fn of(process: &Process, simulator: &str, seconds: u64) -> Self {
-        let (polls, cpu, start) = (requests(simulator), process.cpu(), Instant::now());
-        std::thread::sleep(Duration::from_secs(seconds));
+        let (first, cpu, start) = (requests(simulator), process.cpu(), Instant::now());
+        let counts: Vec<u64> = (1..=seconds)
+            .map(|second| {
+                std::thread::sleep((start + Duration::from_secs(second)).saturating_duration_since(Instant::now()));
+                requests(simulator)
+            })
+            .collect();
+        let each_second = || counts.windows(2).map(|pair| pair[1] - pair[0]);
         Self {
-            polls: requests(simulator) - polls,
+            spread: (each_second().min().unwrap_or_default(), each_second().max().unwrap_or_default()),
+            polls: counts.last().expect("at least one second") - first,
             seconds: start.elapsed().as_secs_f64(),
             cpu: process.cpu() - cpu,
             memory: process.memory(),
@@ -110,6 +120,13 @@ impl Figures {
             self.memory
         );
     }
+}
+
+/// How many requests the simulator has had from each account.
+fn requests_of_accounts(simulator: &str) -> Vec<u64> {
+    let told: serde_json::Value = serde_json::from_str(&get(&format!("{simulator}/simulator"))).expect("JSON");
+    let accounts = told["accounts"].as_object().expect("accounts");
+    accounts.values().map(|account| account["record"]["requests"].as_u64().expect("a count")).collect()
 }
 
 /// How many API requests the simulator has had.
@@ -149,6 +166,7 @@ fn compare(accounts: u64, seconds: u64) {
         std::thread::sleep(Duration::from_secs(5));
         Figures::of(&process, &simulator, seconds)
     };
+    let before = requests_of_accounts(&simulator);
     let exporter = {
         let mut command = Command::new(EXPORTER);
         command.arg("--config.file").arg(&config).args(["--web.listen-address", "127.0.0.1:0"]);
@@ -156,9 +174,14 @@ fn compare(accounts: u64, seconds: u64) {
         std::thread::sleep(Duration::from_secs(5));
         Figures::of(&process, &simulator, seconds)
     };
+    let polls: Vec<u64> =
+        requests_of_accounts(&simulator).iter().zip(before).map(|(after, before)| after - before).collect();
     floor.print("floor");
     exporter.print("exporter");
     println!("ratio      {:.2} times the floor's CPU a poll", exporter.cpu_per_thousand() / floor.cpu_per_thousand());
+    println!("each second {} to {} polls", exporter.spread.0, exporter.spread.1);
+    let (fewest, most) = (polls.iter().min().expect("accounts"), polls.iter().max().expect("accounts"));
+    println!("each account {fewest} to {most} polls in {} s", seconds + 5);
 }
 
 /// `reqwest` alone: the accounts' requests, spread evenly, with a fixed token and nothing done with the answer.

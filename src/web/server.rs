@@ -161,12 +161,12 @@ where
             Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, _)| {
                 // Without it an answer may wait for an acknowledgement; failing to set it does no harm.
                 let _ = stream.set_nodelay(true);
-                connections.spawn(connection(stream, answer.clone(), stop.clone()))
+                connections.spawn(connection(stream, answer.clone(), stop.child_token()))
             }),
             Listener::Unix(unix, _) => unix
                 .accept()
                 .await
-                .map(|(stream, _)| connections.spawn(connection(stream, answer.clone(), stop.clone()))),
+                .map(|(stream, _)| connections.spawn(connection(stream, answer.clone(), stop.child_token()))),
         };
         if let Err(error) = accepted {
             debug!(%error, "cannot accept a connection");
@@ -175,6 +175,8 @@ where
     }
 }
 
+/// Serves one connection until it ends or `stop`, a token of its own: one that all connections waited for would
+/// have them contend for its lock at every request.
 async fn connection<I, F, A, B>(stream: I, answer: F, stop: CancellationToken)
 where
     I: AsyncRead + AsyncWrite + Unpin,
