@@ -50,11 +50,11 @@ pub struct App {
 }
 
 impl App {
-    /// Makes the exporter from its configuration, and sends its log to standard error.
+    /// Makes the exporter from its configuration, and sends its log to standard error. `lanes` bounds its polls.
     ///
     /// # Errors
     /// When a transport's HTTP client can't be made.
-    pub fn new(config: &Config) -> Result<Self, RunError> {
+    pub fn new(config: &Config, lanes: &Lanes) -> Result<Self, RunError> {
         let clock = WallClock::system();
         let own = Arc::new(OwnMetrics::new()?);
         logging::init(config.log, &own);
@@ -64,7 +64,7 @@ impl App {
         }
         let owned = |account: &&Arc<Account>| config.shard.is_none_or(|shard| shard.owns(&account.alias));
         let board = Arc::new(Board::new(config.accounts.iter().filter(owned)));
-        let pollers = pollers(config, &board, &clock, &observer(&own))?;
+        let pollers = pollers(&board, lanes, &clock, &observer(&own))?;
         let exposition = Exposition { board, own };
         Ok(Self { exposition, pollers, clock, telemetry_path: config.web.telemetry_path.clone() })
     }
@@ -123,12 +123,11 @@ impl App {
 /// Accounts with equal transports share one HTTP client, and so their connections; those of one origin
 /// share what is known of its clock.
 fn pollers(
-    config: &Config,
     board: &Board,
+    lanes: &Lanes,
     clock: &WallClock,
     observer: &Observer,
 ) -> Result<Vec<Poller<Client>>, TransportError> {
-    let lanes = Lanes::new(config.concurrency);
     let mut transports = HashMap::new();
     let mut http_for = |account: &Account| {
         if let Some(http) = transports.get(&account.transport) {

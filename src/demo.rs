@@ -1,6 +1,6 @@
 //! The exporter against the built-in simulator, in one process; and the simulator alone.
 
-use std::io;
+use std::io::{self, Write};
 
 use tokio_util::sync::CancellationToken;
 
@@ -9,6 +9,7 @@ use crate::{
     cli::Simulate,
     clock::WallClock,
     config::{Config, Document, ListenAddress, Overrides, Problems, Sources},
+    poll::Lanes,
     simulator::{Roster, Simulator},
     web::server::{self, BindError},
 };
@@ -61,13 +62,15 @@ pub async fn demo(mut overrides: Overrides) -> Result<(), DemoError> {
     let document = Document::BuiltIn(DEMO_ROSTER.configuration(&endpoint, DEMO_INTERVAL));
     let config = Config::load(&Sources { document: Some(document), environment: Vec::new(), overrides })?;
     let path = config.web.telemetry_path.clone();
-    let app = App::new(&config)?;
+    let app = App::new(&config, &Lanes::new(config.concurrency))?;
     let tell = |addresses: &[ListenAddress]| {
         let exporter = addresses.first().map(ToString::to_string).unwrap_or_default();
-        println!("status page   http://{exporter}/");
-        println!("metrics       http://{exporter}{path}");
-        println!("simulator     {endpoint}/simulator");
-        println!("Three simulated accounts are polled every {DEMO_INTERVAL}. Stop with Ctrl-C.");
+        tell_user(&format!(
+            "status page   http://{exporter}/\n\
+             metrics       http://{exporter}{path}\n\
+             simulator     {endpoint}/simulator\n\
+             Three simulated accounts are polled every {DEMO_INTERVAL}. Stop with Ctrl-C."
+        ));
     };
     Ok(app.run(&config.web.listen_addresses, tell).await?)
 }
@@ -85,9 +88,14 @@ pub async fn simulate(options: &Simulate) -> Result<(), DemoError> {
     if let Some(path) = &options.write_config {
         std::fs::write(path, roster.configuration(&endpoint, &options.interval)).map_err(DemoError::Write)?;
     }
-    println!("simulator     {endpoint}/simulator");
+    tell_user(&format!("simulator     {endpoint}/simulator"));
     simulator.serve(bound, stop).await;
     Ok(())
+}
+
+/// Where nobody listens on standard output any more, there is nothing to be told.
+fn tell_user(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
 }
 
 fn address(text: &str) -> Result<ListenAddress, DemoError> {

@@ -8,6 +8,7 @@ use koodrive_exporter::{
     cli::{Cli, Command, Options},
     config::{Config, Sources},
     demo::{self, DemoError},
+    poll::Lanes,
 };
 
 const GOOD: u8 = 0;
@@ -40,7 +41,7 @@ async fn run(options: &Options) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let ran = match App::new(&config) {
+    let ran = match App::new(&config, &Lanes::new(config.concurrency)) {
         Ok(app) => app.run(&config.web.listen_addresses, |_| {}).await,
         Err(error) => Err(error),
     };
@@ -48,7 +49,7 @@ async fn run(options: &Options) -> ExitCode {
 }
 
 async fn once(options: &Options) -> ExitCode {
-    let app = match load(options).map(|config| App::new(&config)) {
+    let app = match load(options).map(|config| App::new(&config, &Lanes::patient(config.concurrency))) {
         Ok(Ok(app)) => app,
         Ok(Err(error)) => return run_error(&error),
         Err(code) => return code,
@@ -80,8 +81,10 @@ fn run_error(error: &RunError) -> ExitCode {
 }
 
 fn tell(message: &str) -> ExitCode {
-    println!("{message}");
-    GOOD.into()
+    match writeln!(std::io::stdout(), "{message}") {
+        Ok(()) => GOOD.into(),
+        Err(error) => fail(RUN_TIME_FAILURE, &error),
+    }
 }
 
 fn fail(code: u8, error: &dyn std::error::Error) -> ExitCode {

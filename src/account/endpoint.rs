@@ -48,6 +48,12 @@ impl Endpoint {
         &self.overview
     }
 
+    /// Whether requests go out in the clear, which they do to a loopback address alone.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.overview.scheme() == "http"
+    }
+
     /// The host, with its port where that is not the scheme's own: exactly the Host header that is sent.
     #[must_use]
     pub fn host(&self) -> &str {

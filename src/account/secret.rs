@@ -19,15 +19,21 @@ pub enum Secret {
 impl Secret {
     /// The secret as it is now, without the line end that editors leave behind it.
     ///
+    /// `reading` is dropped when the read has ended, which on a hung network mount may be long after this
+    /// future was: a lock's guard there bounds the threads that such a file can hold.
+    ///
     /// # Errors
     /// When the file can't be read, or what it holds can't be sent in a header.
-    pub async fn read(&self) -> Result<SecretString, SecretError> {
+    pub async fn read(&self, reading: impl Send + 'static) -> Result<SecretString, SecretError> {
         match self {
             Self::Inline(secret) => Ok(secret.clone()),
             Self::File(path) => {
                 let path = path.clone();
-                // A file on a hung network mount must not hold up an async thread.
-                tokio::task::spawn_blocking(move || read_file(path)).await.unwrap_or(Err(SecretError::Cancelled))
+                let read = move || {
+                    let _reading = reading;
+                    read_file(path)
+                };
+                tokio::task::spawn_blocking(read).await.unwrap_or(Err(SecretError::Cancelled))
             }
         }
     }
@@ -121,7 +127,7 @@ mod tests {
     async fn read(content: &[u8]) -> Result<String, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), content).unwrap();
-        let secret = Secret::File(file.path().to_owned()).read().await;
+        let secret = Secret::File(file.path().to_owned()).read(()).await;
         secret.map(|secret| secret.expose_secret().to_owned()).map_err(|error| error.to_string())
     }
 
@@ -144,7 +150,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_file_is_named() {
-        let error = Secret::File("/nonexistent/token".into()).read().await.unwrap_err();
+        let error = Secret::File("/nonexistent/token".into()).read(()).await.unwrap_err();
         assert!(error.to_string().contains("/nonexistent/token"), "{error}");
     }
 

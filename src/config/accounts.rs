@@ -3,6 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 use url::Url;
 
 use super::{
@@ -82,12 +86,13 @@ pub(super) fn account(alias: &str, mut section: Section<'_>, defaults: &Defaults
     section.finish();
 
     let endpoint = inherit(&own.endpoint, &defaults.endpoint)?.map_or_else(|| Endpoint::parse(DEFAULT_ENDPOINT), Ok);
+    let endpoint = endpoint.map_err(|_| Reported)?;
+    let proxy = inherit(&own.transport.0, &defaults.transport.0)?.unwrap_or_default();
     let [capacity, used, allocation] = &own.units;
     let [default_capacity, default_used, default_allocation] = &defaults.units;
     let unit = |own, default| Ok(inherit(own, default)?.unwrap_or(Unit::KB));
     Ok(Arc::new(Account {
         alias: label?,
-        endpoint: endpoint.map_err(|_| Reported)?,
         user_id: user_id?,
         language: inherit(&own.language, &defaults.language)?.unwrap_or_default(),
         credential: credential?,
@@ -98,9 +103,11 @@ pub(super) fn account(alias: &str, mut section: Section<'_>, defaults: &Defaults
         },
         poll: poll?,
         transport: Transport {
-            proxy: inherit(&own.transport.0, &defaults.transport.0)?.unwrap_or_default(),
+            // What is sent in the clear stays on this host.
+            proxy: if endpoint.is_plain() { Proxy::Direct } else { proxy },
             extra_roots: inherit(&own.transport.1, &defaults.transport.1)?.unwrap_or_default(),
         },
+        endpoint,
     }))
 }
 
@@ -215,9 +222,11 @@ fn proxy(text: &str) -> Result<Proxy, &'static str> {
 fn extra_roots(http: &Section<'_>, path: Option<std::path::PathBuf>) -> Taken<Vec<u8>> {
     let Some(path) = path else { return Ok(None) };
     let pem = std::fs::read(&path).map_err(|error| http.problem("ca_file", format!("cannot be read: {error}")))?;
-    if pem.windows(27).any(|window| window == b"-----BEGIN CERTIFICATE-----") {
+    let mut roots = RootCertStore::empty();
+    let good = CertificateDer::pem_slice_iter(&pem).all(|root| root.is_ok_and(|root| roots.add(root).is_ok()));
+    if good && !roots.is_empty() {
         Ok(Some(pem))
     } else {
-        Err(http.problem("ca_file", "holds no PEM certificate (-----BEGIN CERTIFICATE-----)"))
+        Err(http.problem("ca_file", "must hold PEM certificates (-----BEGIN CERTIFICATE-----), all of them good"))
     }
 }

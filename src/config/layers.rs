@@ -111,11 +111,14 @@ impl Sources {
             if !name.to_uppercase().starts_with(&prefix) {
                 continue;
             }
-            if let Some(value) = value.to_str() {
+            let origin = || format!("environment variable {name}");
+            if name.contains(['[', ']', '.']) {
+                let message = "must be a path of keys joined by __".to_owned();
+                problems.push(Problem { origin: origin(), key: String::new(), message });
+            } else if let Some(value) = value.to_str() {
                 settings.insert(name.to_owned(), value.to_owned());
             } else {
-                let origin = format!("environment variable {name}");
-                problems.push(Problem { origin, key: String::new(), message: "is not UTF-8".to_owned() });
+                problems.push(Problem { origin: origin(), key: String::new(), message: "is not UTF-8".to_owned() });
             }
         }
         if problems.is_empty() { Ok(settings) } else { Err(Problems(problems)) }

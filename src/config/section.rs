@@ -129,12 +129,16 @@ impl<'a> Section<'a> {
         self.report.add(&self.origin(key, value.and_then(Value::origin)), &self.key_path(key), message)
     }
 
-    /// Reports every key that nobody took.
+    /// Reports every key that nobody took. What does not look like a key, and every key beside a secret, is not
+    /// repeated: without the space after its colon, `token:secret` is a key.
     pub(super) fn finish(self) {
-        for (key, value) in &self.table {
-            if !self.known.contains(&key.as_str()) {
-                let known = self.known.join(", ");
+        let known = self.known.join(", ");
+        for (key, value) in self.table.iter().filter(|(key, _)| !self.known.contains(&key.as_str())) {
+            let presentable = key.len() <= 32 && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            if presentable && !self.path.ends_with("auth") {
                 self.wrong(key, value, format!("is not a known key; known here: {known}"));
+            } else {
+                self.wrong("", value, format!("has an unknown key; known here: {known}"));
             }
         }
     }

@@ -129,6 +129,9 @@ fn integer(value: &Value) -> Option<i64> {
     }
 }
 
+/// 1024^3 bytes.
+const GIGABYTE: f64 = 1_073_741_824.0;
+
 /// The quota: documented as a string, in GB of 1024^3 bytes. An empty one says that there is none.
 fn quota(value: Option<&Value>) -> Option<Result<f64, FieldFault>> {
     let gigabytes = match value? {
@@ -140,7 +143,7 @@ fn quota(value: Option<&Value>) -> Option<Result<f64, FieldFault>> {
     };
     Some(match gigabytes {
         Some(quota) if quota < 0.0 => Err(FieldFault::Negative),
-        Some(quota) if quota.is_finite() => Ok(quota * f64::from(1u32 << 30)),
+        Some(quota) if (quota * GIGABYTE).is_finite() => Ok(quota * GIGABYTE),
         _ => Err(FieldFault::NotANumber),
     })
 }
@@ -251,6 +254,7 @@ mod tests {
         assert_eq!(quota("0.5"), Some(Ok(536_870_912.0)));
         assert_eq!((quota("null"), quota(r#""""#)), (None, None));
         assert_eq!(quota(r#""-1""#), Some(Err(FieldFault::Negative)));
+        assert_eq!(quota(r#""1e300""#), Some(Err(FieldFault::NotANumber)));
         assert_eq!(quota(r#""NaN""#), Some(Err(FieldFault::NotANumber)));
         assert_eq!(quota("[]"), Some(Err(FieldFault::NotANumber)));
     }

@@ -20,7 +20,7 @@ use super::{
     signature::Signed,
 };
 use crate::{
-    account::{Account, Credential},
+    account::{Account, Credential, SecretError},
     clock::WallClock,
 };
 
@@ -48,12 +48,14 @@ pub struct Client {
     server_clock: Arc<ServerClock>,
     /// The secret as last read.
     known_secret: Mutex<Option<SecretString>>,
+    /// Held while the secret is read: a file that hangs costs one thread, not one for each poll.
+    reading: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// One request and what came of it.
 #[derive(Debug)]
 pub struct Exchange {
-    /// The request's `X-Traceid`, by which the vendor's support finds it.
+    /// The request's `X-Traceid`, by which the vendor's support finds it; empty where there was no request.
     pub trace_id: String,
     /// How the credential was read for it.
     pub credential: CredentialRead,
@@ -88,7 +90,7 @@ impl Exchange {
     #[must_use]
     pub fn unfinished(error: PollError) -> Self {
         Self {
-            trace_id: trace_id(),
+            trace_id: String::new(),
             credential: CredentialRead::Known,
             sent: false,
             status: None,
@@ -104,13 +106,13 @@ impl Client {
     /// A client for `account` over the connections of `http`. `server_clock` is its origin's.
     #[must_use]
     pub fn new(http: reqwest::Client, account: Arc<Account>, clock: WallClock, server_clock: Arc<ServerClock>) -> Self {
-        Self { http, account, clock, server_clock, known_secret: Mutex::default() }
+        Self { http, account, clock, server_clock, known_secret: Mutex::default(), reading: Arc::default() }
     }
 
     /// Asks for the account's space usage overview, once, until `deadline` at the latest.
     pub async fn overview(&self, deadline: Instant) -> Exchange {
         let timeout = deadline.saturating_duration_since(Instant::now());
-        let mut exchange = Exchange::unfinished(PollError::Timeout(timeout));
+        let mut exchange = Exchange { trace_id: trace_id(), ..Exchange::unfinished(PollError::Timeout(timeout)) };
         if let Ok(result) = tokio::time::timeout_at(deadline, self.ask(&mut exchange, timeout)).await {
             exchange.result = result;
         }
@@ -122,7 +124,7 @@ impl Client {
         if self.server_clock.differs_from(refused.date_correction) {
             return true;
         }
-        let Ok(secret) = self.account.credential.secret().read().await else { return false };
+        let Ok(secret) = self.secret().await else { return false };
         !self.knows(&secret)
     }
 
@@ -144,11 +146,16 @@ impl Client {
     /// The secret as it is now, noting whether that is another one than before.
     async fn read_secret(&self, exchange: &mut Exchange) -> Result<SecretString, PollError> {
         exchange.credential = CredentialRead::Failed;
-        let secret = self.account.credential.secret().read().await?;
+        let secret = self.secret().await?;
         let rotated = !self.knows(&secret);
         let first = self.known_secret().replace(secret.clone()).is_none();
         exchange.credential = if rotated && !first { CredentialRead::Rotated } else { CredentialRead::Known };
         Ok(secret)
+    }
+
+    async fn secret(&self) -> Result<SecretString, SecretError> {
+        let reading = Arc::clone(&self.reading).lock_owned().await;
+        self.account.credential.secret().read(reading).await
     }
 
     fn knows(&self, secret: &SecretString) -> bool {

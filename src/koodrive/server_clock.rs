@@ -14,6 +14,10 @@ use tracing::{info, warn};
 /// `X-Date` covers.
 const TOLERANCE: Duration = Duration::from_secs(3);
 
+/// A clock that is followed is followed until the offset is below this, in seconds: an offset near the
+/// tolerance would otherwise be found on both sides of it in turn.
+const AGREEMENT: f64 = 1.5;
+
 /// One origin's clock, shared by all accounts there. It starts out as right as this host's.
 #[derive(Debug, Default)]
 pub struct ServerClock {
@@ -47,7 +51,8 @@ impl ServerClock {
             Ok(ahead) => ahead.as_secs_f64(),
             Err(behind) => -behind.duration().as_secs_f64(),
         };
-        let off = skew.abs() > TOLERANCE.as_secs_f64();
+        let before = self.following.load(Ordering::Relaxed);
+        let off = skew.abs() > if before { AGREEMENT } else { TOLERANCE.as_secs_f64() };
         #[expect(clippy::cast_possible_truncation, reason = "HTTP dates end with the year 9999")]
         let correction = if off { (-skew * 1000.0) as i64 } else { 0 };
         self.correction.store(correction, Ordering::Relaxed);
@@ -88,6 +93,18 @@ mod tests {
         assert_eq!(clock.now(at(1000)), at(8200));
         clock.observe(at(8200), at(8200), "e");
         assert_eq!(clock.now(at(1000)), at(1000));
+    }
+
+    #[test]
+    fn an_offset_near_the_tolerance_is_followed_steadily() {
+        let clock = ServerClock::default();
+        clock.observe(at(1004), at(1000), "e");
+        for skew in [2, 3, 2, 4, 2] {
+            clock.observe(at(1000 + skew), at(1000), "e");
+            assert!(clock.following.load(Ordering::Relaxed));
+        }
+        clock.observe(at(1001), at(1000), "e");
+        assert!(!clock.following.load(Ordering::Relaxed));
     }
 
     proptest! {

@@ -38,7 +38,7 @@ pub fn build(transport: &Transport) -> Result<reqwest::Client, TransportError> {
     let builder = match &transport.proxy {
         Proxy::Environment => builder,
         Proxy::Direct => builder.no_proxy(),
-        Proxy::Url(url) => builder.proxy(HttpProxy::all(url.clone()).map_err(|_| TransportError::Proxy)?),
+        Proxy::Url(url) => builder.proxy(HttpProxy::https(url.clone()).map_err(|_| TransportError::Proxy)?),
     };
     builder.build().map_err(|_| TransportError::Client)
 }

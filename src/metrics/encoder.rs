@@ -2,7 +2,8 @@
 //!
 //! Encoding thousands of accounts takes some milliseconds, too long for a thread that serves connections.
 //! One thread bounds what it costs to one core, and keeps the memory of large bodies in one heap: spread
-//! over a pool of threads, the allocator would hold on to a body's size for each of them.
+//! over a pool of threads, the allocator would hold on to a body's size for each of them. And it is not the
+//! runtime's pool, which files that hang can exhaust.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -10,7 +11,7 @@ use std::{
     thread,
 };
 
-use tokio::{sync::oneshot, task::spawn_blocking};
+use tokio::sync::oneshot;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -31,8 +32,7 @@ impl Encoder {
         let (result, done) = oneshot::channel();
         let job: Job = Box::new(move || drop(result.send(job())));
         self.0.as_ref()?.send(job).ok()?;
-        // The runtime knows of its own blocking tasks alone: while one waits, a paused clock stands still.
-        spawn_blocking(|| done.blocking_recv().ok()).await.ok()?
+        done.await.ok()
     }
 }
 

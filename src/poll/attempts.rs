@@ -56,7 +56,10 @@ pub(super) async fn ask<U: Upstream>(upstream: &U, deadline: Instant, progress: 
         let again = requests < MAX_REQUESTS
             && match next(&exchange) {
                 Next::Settled => false,
-                Next::IfDifferent => upstream.would_differ(&exchange).await,
+                Next::IfDifferent => {
+                    let differs = upstream.would_differ(&exchange);
+                    tokio::time::timeout_at(deadline, differs).await.unwrap_or(false)
+                }
                 Next::AfterBackOff => {
                     let wait = back_off(requests - 1, fastrand::f64());
                     let in_time = Instant::now() + wait + SHORTEST_REQUEST < deadline;
@@ -79,10 +82,10 @@ fn next(exchange: &Exchange) -> Next {
     match &exchange.result {
         Ok(_) => Next::Settled,
         Err(_) if exchange.retry_after.is_some() => Next::Settled,
-        Err(error) => match error.reason() {
-            Reason::Connect | Reason::Timeout => Next::AfterBackOff,
-            Reason::HttpStatus if matches!(exchange.status, Some(502..=504)) => Next::AfterBackOff,
-            Reason::Auth => Next::IfDifferent,
+        Err(error) => match (error.reason(), exchange.status) {
+            (Reason::Connect | Reason::Timeout, _) | (Reason::HttpStatus, Some(502..=504)) => Next::AfterBackOff,
+            // The code for a wrong date is not documented, and may be any at status 400.
+            (Reason::Auth, _) | (_, Some(400)) => Next::IfDifferent,
             _ => Next::Settled,
         },
     }
@@ -116,7 +119,7 @@ mod tests {
         for status in [400, 401, 403] {
             assert_eq!(after(status, ""), Next::IfDifferent);
         }
-        assert_eq!(after(400, r#"{"code":13000412}"#), Next::Settled);
+        assert_eq!(after(400, r#"{"code":13000412}"#), Next::IfDifferent);
         assert_eq!(after(200, r#"{"code":13000412}"#), Next::Settled);
         assert_eq!(after(200, "garbage"), Next::Settled);
         assert_eq!(next(&Exchange::unfinished(PollError::Connect(String::new()))), Next::AfterBackOff);

@@ -89,6 +89,12 @@ impl<U: Upstream> Poller<U> {
 
     fn record(&self, finished: Finished) {
         (self.observer)(&finished);
+        for Exchange { trace_id, result, .. } in &finished.earlier {
+            if let Err(error) = result {
+                let (account, reason) = (&self.slot.account().alias, error.reason().as_str());
+                debug!(account, reason, %error, trace_id, "request failed, and another one follows");
+            }
+        }
         let trace_id = finished.exchange.trace_id.clone();
         let before = self.slot.state();
         let after = Arc::new(before.after(finished));
@@ -131,6 +137,7 @@ async fn requests<U: Upstream>(
 fn log(account: &str, trace_id: &str, before: &AccountState, after: &AccountState) {
     let Some(latest) = &after.latest else { return };
     let duration = latest.duration.as_secs_f64();
+    let trace_id = (!trace_id.is_empty()).then_some(trace_id);
     match &latest.failure {
         Some((reason, error)) => {
             let reason = reason.as_str();

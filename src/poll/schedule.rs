@@ -44,16 +44,22 @@ const FAILURES_WITHOUT_BACK_OFF: u64 = 3;
 /// that counts in intervals takes it for stuck.
 const MAX_BACK_OFF_TICKS: u32 = 3;
 
-/// A token dies after 20 minutes without a call: whatever happens, the next one comes before.
+/// A token dies after this long without a call.
+const TOKEN_LIFETIME: Duration = Duration::from_mins(20);
+
+/// A token is called at the latest this long after the call before.
 const TOKEN_CALL_WITHIN: Duration = Duration::from_mins(19);
+
+/// How soon after a poll that did not reach the API the next one is made for a token's sake.
+const TOKEN_CALL_AGAIN_AFTER: Duration = Duration::from_mins(1);
 
 /// However long an API asks to be left alone, an account is tried once in this time.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// When an account is polled again, after the poll that was due at `due` and ended just now.
 ///
-/// Failures in a row stretch the interval, by whole ticks, so that accounts stay spread; an API that
-/// asked to be left alone for longer is.
+/// Failures in a row stretch the interval, and so does an API that asked to be left alone for longer: both by
+/// whole ticks, so that accounts stay spread. A token that still lives is called before it dies.
 #[must_use]
 pub fn next_poll(account: &Account, state: &AccountState, due: Instant, now: Instant) -> Instant {
     let interval = account.poll.interval;
@@ -61,11 +67,19 @@ pub fn next_poll(account: &Account, state: &AccountState, due: Instant, now: Ins
         u32::try_from(state.failures_in_a_row.saturating_sub(FAILURES_WITHOUT_BACK_OFF)).unwrap_or(u32::MAX);
     let ticks = 1u32.checked_shl(doublings).unwrap_or(u32::MAX).clamp(1, MAX_BACK_OFF_TICKS);
     let scheduled = next_tick(due, interval, now) + interval * (ticks - 1);
-    let asked = now + state.retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
-    let next = scheduled.max(asked);
-    match account.credential {
-        Credential::Token { .. } => next.min(now + TOKEN_CALL_WITHIN.max(interval)),
-        Credential::App { .. } => next,
+    let next = match state.retry_after {
+        Some(asked) => {
+            // A tick at that very moment will do.
+            let before = asked.min(MAX_RETRY_AFTER).saturating_sub(Duration::from_nanos(1));
+            scheduled.max(next_tick(due, interval, now + before))
+        }
+        None => scheduled,
+    };
+    match (&account.credential, state.last_answered) {
+        (Credential::Token { .. }, Some(called)) if now < called + TOKEN_LIFETIME => {
+            next.min((called + TOKEN_CALL_WITHIN).max(now + TOKEN_CALL_AGAIN_AFTER.min(interval)))
+        }
+        _ => next,
     }
 }
 

@@ -93,6 +93,8 @@ pub struct AccountState {
     pub failures_in_a_row: u64,
     /// The local clock minus the server's, in seconds, as last seen.
     pub clock_skew: Option<f64>,
+    /// When the latest poll began in which the API answered at all.
+    pub last_answered: Option<Instant>,
     /// How long the API asked to be left alone by its latest answer.
     pub retry_after: Option<Duration>,
     /// How often the credential was found to be another one.
@@ -141,6 +143,9 @@ impl AccountState {
         let mut state = self.clone();
         state.polls += 1;
         for request in finished.exchanges() {
+            if request.status.is_some() {
+                state.last_answered = Some(finished.began.monotonic);
+            }
             state.clock_skew = request.clock_skew.or(state.clock_skew);
             state.credential_rotations += u64::from(request.credential == CredentialRead::Rotated);
             state.credential_read_failures += u64::from(request.credential == CredentialRead::Failed);

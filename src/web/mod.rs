@@ -1,5 +1,6 @@
 //! The listener and what it answers.
 
+mod deadline;
 mod negotiation;
 mod routes;
 pub mod server;

@@ -4,6 +4,7 @@ use std::{
     error::Error,
     io,
     net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
     pin::pin,
     time::Duration,
@@ -23,10 +24,10 @@ use tokio::{
     net::{TcpListener, UnixListener, UnixStream},
     task::JoinSet,
 };
-use tokio_io_timeout::TimeoutStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
+use super::deadline::AnswerDeadline;
 use crate::config::ListenAddress;
 
 /// A request's head must have come whole by then.
@@ -35,8 +36,8 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long answers in flight may take once the server is told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// A client that takes no byte of its answer for this long is given up.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A client that has not taken its whole answer by then is given up.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// After a failed accept (no file descriptor left, say), a moment for others to be freed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -100,15 +101,20 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// A socket file that nobody listens on any more is put aside.
+/// A socket file that nobody listens on any more is put aside; any other file stays.
 async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && UnixStream::connect(path).await.is_err() => {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(path).await => {
             std::fs::remove_file(path)?;
             UnixListener::bind(path)
         }
         bound => bound,
     }
+}
+
+async fn is_abandoned(path: &Path) -> bool {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    is_socket && UnixStream::connect(path).await.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 impl Bound {
@@ -184,8 +190,7 @@ where
     A: Future<Output = io::Result<Response<B>>>,
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
 {
-    let mut stream = Box::pin(TimeoutStream::new(stream));
-    stream.as_mut().set_write_timeout_pinned(Some(WRITE_TIMEOUT));
+    let stream = AnswerDeadline::new(stream, ANSWER_TIMEOUT);
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT)

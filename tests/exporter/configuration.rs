@@ -57,6 +57,7 @@ accounts:
   a:
     auth: { type: app, app_secret: hunter2, app_secret_file: x }
   b: { user_id: 1505084218764547200, auth: { type: token, token: hunter2, tokn: hunter2 }, poll: { interval: 20m } }
+  d: { user_id: \"1\", hunter2: 1, auth: { type: token, token: x, token:hunter2 } }
   c: { user_id: \"1\" }
 ",
     );
@@ -129,6 +130,25 @@ fn a_problem_from_the_environment_names_the_variable_and_not_its_value() {
     assert_eq!(code, Some(3));
     assert!(text.contains("environment variable KOODRIVE_EXPORTER__ACCOUNTS__PRODUCTION__USER_ID: "), "{text}");
     assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn an_environment_variable_whose_name_is_no_path_is_refused() {
+    let (code, text) = binary_in_empty_folder(&[("KOODRIVE_EXPORTER__WEB__LISTEN_ADDRESSES[99999999999]", "x")]);
+    assert_eq!(code, Some(3));
+    assert!(text.contains("must be a path of keys joined by __"), "{text}");
+}
+
+#[test]
+fn a_ca_file_that_holds_no_good_certificate_is_refused_before_the_start() {
+    let files = Files::new();
+    for content in ["", "-----BEGIN CERTIFICATE-----\nhunter2\n-----END CERTIFICATE-----\n"] {
+        files.write("ca.pem", content);
+        let path = files.write("k.yml", format!("http: {{ ca_file: ca.pem }}\n{ACCOUNT}"));
+        let output = run(["check".as_ref(), "--config.file".as_ref(), path.as_os_str()], &[]);
+        assert_eq!(output.status.code(), Some(3));
+        assert!(stderr(&output).contains("http.ca_file: must hold PEM certificates"), "{}", stderr(&output));
+    }
 }
 
 #[test]

@@ -45,6 +45,8 @@ type Answers = Box<dyn Fn(usize) -> (Duration, Exchange) + Send + Sync>;
 pub struct Fake {
     answers: Answers,
     pub differs: bool,
+    /// Whether the question if a request would differ is never answered.
+    pub never_tells: bool,
     began: Mutex<Vec<Instant>>,
     in_flight: AtomicUsize,
     most_in_flight: AtomicUsize,
@@ -53,7 +55,7 @@ pub struct Fake {
 impl Fake {
     pub fn new(answers: impl Fn(usize) -> (Duration, Exchange) + Send + Sync + 'static) -> Self {
         let (began, in_flight, most_in_flight) = (Mutex::default(), AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { answers: Box::new(answers), differs: false, began, in_flight, most_in_flight }
+        Self { answers: Box::new(answers), differs: false, never_tells: false, began, in_flight, most_in_flight }
     }
 
     /// One whose good answers take some time.
@@ -101,6 +103,9 @@ impl Upstream for Fake {
     }
 
     async fn would_differ(&self, _refused: &Exchange) -> bool {
+        if self.never_tells {
+            std::future::pending::<()>().await;
+        }
         self.differs
     }
 }

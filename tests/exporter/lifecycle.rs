@@ -87,6 +87,17 @@ async fn several_addresses_are_served_and_a_unix_socket_too() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_no_socket_is_never_put_aside() {
+    let (files, upstream) = (Files::new(), Upstream::start(1).await);
+    let precious = files.write("precious", "content");
+    let config = files.write("k.yml", upstream.configuration("1m"));
+    let listen = format!("unix:{}", precious.display());
+    let output = run(["--config.file", config.to_str().unwrap(), "--web.listen-address", &listen], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(std::fs::read_to_string(precious).unwrap(), "content");
+}
+
+#[tokio::test]
 async fn an_unfinished_request_is_given_up() {
     let (files, upstream) = (Files::new(), Upstream::start(1).await);
     let exporter = Exporter::start(&files.write("k.yml", upstream.configuration("1m")), &[]).await;

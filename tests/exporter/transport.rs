@@ -101,3 +101,30 @@ async fn a_rotated_token_file_is_used_by_the_next_poll() {
     let line = exporter.line(|line| line.contains("fail from now on")).await;
     assert!(line.contains("account=finance reason=credentials") && line.contains("No such file"), "{line}");
 }
+
+#[tokio::test]
+async fn a_secret_file_that_hangs_costs_its_account_alone_and_one_thread() {
+    let (files, upstream) = (Files::new(), Upstream::start(2).await);
+    let hanging = files.path("hanging");
+    assert!(std::process::Command::new("mkfifo").arg(&hanging).status().unwrap().success());
+    let yaml = upstream.configuration("100ms").replace("token: simulated-token-00001", "token_file: hanging");
+    let mut exporter = Exporter::start(&files.write("k.yml", yaml), &["--log.level=debug"]).await;
+    for _ in 0..30 {
+        exporter.line_of_each(&["production"], "poll succeeded").await;
+    }
+    let page = exporter.get("/metrics").await;
+    assert!(page.value(r#"koodrive_poll_failures_total{account="finance",reason="timeout"}"#).unwrap() >= 10.0);
+    assert_eq!(page.value(r#"koodrive_up{account="production"}"#), Some(1.0));
+    let threads = page.value("process_threads").unwrap();
+    assert!(threads < 16.0, "{threads} threads");
+}
+
+#[tokio::test]
+async fn a_request_in_the_clear_goes_to_no_proxy() {
+    let (files, upstream) = (Files::new(), Upstream::start(1).await);
+    let yaml = upstream.configuration("1m").replace("proxy_url: none", "proxy_url: \"http://127.0.0.1:1\"");
+    let mut command = crate::support::binary();
+    command.arg("--config.file").arg(files.write("k.yml", yaml)).args(["--web.listen-address", "127.0.0.1:0"]);
+    let mut exporter = Exporter::spawn(command.env("HTTP_PROXY", "http://127.0.0.1:1").arg("--log.level=debug")).await;
+    exporter.line_of_each(&["production"], "poll succeeded").await;
+}

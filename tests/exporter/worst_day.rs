@@ -42,14 +42,68 @@ async fn a_refusal_is_asked_again_only_where_the_request_would_differ() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_secret_that_cannot_be_read_again_does_not_hold_the_poll_beyond_its_timeout() {
+    let mut upstream = Fake::new(|_| (INSTANTLY, answer_with(401, "")));
+    upstream.never_tells = true;
+    let loops = Loops::start(1, 16, &Arc::new(upstream));
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert_eq!((loops.value("koodrive_polls_total"), loops.value("koodrive_up")), (1.0, 0.0));
+    assert!(loops.board.alive());
+}
+
+#[tokio::test(start_paused = true)]
 async fn retry_after_moves_the_next_poll_but_never_so_far_that_a_token_dies() {
-    for (seconds, gap) in [(0, 60), (150, 150), (86_400, 19 * 60)] {
+    for (seconds, gap) in [(0, 60), (59, 60), (150, 180), (86_400, 19 * 60)] {
         let retry_after = Some(Duration::from_secs(seconds));
         let upstream = Arc::new(Fake::new(move |_| (Duration::ZERO, Exchange { retry_after, ..answer_with(429, "") })));
         let _loops = Loops::start(1, 16, &upstream);
         tokio::time::sleep(30 * MINUTE).await;
         assert_eq!(upstream.gaps()[0], gap, "Retry-After: {seconds}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_called_in_time_although_a_poll_never_reached_the_api() {
+    let upstream =
+        Arc::new(Fake::new(|request| (INSTANTLY, if (1..4).contains(&request) { unanswered() } else { good() })));
+    let _loops = Loops::each(1, 16, MINUTE * 15, |_| Arc::clone(&upstream));
+    tokio::time::sleep(40 * MINUTE).await;
+    let began = upstream.began();
+    let next_answered = began[4] - began[0];
+    assert!(next_answered < 20 * MINUTE, "{next_answered:?} between two calls that reached the API");
+}
+
+#[tokio::test(start_paused = true)]
+async fn accounts_that_are_all_asked_to_wait_until_one_moment_stay_spread() {
+    let over = Instant::now() + MINUTE * 5;
+    let upstream = Arc::new(Fake::new(move |_| {
+        let left = over.saturating_duration_since(Instant::now());
+        let refused = Exchange { retry_after: Some(left), ..answer_with(503, "") };
+        (Duration::ZERO, if left.is_zero() { good() } else { refused })
+    }));
+    let _loops = Loops::start(600, 1000, &upstream);
+    tokio::time::sleep(MINUTE * 7).await;
+    let after: Vec<u64> = upstream.began().iter().filter(|at| **at >= over).map(|at| (*at - over).as_secs()).collect();
+    for second in 0..120 {
+        let polls = after.iter().filter(|began| **began == second).count();
+        assert!(polls <= 25, "{polls} polls in second {second}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_that_is_slow_for_everybody_is_polled_with_the_whole_concurrency() {
+    let upstream = Fake::taking(Duration::from_millis(1500));
+    let loops = Loops::each(100, 16, MINUTE / 6, |_| Arc::clone(&upstream));
+    tokio::time::sleep(10 * MINUTE).await;
+    let polls: Vec<u64> = loops.board.slots().iter().map(|slot| slot.state().polls).collect();
+    let failed = loops
+        .board
+        .slots()
+        .iter()
+        .flat_map(|slot| slot.state().failures().map(|(_, count)| count).collect::<Vec<_>>())
+        .sum::<u64>();
+    assert!(polls.iter().all(|polls| *polls >= 45), "of 60: {polls:?}");
+    assert!(failed <= 60, "{failed} polls gave way");
 }
 
 #[tokio::test(start_paused = true)]
