@@ -67,7 +67,7 @@ impl Shared {
 
     /// The body for a scrape that starts now: it shows every poll that ended before. `None` only where
     /// encoding panicked, which is a bug.
-    pub async fn body(self: &Arc<Self>, format: Format, coding: Coding) -> Option<Bytes> {
+    pub async fn body(&self, format: Format, coding: Coding) -> Option<Bytes> {
         let changes = self.exposition.board.changes();
         let cell = self.cell(format, coding);
         if let Some(latest) = cell.latest.load().as_ref().filter(|latest| latest.is_valid(changes)) {
@@ -80,7 +80,7 @@ impl Shared {
         Some(made.body.clone())
     }
 
-    async fn encode(self: &Arc<Self>, format: Format) -> Option<Encoded> {
+    async fn encode(&self, format: Format) -> Option<Encoded> {
         let previous = self.cell(format, Coding::Identity).latest.load().as_ref().map_or(0, |latest| latest.body.len());
         let changes = self.exposition.board.changes();
         let now = Now { monotonic: Instant::now(), wall: self.clock.now() };
@@ -96,7 +96,7 @@ impl Shared {
     }
 
     /// The compressed form of the identity body, which is made first where it is not there.
-    async fn compress(self: &Arc<Self>, format: Format, changes: u64) -> Option<Encoded> {
+    async fn compress(&self, format: Format, changes: u64) -> Option<Encoded> {
         let plain = self.cell(format, Coding::Identity).make(changes, self.encode(format)).await?;
         self.encoder.run(move || Encoded { body: gzip(&plain.body, GZIP_LEVEL).into(), ..*plain }).await
     }
