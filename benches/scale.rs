@@ -13,6 +13,9 @@
     reason = "a measurement that can't go on may as well panic"
 )]
 
+#[path = "common/process.rs"]
+mod process;
+
 use std::{
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
@@ -58,23 +61,6 @@ impl Process {
     fn start(command: &mut Command) -> Self {
         Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the process starts"))
     }
-
-    /// User and system time so far, in seconds.
-    fn cpu(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).expect("it runs");
-        let after_name = stat.rsplit_once(')').expect("a name in parentheses").1;
-        let ticks: Vec<f64> =
-            after_name.split_whitespace().skip(11).take(2).map(|field| field.parse().unwrap()).collect();
-        // The kernel's clock ticks, 100 a second on Linux whatever its own rate.
-        ticks.iter().sum::<f64>() / 100.0
-    }
-
-    /// Resident memory, in mebibytes.
-    fn memory(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).expect("it runs");
-        let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("its memory");
-        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
-    }
 }
 
 /// What one process did in the measured time.
@@ -89,8 +75,8 @@ struct Figures {
 
 impl Figures {
     /// Watches for some seconds; the simulator counts.
-    fn of(process: &Process, simulator: &str, seconds: u64) -> Self {
-        let (first, cpu, start) = (requests(simulator), process.cpu(), Instant::now());
+    fn of(measured: &Process, simulator: &str, seconds: u64) -> Self {
+        let (first, cpu, start) = (requests(simulator), process::cpu_seconds(&measured.0), Instant::now());
         let counts: Vec<u64> = (1..=seconds)
             .map(|second| {
                 std::thread::sleep((start + Duration::from_secs(second)).saturating_duration_since(Instant::now()));
@@ -102,8 +88,8 @@ impl Figures {
             spread: (each_second().min().unwrap_or_default(), each_second().max().unwrap_or_default()),
             polls: counts.last().expect("at least one second") - first,
             seconds: start.elapsed().as_secs_f64(),
-            cpu: process.cpu() - cpu,
-            memory: process.memory(),
+            cpu: process::cpu_seconds(&measured.0) - cpu,
+            memory: process::mebibytes(&measured.0, "VmRSS:"),
         }
     }
 

@@ -13,6 +13,8 @@
 )]
 
 mod common;
+#[path = "common/process.rs"]
+mod process;
 
 use std::{
     convert::Infallible,
@@ -28,7 +30,7 @@ use hyper::{Response, header::HeaderValue, server::conn::http1, service::service
 use hyper_util::rt::TokioIo;
 use koodrive_exporter::{
     clock::WallClock,
-    metrics::{Format, Shared, gzip},
+    metrics::{Format, GZIP_LEVEL, Shared, gzip},
     web::{Routes, server},
 };
 use prometheus::{Encoder, TextEncoder};
@@ -43,7 +45,6 @@ const SERVERS: [&str; 3] = ["floor", "exporter", "crate"];
 const ACCOUNTS: [usize; 3] = [3, 100, 4000];
 const CONNECTIONS: [usize; 3] = [1, 8, 64];
 const ROUNDS: usize = 3;
-const GZIP_LEVEL: u32 = 2;
 
 fn main() {
     // Cargo itself adds `--bench`.
@@ -122,22 +123,13 @@ impl Server {
         Self { child, address: line.trim().to_owned() }
     }
 
-    /// User and system time so far, in milliseconds.
     fn cpu(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
-        // Two fields in the kernel's clock ticks, 100 a second.
-        fields.skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap() * 10.0).sum()
+        process::cpu_seconds(&self.child)
     }
 
     /// Resident memory now and at its peak, in mebibytes.
     fn memory(&self) -> (f64, f64) {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let of = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
-        };
-        (of("VmRSS:"), of("VmHWM:"))
+        (process::mebibytes(&self.child, "VmRSS:"), process::mebibytes(&self.child, "VmHWM:"))
     }
 }
 
@@ -181,7 +173,7 @@ fn compare(duration: Duration) {
                             requests_per_second: requests / seconds,
                             p50: percentile(50),
                             p99: percentile(99),
-                            cpu: (server.cpu() - cpu) * 1000.0 / requests,
+                            cpu: (server.cpu() - cpu) * 1_000_000.0 / requests,
                         });
                     }
                 }

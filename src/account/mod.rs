@@ -117,8 +117,7 @@ impl std::fmt::Debug for Proxy {
 }
 
 /// The URL with its password, if it bears one, replaced by asterisks.
-#[must_use]
-pub fn without_password(url: &url::Url) -> String {
+fn without_password(url: &url::Url) -> String {
     let mut url = url.clone();
     if url.password().is_some() {
         // Fails only for URLs that can bear no password.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 pub use exposition::Format;
 pub use own::{Handler, OwnMetrics};
-pub use shared::{Coding, Encoded, Shared, gzip};
+pub use shared::{Coding, GZIP_LEVEL, Shared, gzip};
 use tokio::time::Instant;
 
 use crate::poll::{Board, Now};

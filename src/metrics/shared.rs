@@ -15,7 +15,7 @@ const OWN_LAG: Duration = Duration::from_secs(1);
 
 /// Measured by `benches/encoding.rs`: level 2 makes a third less than level 1 for a fifth more time, and level
 /// 3 hardly less again for twice the time.
-const GZIP_LEVEL: u32 = 2;
+pub const GZIP_LEVEL: u32 = 2;
 
 /// A content coding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +28,9 @@ pub enum Coding {
 
 /// A body, and for how long it is what a scrape should get.
 #[derive(Debug)]
-pub struct Encoded {
+struct Encoded {
     /// The bytes, which all answers share.
-    pub body: Bytes,
+    body: Bytes,
     /// The board's count of changes before the body was made.
     changes: u64,
     valid_until: Instant,
