@@ -30,8 +30,12 @@ use hyper::{Response, header::HeaderValue, server::conn::http1, service::service
 use hyper_util::rt::TokioIo;
 use koodrive_exporter::{
     clock::WallClock,
+    config::Web,
     metrics::{Format, GZIP_LEVEL, Shared, gzip},
-    web::{Routes, server},
+    web::{
+        Guard, Routes,
+        server::{self, Terms},
+    },
 };
 use prometheus::{Encoder, TextEncoder};
 use tokio::{
@@ -61,16 +65,14 @@ fn serve(name: &str, accounts: usize, compressed: bool) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         if name == "exporter" {
-            let bound = server::bind(&["127.0.0.1:0".parse().unwrap()]).await.unwrap();
+            let bound = server::bind(&["127.0.0.1:0".parse().unwrap()], None).await.unwrap();
             println!("{}", bound.addresses()[0]);
             let (clock, stop) = (WallClock::system(), CancellationToken::new());
             let shared = Arc::new(Shared::new(exposition, clock.clone()));
-            let routes = Arc::new(Routes { shared, telemetry_path: "/metrics".to_owned(), clock, stop: stop.clone() });
-            let answer = move |request| {
-                let routes = Arc::clone(&routes);
-                async move { Ok(routes.answer(&request).await) }
-            };
-            return bound.serve(answer, stop).await;
+            let (web, guard) = (Web::default(), Arc::new(Guard::new(None).unwrap()));
+            let terms = Terms { guard: Some(Arc::clone(&guard)), max_connections: web.max_connections, own: None };
+            let routes = Arc::new(Routes::new(shared, &web, guard, clock, stop.clone()));
+            return bound.serve(routes, terms, stop).await;
         }
         let (text, _) = exposition.encode(Format::Text0, common::now(), 0);
         let registry = common::registry(std::str::from_utf8(&text).unwrap());

@@ -13,14 +13,14 @@ use tracing::{info, warn};
 use crate::{
     account::Account,
     clock::{WallClock, unix_seconds},
-    config::{Config, ListenAddress},
+    config::{Config, ListenAddress, Problems, Web},
     koodrive::{self, Client, ServerClock, TransportError},
     logging,
     metrics::{Exposition, Format, OwnMetrics, Shared},
     poll::{Board, Finished, Lanes, Now, Observer, Poller, Slot},
     web::{
-        Routes,
-        server::{self, BindError},
+        Guard, Inherited, Routes,
+        server::{self, BindError, Terms},
     },
 };
 
@@ -33,6 +33,9 @@ pub enum RunError {
     /// The HTTP client can't be made from the configured transport.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// What the web configuration file says does not fit together.
+    #[error(transparent)]
+    WebConfig(#[from] Problems),
     /// The metrics can't be registered.
     #[error("cannot register the exporter's own metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -46,15 +49,17 @@ pub struct App {
     exposition: Exposition,
     pollers: Vec<Poller<Client>>,
     clock: WallClock,
-    telemetry_path: String,
+    guard: Arc<Guard>,
+    web: Web,
 }
 
 impl App {
     /// Makes the exporter from its configuration, and sends its log to standard error. `lanes` bounds its polls.
     ///
     /// # Errors
-    /// When a transport's HTTP client can't be made.
+    /// When a transport's HTTP client can't be made, or the web configuration can't be served.
     pub fn new(config: &Config, lanes: &Lanes) -> Result<Self, RunError> {
+        let guard = Arc::new(Guard::new(config.web.file.as_ref())?);
         let clock = WallClock::system();
         let own = Arc::new(OwnMetrics::new()?);
         logging::init(config.log, &own);
@@ -66,23 +71,25 @@ impl App {
         let board = Arc::new(Board::new(config.accounts.iter().filter(owned)));
         let pollers = pollers(&board, lanes, &clock, &observer(&own))?;
         let exposition = Exposition { board, own };
-        Ok(Self { exposition, pollers, clock, telemetry_path: config.web.telemetry_path.clone() })
+        Ok(Self { exposition, pollers, clock, guard, web: config.web.clone() })
     }
 
-    /// Polls and serves until SIGTERM or SIGINT. `listening` is told the bound addresses.
+    /// Polls and serves until SIGTERM or SIGINT. `listening` is told the bound addresses, which are the configured
+    /// ones unless systemd passed others on.
     ///
     /// # Errors
     /// When an address can't be bound.
     pub async fn run(
         self,
-        addresses: &[ListenAddress],
+        inherited: Option<Inherited>,
         listening: impl FnOnce(&[ListenAddress]),
     ) -> Result<(), RunError> {
         let stop = stop_on_signal()?;
-        let bound = server::bind(addresses).await?;
+        let bound = server::bind(&self.web.listen_addresses, inherited).await?;
         let addresses = bound.addresses();
+        let path = format!("{}{}", self.web.paths.prefix, self.web.paths.telemetry);
         for address in &addresses {
-            info!(%address, path = self.telemetry_path, "listening");
+            info!(%address, path, tls = self.guard.has_tls(), "listening");
         }
         listening(&addresses);
         let accounts = self.pollers.len();
@@ -91,17 +98,16 @@ impl App {
         for poller in self.pollers {
             loops.spawn(poller.run(accounts));
         }
-        let routes = Arc::new(Routes {
-            shared: Arc::new(Shared::new(self.exposition, self.clock.clone())),
-            telemetry_path: self.telemetry_path,
-            clock: self.clock,
-            stop: stop.clone(),
-        });
-        let answer = move |request| {
-            let routes = Arc::clone(&routes);
-            async move { Ok(routes.answer(&request).await) }
-        };
-        bound.serve(answer, stop).await;
+        let own = Arc::clone(&self.exposition.own);
+        if let Some(file) = self.web.file.clone() {
+            let (guard, own) = (Arc::clone(&self.guard), Arc::clone(&own));
+            loops.spawn(async move { guard.follow(file, &own).await });
+        }
+        let shared = Arc::new(Shared::new(self.exposition, self.clock.clone()));
+        let guard = Some(Arc::clone(&self.guard));
+        let terms = Terms { guard, max_connections: self.web.max_connections, own: Some(own) };
+        let routes = Routes::new(shared, &self.web, self.guard, self.clock, stop.clone());
+        bound.serve(Arc::new(routes), terms, stop).await;
         loops.shutdown().await;
         info!("stopped");
         Ok(())

@@ -59,13 +59,28 @@ pub struct Options {
     /// then /etc/koodrive-exporter/koodrive-exporter.yml]
     #[arg(long = "config.file", value_name = "PATH", global = true)]
     pub config_file: Option<PathBuf>,
-    /// Where to listen: HOST:PORT, :PORT or unix:/PATH; can be repeated [default: :10710, on all
-    /// addresses]
+    /// Where to listen: HOST:PORT, :PORT or unix:/PATH?mode=660&owner=USER&group=GROUP; can be repeated; sockets
+    /// that systemd passes on go before it [default: :10710, on all addresses]
     #[arg(long = "web.listen-address", value_name = "ADDR", global = true)]
     pub listen_addresses: Vec<String>,
     /// Where the metrics are [default: /metrics]
     #[arg(long = "web.telemetry-path", value_name = "PATH", global = true)]
     pub telemetry_path: Option<String>,
+    /// TLS, client certificates, passwords and headers, by the keys of the Prometheus exporter toolkit
+    #[arg(long = "web.config.file", value_name = "PATH", global = true)]
+    pub web_config_file: Option<String>,
+    /// What the paths of requests begin with [default: the path of --web.external-url]
+    #[arg(long = "web.route-prefix", value_name = "PATH", global = true)]
+    pub route_prefix: Option<String>,
+    /// The URL under which others reach the exporter, behind a reverse proxy; links are made from it
+    #[arg(long = "web.external-url", value_name = "URL", global = true)]
+    pub external_url: Option<String>,
+    /// How many scrapes are answered at once; 0 is without a bound [default: 40]
+    #[arg(long = "web.max-requests", value_name = "N", global = true)]
+    pub max_requests: Option<String>,
+    /// How many connections may be open [default: 4096]
+    #[arg(long = "web.max-connections", value_name = "N", global = true)]
+    pub max_connections: Option<String>,
     /// The least severe log level: error, warn, info, debug or trace [default: info]
     #[arg(long = "log.level", value_name = "LEVEL", global = true)]
     pub log_level: Option<String>,
@@ -81,6 +96,11 @@ impl Options {
         Overrides {
             listen_addresses: self.listen_addresses.clone(),
             telemetry_path: self.telemetry_path.clone(),
+            web_config_file: self.web_config_file.clone(),
+            route_prefix: self.route_prefix.clone(),
+            external_url: self.external_url.clone(),
+            max_requests: self.max_requests.clone(),
+            max_connections: self.max_connections.clone(),
             log_level: self.log_level.clone(),
             log_format: self.log_format.clone(),
         }

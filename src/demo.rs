@@ -56,23 +56,26 @@ pub async fn demo(mut overrides: Overrides) -> Result<(), DemoError> {
     tokio::spawn(simulator.serve(upstream, stop_simulator.token().clone()));
 
     if overrides.listen_addresses.is_empty() {
-        let usual_is_free = server::bind(&[address(DEMO_ADDRESS)?]).await.is_ok();
+        let usual_is_free = server::bind(&[address(DEMO_ADDRESS)?], None).await.is_ok();
         overrides.listen_addresses = vec![if usual_is_free { DEMO_ADDRESS } else { ANY_PORT }.to_owned()];
     }
     let document = Document::BuiltIn(DEMO_ROSTER.configuration(&endpoint, DEMO_INTERVAL));
     let config = Config::load(&Sources { document: Some(document), environment: Vec::new(), overrides })?;
-    let path = config.web.telemetry_path.clone();
+    let (paths, scheme) = (config.web.paths.clone(), if has_tls(&config) { "https" } else { "http" });
     let app = App::new(&config, &Lanes::new(config.concurrency))?;
     let tell = |addresses: &[ListenAddress]| {
         let exporter = addresses.first().map(ToString::to_string).unwrap_or_default();
         tell_user(&format!(
-            "status page   http://{exporter}/\n\
-             metrics       http://{exporter}{path}\n\
+            "status page   {scheme}://{exporter}{}\n\
+             metrics       {scheme}://{exporter}{}{}\n\
              simulator     {endpoint}/simulator\n\
-             Three simulated accounts are polled every {DEMO_INTERVAL}. Stop with Ctrl-C."
+             Three simulated accounts are polled every {DEMO_INTERVAL}. Stop with Ctrl-C.",
+            paths.status(),
+            paths.prefix,
+            paths.telemetry,
         ));
     };
-    Ok(app.run(&config.web.listen_addresses, tell).await?)
+    Ok(app.run(None, tell).await?)
 }
 
 /// Runs the simulator until a signal.
@@ -91,6 +94,10 @@ pub async fn simulate(options: &Simulate) -> Result<(), DemoError> {
     tell_user(&format!("simulator     {endpoint}/simulator"));
     simulator.serve(bound, stop).await;
     Ok(())
+}
+
+fn has_tls(config: &Config) -> bool {
+    config.web.file.as_ref().is_some_and(|file| file.tls.is_some())
 }
 
 /// Where nobody listens on standard output any more, there is nothing to be told.

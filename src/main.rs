@@ -9,6 +9,7 @@ use koodrive_exporter::{
     config::{Config, Sources},
     demo::{self, DemoError},
     poll::Lanes,
+    web::{Guard, Inherited},
 };
 
 const GOOD: u8 = 0;
@@ -18,14 +19,18 @@ const FAILED_POLL: u8 = 4;
 
 fn main() -> ExitCode {
     let Cli { command, options } = Cli::parse();
+    let inherited = match Inherited::from_environment() {
+        Ok(inherited) => inherited,
+        Err(error) => return fail(RUN_TIME_FAILURE, &error),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(RUN_TIME_FAILURE, &error),
     };
     let code = runtime.block_on(async {
         match command {
-            None => run(&options).await,
-            Some(Command::Check) => load(&options).map_or_else(|code| code, |_| tell("the configuration is valid")),
+            None => run(&options, inherited).await,
+            Some(Command::Check) => check(&options),
             Some(Command::Once) => once(&options).await,
             Some(Command::Demo) => demo_result(demo::demo(options.overrides()).await),
             Some(Command::Simulate(simulate)) => demo_result(demo::simulate(&simulate).await),
@@ -36,13 +41,21 @@ fn main() -> ExitCode {
     code
 }
 
-async fn run(options: &Options) -> ExitCode {
+fn check(options: &Options) -> ExitCode {
+    match load(options).map(|config| Guard::new(config.web.file.as_ref())) {
+        Ok(Ok(_)) => tell("the configuration is valid"),
+        Ok(Err(problems)) => fail(BAD_CONFIGURATION, &problems),
+        Err(code) => code,
+    }
+}
+
+async fn run(options: &Options, inherited: Option<Inherited>) -> ExitCode {
     let config = match load(options) {
         Ok(config) => config,
         Err(code) => return code,
     };
     let ran = match App::new(&config, &Lanes::new(config.concurrency)) {
-        Ok(app) => app.run(&config.web.listen_addresses, |_| {}).await,
+        Ok(app) => app.run(inherited, |_| {}).await,
         Err(error) => Err(error),
     };
     ran.map_or_else(|error| run_error(&error), |()| GOOD.into())
@@ -76,7 +89,8 @@ fn demo_result(result: Result<(), DemoError>) -> ExitCode {
 }
 
 fn run_error(error: &RunError) -> ExitCode {
-    let code = if matches!(error, RunError::Transport(_)) { BAD_CONFIGURATION } else { RUN_TIME_FAILURE };
+    let is_configured = matches!(error, RunError::Transport(_) | RunError::WebConfig(_));
+    let code = if is_configured { BAD_CONFIGURATION } else { RUN_TIME_FAILURE };
     fail(code, error)
 }
 

@@ -190,7 +190,7 @@ fn label(alias: &str) -> Result<String, &'static str> {
 }
 
 /// A length of time above zero, such as `60s`, `5m` or `1h30m`.
-fn duration(text: &str) -> Result<Duration, &'static str> {
+pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
     const SHAPE: &str = "must be a length of time above zero with its unit, such as 60s, 5m or 1h30m";
     let parsed: SignedDuration = text.parse().map_err(|_| SHAPE)?;
     let duration = Duration::try_from(parsed).map_err(|_| SHAPE)?;

@@ -29,6 +29,16 @@ pub struct Overrides {
     pub listen_addresses: Vec<String>,
     /// `--web.telemetry-path`
     pub telemetry_path: Option<String>,
+    /// `--web.config.file`
+    pub web_config_file: Option<String>,
+    /// `--web.route-prefix`
+    pub route_prefix: Option<String>,
+    /// `--web.external-url`
+    pub external_url: Option<String>,
+    /// `--web.max-requests`
+    pub max_requests: Option<String>,
+    /// `--web.max-connections`
+    pub max_connections: Option<String>,
     /// `--log.level`
     pub log_level: Option<String>,
     /// `--log.format`
@@ -61,6 +71,19 @@ pub(super) struct Merged {
     pub(super) root: Value,
     /// What a value without an origin of its own comes from.
     pub(super) file: Option<PathBuf>,
+}
+
+impl Merged {
+    /// One YAML file alone, whatever its name ends in, and empty where it says nothing.
+    pub(super) fn of_yaml(path: &Path) -> Result<Self, Problem> {
+        let (text, file) = (read_text(path)?, Some(path.to_owned()));
+        if text.lines().all(|line| line.is_empty() || line.starts_with('#')) {
+            return Ok(Self { root: Value::from(HashMap::<String, Value>::new()), file });
+        }
+        let source = parse(path, &text, FileFormat::Yaml)?;
+        let values = config::Source::collect(&source).map_err(|_| unreadable(path, "is no map of keys".to_owned()))?;
+        Ok(Self { root: Value::from(values), file })
+    }
 }
 
 impl Sources {
@@ -132,6 +155,11 @@ impl Overrides {
         [
             ("web.listen_addresses", listen),
             ("web.telemetry_path", text(&self.telemetry_path)),
+            ("web.config_file", text(&self.web_config_file)),
+            ("web.route_prefix", text(&self.route_prefix)),
+            ("web.external_url", text(&self.external_url)),
+            ("web.max_requests", text(&self.max_requests)),
+            ("web.max_connections", text(&self.max_connections)),
             ("log.level", text(&self.log_level)),
             ("log.format", text(&self.log_format)),
         ]
@@ -141,19 +169,34 @@ impl Overrides {
 }
 
 fn read_file(path: &Path) -> Result<File<config::FileSourceString, FileFormat>, Problem> {
-    let problem = |message: String| Problem { origin: path.display().to_string(), key: String::new(), message };
     let format = match path.extension().and_then(|extension| extension.to_str()) {
         Some("yml" | "yaml") => FileFormat::Yaml,
         Some("toml") => FileFormat::Toml,
         Some("json") => FileFormat::Json,
-        _ => return Err(problem("must end in .yml, .yaml, .toml or .json, by which its format is told".to_owned())),
+        _ => {
+            return Err(unreadable(
+                path,
+                "must end in .yml, .yaml, .toml or .json, by which its format is told".to_owned(),
+            ));
+        }
     };
-    let text = std::fs::read_to_string(path).map_err(|error| problem(format!("cannot be read: {error}")))?;
-    let file = File::from_str(&text, format);
+    parse(path, &read_text(path)?, format)
+}
+
+fn read_text(path: &Path) -> Result<String, Problem> {
+    std::fs::read_to_string(path).map_err(|error| unreadable(path, format!("cannot be read: {error}")))
+}
+
+fn parse(path: &Path, text: &str, format: FileFormat) -> Result<File<config::FileSourceString, FileFormat>, Problem> {
+    let file = File::from_str(text, format);
     match config::Source::collect(&file) {
         Ok(_) => Ok(file),
-        Err(error) => Err(problem(unparsed(format, &error.to_string()))),
+        Err(error) => Err(unreadable(path, unparsed(format, &error.to_string()))),
     }
+}
+
+fn unreadable(path: &Path, message: String) -> Problem {
+    Problem { origin: path.display().to_string(), key: String::new(), message }
 }
 
 /// Where a file can't be parsed. The parsers' own words are left out, as some of them quote the line,

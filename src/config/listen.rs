@@ -7,13 +7,29 @@ use std::{
     str::FromStr,
 };
 
+use nix::unistd::{Group, User};
+use url::form_urlencoded;
+
+/// A Unix domain socket and who may use it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnixSocket {
+    /// The socket's file.
+    pub path: PathBuf,
+    /// The permissions of the file; as the process's umask has it, unless given.
+    pub mode: Option<u32>,
+    /// The user id that owns the file.
+    pub owner: Option<u32>,
+    /// The group id of the file.
+    pub group: Option<u32>,
+}
+
 /// One address of the listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenAddress {
     /// A TCP address; `[::]` serves IPv4 too.
     Tcp(SocketAddr),
     /// A Unix domain socket.
-    Unix(PathBuf),
+    Unix(UnixSocket),
 }
 
 impl FromStr for ListenAddress {
@@ -23,8 +39,8 @@ impl FromStr for ListenAddress {
     /// address, else for its first IPv6 one.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const SHAPE: &str = "must be HOST:PORT, :PORT or unix:/PATH";
-        if let Some(path) = text.strip_prefix("unix:") {
-            return if path.starts_with('/') { Ok(Self::Unix(path.into())) } else { Err(SHAPE) };
+        if let Some(socket) = text.strip_prefix("unix:") {
+            return if socket.starts_with('/') { unix_socket(socket).map(Self::Unix) } else { Err(SHAPE) };
         }
         if let Some(port) = text.strip_prefix(':') {
             let port: u16 = port.parse().map_err(|_| SHAPE)?;
@@ -39,11 +55,35 @@ impl FromStr for ListenAddress {
     }
 }
 
+/// Reads `/path?mode=660&owner=USER&group=GROUP`, each of which may be missing, and names may be numbers.
+fn unix_socket(text: &str) -> Result<UnixSocket, &'static str> {
+    let (path, settings) = text.split_once('?').unwrap_or((text, ""));
+    let mut socket = UnixSocket { path: path.into(), mode: None, owner: None, group: None };
+    for (key, value) in form_urlencoded::parse(settings.as_bytes()) {
+        match &*key {
+            "mode" => {
+                let mode = u32::from_str_radix(&value, 8).ok().filter(|mode| *mode <= 0o777);
+                socket.mode = Some(mode.ok_or("has a mode that is not octal, such as 660")?);
+            }
+            "owner" => {
+                let named = || User::from_name(&value).ok().flatten().map(|user| user.uid.as_raw());
+                socket.owner = Some(value.parse().ok().or_else(named).ok_or("has an owner who is no user here")?);
+            }
+            "group" => {
+                let named = || Group::from_name(&value).ok().flatten().map(|group| group.gid.as_raw());
+                socket.group = Some(value.parse().ok().or_else(named).ok_or("has a group that does not exist here")?);
+            }
+            _ => return Err("has a setting that is none of mode, owner and group"),
+        }
+    }
+    Ok(socket)
+}
+
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Unix(socket) => write!(f, "unix:{}", socket.path.display()),
         }
     }
 }

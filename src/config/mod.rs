@@ -9,8 +9,12 @@ mod listen;
 mod problem;
 mod section;
 mod validated;
+mod web;
+mod web_file;
 
 pub use layers::{DEFAULT_PATHS, Document, ENVIRONMENT_PREFIX, Overrides, Sources};
-pub use listen::ListenAddress;
+pub use listen::{ListenAddress, UnixSocket};
 pub use problem::{Problem, Problems};
-pub use validated::{Config, Log, LogFormat, Web};
+pub use validated::{Config, Log, LogFormat};
+pub use web::{Paths, Web};
+pub use web_file::{AllowedSan, ClientAuth, PasswordHash, RateLimit, TlsServer, TlsVersion, WebFile};

@@ -54,6 +54,11 @@ impl Report {
         Reported
     }
 
+    pub(super) fn extend(&self, problems: Problems) -> Reported {
+        self.0.borrow_mut().extend(problems.0);
+        Reported
+    }
+
     /// All of them, in the order of their keys; `None` where there are none.
     pub(super) fn into_problems(self) -> Option<Problems> {
         let mut problems = self.0.into_inner();

@@ -6,7 +6,7 @@ use config::{Value, ValueKind};
 
 use super::{
     layers::{ENVIRONMENT_PREFIX, Merged},
-    problem::{Report, Reported},
+    problem::{Problems, Report, Reported},
 };
 
 /// A table of keys, which reports what is wrong in it.
@@ -79,6 +79,24 @@ impl<'a> Section<'a> {
         parsed.map(Some).map_err(|error| self.wrong(key, &value, error))
     }
 
+    /// What each entry below the key makes, whatever the entries' names are.
+    pub(super) fn take_map<T, E: Display>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str, &str) -> Result<T, E>,
+    ) -> Taken<Vec<T>> {
+        let Some(value) = self.take_value(key) else { return Ok(None) };
+        let mut entries: Vec<_> = self.table_of(key, value).into_iter().collect();
+        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let parsed = entries.iter().map(|(name, value)| match &value.kind {
+            ValueKind::Table(_) | ValueKind::Array(_) => Err(self.wrong(key, value, "must be a map of single values")),
+            scalar => parse(name, &scalar.to_string()).map_err(|error| self.wrong(key, value, error)),
+        });
+        // All are parsed, so that all problems are told.
+        let parsed: Vec<_> = parsed.collect();
+        parsed.into_iter().collect::<Result<_, _>>().map(Some)
+    }
+
     /// The table below the key; an empty one where there is none.
     pub(super) fn section(&mut self, key: &'static str) -> Section<'a> {
         let table = match self.take_value(key) {
@@ -121,6 +139,15 @@ impl<'a> Section<'a> {
     /// Whether the user wrote this key.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.get(key).is_some_and(|value| value.kind != ValueKind::Nil)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Reports what is wrong in a file that this one names.
+    pub(super) fn problems(&self, problems: Problems) -> Reported {
+        self.report.extend(problems)
     }
 
     /// Reports a problem with a key, or its absence.

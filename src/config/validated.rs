@@ -7,13 +7,12 @@ use tracing::Level;
 use super::{
     accounts::{self, Defaults},
     layers::Sources,
-    listen::ListenAddress,
     problem::{Problems, Report},
     section::{Section, Taken},
+    web::{self, Web},
 };
 use crate::account::{Account, Shard};
 
-const DEFAULT_LISTEN_ADDRESS: &str = ":10710";
 const DEFAULT_CONCURRENCY: usize = 16;
 
 /// Everything the program is told, valid by construction.
@@ -29,15 +28,6 @@ pub struct Config {
     pub web: Web,
     /// The log.
     pub log: Log,
-}
-
-/// The listener.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Web {
-    /// At least one.
-    pub listen_addresses: Vec<ListenAddress>,
-    /// Where the exposition is served; begins with `/`.
-    pub telemetry_path: String,
 }
 
 /// The log.
@@ -85,7 +75,7 @@ fn read(mut root: Section<'_>) -> Option<Config> {
     });
     poll.finish();
     let shard = shard(root.section("shard"));
-    let web = web(root.section("web"));
+    let web = web::web(root.section("web"));
     let log = log(root.section("log"));
     let has_accounts = root.has("accounts");
     let sections = root.sections("accounts");
@@ -138,33 +128,6 @@ fn ordinal_of_hostname() -> Option<u32> {
 
 fn ordinal(name: &str) -> Option<u32> {
     name.rsplit_once('-')?.1.parse().ok()
-}
-
-fn web(mut section: Section<'_>) -> Option<Web> {
-    let addresses = section.take_list("listen_addresses", str::parse::<ListenAddress>);
-    if matches!(&addresses, Ok(Some(addresses)) if addresses.is_empty()) {
-        section.problem("listen_addresses", "is empty: at least one address is needed");
-    }
-    let path = section.take("telemetry_path", telemetry_path);
-    section.finish();
-    Some(Web {
-        listen_addresses: match addresses.ok()? {
-            Some(addresses) => addresses,
-            None => vec![DEFAULT_LISTEN_ADDRESS.parse().ok()?],
-        },
-        telemetry_path: path.ok()?.unwrap_or_else(|| "/metrics".to_owned()),
-    })
-}
-
-fn telemetry_path(text: &str) -> Result<String, &'static str> {
-    let sendable =
-        text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'"' | b'<' | b'>'));
-    let taken = ["/", "/health"].contains(&text) || text.starts_with("/-/");
-    if text.starts_with('/') && sendable && !taken {
-        Ok(text.to_owned())
-    } else {
-        Err("must be a path such as /metrics, and none of /, /health and /-/...")
-    }
 }
 
 fn log(mut section: Section<'_>) -> Option<Log> {

@@ -11,7 +11,7 @@ mod shared;
 use std::sync::Arc;
 
 pub use exposition::Format;
-pub use own::{Handler, OwnMetrics};
+pub use own::{Handler, OpenConnection, OwnMetrics};
 pub use shared::{Coding, GZIP_LEVEL, Shared, gzip};
 use tokio::time::Instant;
 

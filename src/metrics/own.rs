@@ -55,6 +55,21 @@ pub struct OwnMetrics {
     log_messages: IntCounterVec,
     reload_successful: IntGauge,
     reload_success_timestamp: Gauge,
+    open_connections: IntGauge,
+    connections_over_bound: IntCounter,
+    web_config_successful: IntGaugeVec,
+    web_config_failures: IntCounterVec,
+    certificate_expiry: IntGaugeVec,
+}
+
+/// An open connection, for as long as it lasts.
+#[derive(Debug)]
+pub struct OpenConnection(IntGauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl OwnMetrics {
@@ -68,6 +83,11 @@ impl OwnMetrics {
             let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(counters.clone()))?;
             Ok::<_, prometheus::Error>(counters)
+        };
+        let maybe = |name: &str, help: &str| {
+            let gauge = IntGaugeVec::new(Opts::new(name, help), &[])?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
         };
         let poll_duration = Histogram::with_opts(
             HistogramOpts::new(
@@ -102,12 +122,32 @@ impl OwnMetrics {
                 "koodrive_exporter_config_last_reload_success_timestamp_seconds",
                 "When the configuration was last read successfully, in Unix time.",
             )?,
+            open_connections: IntGauge::new("koodrive_exporter_http_connections", "Connections that are open.")?,
+            connections_over_bound: IntCounter::new(
+                "koodrive_exporter_http_connections_over_bound_total",
+                "Connections that came while as many as may be open were.",
+            )?,
+            web_config_successful: maybe(
+                "koodrive_exporter_web_config_last_reload_successful",
+                "Whether the latest reading of the web configuration file and the files it names succeeded.",
+            )?,
+            web_config_failures: counters(
+                "koodrive_exporter_web_config_reload_failures_total",
+                "Changes of the web configuration that were not put in force, as they are bad.",
+                &[],
+            )?,
+            certificate_expiry: maybe(
+                "koodrive_exporter_tls_certificate_expiry_timestamp_seconds",
+                "When the listener's certificate, or one that it is signed by, expires, in Unix time.",
+            )?,
             poll_duration,
             registry: registry.clone(),
         };
         registry.register(Box::new(metrics.poll_duration.clone()))?;
         registry.register(Box::new(metrics.reload_successful.clone()))?;
         registry.register(Box::new(metrics.reload_success_timestamp.clone()))?;
+        registry.register(Box::new(metrics.open_connections.clone()))?;
+        registry.register(Box::new(metrics.connections_over_bound.clone()))?;
         registry.register(Box::new(build_info()?))?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
         for code in ["1xx", "2xx", "3xx", "4xx", "5xx", "none"] {
@@ -146,6 +186,36 @@ impl OwnMetrics {
     pub fn config_loaded(&self, unix_seconds: f64) {
         self.reload_successful.set(1);
         self.reload_success_timestamp.set(unix_seconds);
+    }
+
+    /// Counts a connection as open until what this gives is dropped.
+    #[must_use]
+    pub fn connection_open(&self) -> OpenConnection {
+        self.open_connections.inc();
+        OpenConnection(self.open_connections.clone())
+    }
+
+    /// Counts a connection that came when no more may be open.
+    pub fn connection_over_bound(&self) {
+        self.connections_over_bound.inc();
+    }
+
+    /// The web configuration was read; `expiry` is that of the certificate in force.
+    pub fn web_config(&self, successful: bool, expiry: Option<i64>) {
+        let none: &[&str] = &[];
+        self.web_config_successful.with_label_values(none).set(successful.into());
+        self.web_config_failures.with_label_values(none).inc_by((!successful).into());
+        match expiry {
+            Some(expiry) => self.certificate_expiry.with_label_values(none).set(expiry),
+            None => self.certificate_expiry.reset(),
+        }
+    }
+
+    /// How many changes of the web configuration were bad.
+    #[must_use]
+    pub fn web_config_failures(&self) -> u64 {
+        let none: &[&str] = &[];
+        self.web_config_failures.with_label_values(none).get()
     }
 
     /// This exporter polls a part of the accounts.

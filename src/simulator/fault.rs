@@ -80,7 +80,7 @@ impl Fault {
 
 /// A body that may end before it is whole.
 #[derive(Debug)]
-pub(super) struct FaultyBody {
+pub struct FaultyBody {
     rest: Option<Bytes>,
     announced: usize,
     broken: bool,

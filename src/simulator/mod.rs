@@ -28,11 +28,16 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-pub use fault::Fault;
+pub use fault::{Fault, FaultyBody};
 pub use roster::{Credential, Roster, SimulatedAccount};
 
-use self::fault::FaultyBody;
-use crate::{clock::WallClock, config::ListenAddress, web::server};
+use crate::{
+    clock::WallClock,
+    config::ListenAddress,
+    web::server::{self, Answers, Terms},
+};
+
+const MAX_CONNECTIONS: usize = 20_000;
 
 const OVERVIEW_PATH: &str = "/koodrive/ose/v1/space/usage/overview";
 
@@ -90,16 +95,12 @@ impl Simulator {
     /// # Errors
     /// When the address can't be bound.
     pub async fn bind(&self, address: &ListenAddress) -> Result<server::Bound, server::BindError> {
-        server::bind(std::slice::from_ref(address)).await
+        server::bind(std::slice::from_ref(address), None).await
     }
 
     /// Serves until `stop` is cancelled.
     pub async fn serve(self, bound: server::Bound, stop: CancellationToken) {
-        let answer = move |request| {
-            let simulator = self.clone();
-            async move { simulator.answer(request).await }
-        };
-        bound.serve(answer, stop).await;
+        bound.serve(self, Terms { guard: None, max_connections: MAX_CONNECTIONS, own: None }, stop).await;
     }
 
     /// Lets `fault` befall an account until it is taken back. Unknown users are passed over.
@@ -145,14 +146,6 @@ impl Simulator {
 
     fn seats(&self) -> MutexGuard<'_, BTreeMap<String, Seat>> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn answer(self, request: Request<Incoming>) -> Answer {
-        if request.uri().path() != OVERVIEW_PATH {
-            return self.control(request).await;
-        }
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        self.overview(&request).await
     }
 
     async fn overview(&self, request: &Request<Incoming>) -> Answer {
@@ -201,6 +194,18 @@ impl Simulator {
             response.headers_mut().insert(DATE, date);
         }
         response
+    }
+}
+
+impl Answers for Simulator {
+    type Body = FaultyBody;
+
+    async fn answer(self, request: Request<Incoming>) -> Answer {
+        if request.uri().path() != OVERVIEW_PATH {
+            return self.control(request).await;
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.overview(&request).await
     }
 }
 

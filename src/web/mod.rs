@@ -1,9 +1,16 @@
 //! The listener and what it answers.
 
-mod deadline;
+mod access;
+mod body;
+mod guard;
+mod listeners;
 mod negotiation;
+mod pace;
 mod routes;
 pub mod server;
 mod status_page;
+mod tls;
 
+pub use guard::Guard;
+pub use listeners::Inherited;
 pub use routes::Routes;

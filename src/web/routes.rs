@@ -7,69 +7,150 @@
 //! | `/-/healthy`, `/health` | 200 while the poll loops are alive, else 503 |
 //! | `/-/ready` | 200 once each account has finished a poll and until the exporter stops, else 503 |
 //!
-//! All take GET and HEAD, and any other method is answered with 405.
+//! All stand below the route prefix, take GET and HEAD, and answer any other method with 405.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode,
+    HeaderMap, Method, Request, Response, StatusCode, Version,
+    body::Incoming,
     header::{
-        ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue,
-        REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+        ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
+        HeaderValue, LOCATION, REFERRER_POLICY, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+        X_FRAME_OPTIONS,
     },
 };
-use serde_json::json;
-use tokio::time::Instant;
+use serde_json::{Value, json};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{negotiation, status_page};
+use super::{
+    access::Verdict,
+    body::SharedBody,
+    guard::{Door, Guard},
+    negotiation,
+    server::{Answers, OverBound},
+    status_page,
+};
 use crate::{
     clock::WallClock,
+    config::{Paths, Web},
     metrics::{Coding, Handler, Shared},
     poll::{Board, Now},
 };
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
+const HTML_HEADERS: [(HeaderName, &str); 4] = [
+    (CACHE_CONTROL, "no-store"),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (X_FRAME_OPTIONS, "DENY"),
+    (REFERRER_POLICY, "no-referrer"),
+];
+
 /// Answers requests.
 #[derive(Debug)]
 pub struct Routes {
-    /// All that is shown.
-    pub shared: Arc<Shared>,
-    /// The path of the exposition.
-    pub telemetry_path: String,
-    /// The time of day.
-    pub clock: WallClock,
-    /// Cancelled when the exporter stops.
-    pub stop: CancellationToken,
+    shared: Arc<Shared>,
+    paths: Paths,
+    guard: Arc<Guard>,
+    health_without_password: bool,
+    /// How many scrapes may be answered at once.
+    scrapes: Option<Arc<Semaphore>>,
+    clock: WallClock,
+    stop: CancellationToken,
 }
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<SharedBody>;
+
+impl Answers for Arc<Routes> {
+    type Body = SharedBody;
+
+    async fn answer(self, request: Request<Incoming>) -> io::Result<Answer> {
+        Ok(Routes::answer(&self, &request).await)
+    }
+}
 
 impl Routes {
+    /// Answers with what is `shared`, past `guard`, until `stop` is cancelled.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, web: &Web, guard: Arc<Guard>, clock: WallClock, stop: CancellationToken) -> Self {
+        let scrapes = (web.max_requests > 0).then(|| Arc::new(Semaphore::new(web.max_requests)));
+        let health_without_password = web.health_without_password;
+        Self { shared, paths: web.paths.clone(), guard, health_without_password, scrapes, clock, stop }
+    }
+
     /// The answer to `request`, counted.
     pub async fn answer<B>(&self, request: &Request<B>) -> Answer {
-        let path = request.uri().path();
-        let handler = match path {
-            "/" => Handler::Status,
-            "/-/healthy" | "/health" => Handler::Healthy,
-            "/-/ready" => Handler::Ready,
-            path if path == self.telemetry_path => Handler::Metrics,
-            _ => Handler::Other,
+        let handler = self.handler(request.uri().path());
+        let door = Arc::clone(&self.guard.door());
+        let mut answer = match self.refusal(handler, &door, request).await {
+            Some(refusal) => refusal,
+            None => self.page(handler, &door, request).await,
         };
-        let readable = matches!(*request.method(), Method::GET | Method::HEAD);
-        let answer = match handler {
-            Handler::Other => answer(StatusCode::NOT_FOUND, TEXT, "not found\n"),
-            _ if !readable => method_not_allowed(),
-            Handler::Status => page(status_page::render(self.board(), &self.telemetry_path, self.now())),
-            Handler::Metrics => self.metrics(request.headers()).await,
-            Handler::Healthy => self.healthy(request.headers()),
-            Handler::Ready => self.ready(),
-        };
+        for (name, value) in &door.headers {
+            answer.headers_mut().insert(name, value.clone());
+        }
         self.shared.exposition().own.served(handler, answer.status().as_u16());
         answer
+    }
+
+    /// Which page the path of a request means.
+    fn handler(&self, path: &str) -> Handler {
+        let Some(below) = path.strip_prefix(&self.paths.prefix) else {
+            // Whoever leaves the prefix out is told where it is.
+            return if path == "/" { Handler::Status } else { Handler::Other };
+        };
+        match below {
+            "" | "/" => Handler::Status,
+            "/-/healthy" | "/health" => Handler::Healthy,
+            "/-/ready" => Handler::Ready,
+            path if path == self.paths.telemetry => Handler::Metrics,
+            _ => Handler::Other,
+        }
+    }
+
+    /// Why a request is not answered with its page, if it isn't.
+    async fn refusal<B>(&self, handler: Handler, door: &Door, request: &Request<B>) -> Option<Answer> {
+        let is_health = matches!(handler, Handler::Healthy | Handler::Ready);
+        if !is_health && request.extensions().get::<OverBound>().is_some() {
+            let mut refusal = later(StatusCode::SERVICE_UNAVAILABLE, "too many connections are open\n");
+            if request.version() < Version::HTTP_2 {
+                refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            return Some(refusal);
+        }
+        if !is_health && !door.has_room() {
+            return Some(later(StatusCode::TOO_MANY_REQUESTS, "too many requests\n"));
+        }
+        if is_health && self.health_without_password {
+            return None;
+        }
+        match self.verdict(door, request.headers()).await {
+            Verdict::Granted => None,
+            Verdict::Denied => Some(unauthorized()),
+            Verdict::Busy => Some(later(StatusCode::TOO_MANY_REQUESTS, "too many passwords are being checked\n")),
+        }
+    }
+
+    async fn verdict(&self, door: &Door, headers: &HeaderMap) -> Verdict {
+        if door.users.is_empty() { Verdict::Granted } else { self.guard.checker.check(&door.users, headers).await }
+    }
+
+    async fn page<B>(&self, handler: Handler, door: &Door, request: &Request<B>) -> Answer {
+        let readable = matches!(*request.method(), Method::GET | Method::HEAD);
+        match handler {
+            Handler::Other => answer(StatusCode::NOT_FOUND, TEXT, "not found\n"),
+            _ if !readable => method_not_allowed(),
+            Handler::Status if request.uri().path() != self.paths.status() => self.to_status_page(),
+            Handler::Status => html(status_page::render(self.board(), &self.paths, self.now())),
+            Handler::Metrics => self.metrics(request.headers()).await,
+            Handler::Healthy => self.healthy(door, request.headers()).await,
+            Handler::Ready => self.ready(),
+        }
     }
 
     fn board(&self) -> &Board {
@@ -81,11 +162,14 @@ impl Routes {
     }
 
     async fn metrics(&self, headers: &HeaderMap) -> Answer {
+        let Ok(permit) = self.scrape() else {
+            return later(StatusCode::SERVICE_UNAVAILABLE, "too many scrapes are being answered\n");
+        };
         let (format, coding) = (negotiation::format(headers), negotiation::coding(headers));
         let Some(body) = self.shared.body(format, coding).await else {
             return answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the exposition cannot be made: see the log\n");
         };
-        let mut answer = answer(StatusCode::OK, format.content_type(), body);
+        let mut answer = answer(StatusCode::OK, format.content_type(), SharedBody::under(permit, body));
         answer.headers_mut().insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
         if coding == Coding::Gzip {
             answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -93,12 +177,20 @@ impl Routes {
         answer
     }
 
-    fn healthy(&self, headers: &HeaderMap) -> Answer {
+    /// A permit to answer a scrape, where their number is bounded.
+    fn scrape(&self) -> Result<Option<OwnedSemaphorePermit>, TryAcquireError> {
+        self.scrapes.as_ref().map(|scrapes| Arc::clone(scrapes).try_acquire_owned()).transpose()
+    }
+
+    /// Tells more of the accounts to those alone who might read the metrics, too.
+    async fn healthy(&self, door: &Door, headers: &HeaderMap) -> Answer {
         let alive = self.board().alive();
         let status = if alive { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let wants_json = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("application/json"));
         if headers.get_all(ACCEPT).iter().any(wants_json) {
-            return answer(status, "application/json", accounts_json(self.board(), alive, self.now()));
+            let trusted = self.verdict(door, headers).await == Verdict::Granted;
+            let accounts = trusted.then(|| accounts(self.board(), self.now()));
+            return answer(status, "application/json", health_json(alive, accounts));
         }
         let silent = self.board().slots().iter().filter(|slot| !slot.alive()).count();
         let text = if alive {
@@ -107,6 +199,14 @@ impl Routes {
             format!("{silent} poll loops have been silent for 4 intervals\n")
         };
         answer(status, TEXT, text)
+    }
+
+    fn to_status_page(&self) -> Answer {
+        let mut redirect = answer(StatusCode::TEMPORARY_REDIRECT, TEXT, "see the status page\n");
+        if let Ok(location) = HeaderValue::from_str(&format!("{}/", self.paths.links)) {
+            redirect.headers_mut().insert(LOCATION, location);
+        }
+        redirect
     }
 
     fn ready(&self) -> Answer {
@@ -120,8 +220,8 @@ impl Routes {
     }
 }
 
-/// What is known of the accounts, without the words of errors: this page may be readable by everybody.
-fn accounts_json(board: &Board, alive: bool, now: Now) -> String {
+/// What is known of the accounts, without the words of errors.
+fn accounts(board: &Board, now: Now) -> Value {
     let accounts = board.slots().iter().map(|slot| {
         let state = slot.state();
         let latest = state.latest.as_ref();
@@ -135,8 +235,29 @@ fn accounts_json(board: &Board, alive: bool, now: Now) -> String {
         });
         (slot.account().alias.clone(), account)
     });
-    let accounts: serde_json::Map<_, _> = accounts.collect();
-    format!("{}\n", json!({ "healthy": alive, "accounts": accounts }))
+    Value::Object(accounts.collect())
+}
+
+fn health_json(alive: bool, accounts: Option<Value>) -> String {
+    let mut health = json!({ "healthy": alive });
+    if let (Some(health), Some(accounts)) = (health.as_object_mut(), accounts) {
+        health.insert("accounts".to_owned(), accounts);
+    }
+    format!("{health}\n")
+}
+
+/// A refusal that need not stand for long.
+fn later(status: StatusCode, why: &'static str) -> Answer {
+    let mut refusal = answer(status, TEXT, why);
+    refusal.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    refusal
+}
+
+fn unauthorized() -> Answer {
+    let mut refusal = answer(StatusCode::UNAUTHORIZED, TEXT, "unauthorized\n");
+    let challenge = HeaderValue::from_static("Basic realm=\"koodrive-exporter\", charset=\"UTF-8\"");
+    refusal.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    refusal
 }
 
 fn method_not_allowed() -> Answer {
@@ -146,19 +267,17 @@ fn method_not_allowed() -> Answer {
 }
 
 /// A page for a browser, which must load nothing, frame nothing and keep nothing.
-fn page(html: String) -> Answer {
-    let mut page = answer(StatusCode::OK, "text/html; charset=utf-8", html);
-    let headers = page.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    page
+fn html(page: String) -> Answer {
+    let mut html = answer(StatusCode::OK, "text/html; charset=utf-8", page);
+    html.headers_mut().extend(HTML_HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    if let Ok(policy) = HeaderValue::from_str(status_page::content_security_policy()) {
+        html.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    html
 }
 
-fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+fn answer(status: StatusCode, content_type: &'static str, body: impl Into<SharedBody>) -> Answer {
+    let mut answer = Response::new(body.into());
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer

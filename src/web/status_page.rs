@@ -1,10 +1,13 @@
 //! `/`: what an operator wants to see in five seconds. Plain HTML and CSS, no script, nothing from outside.
 
-use std::fmt::Write;
+use std::{fmt::Write, sync::LazyLock};
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
+use sha2::{Digest, Sha256};
 
 use crate::{
+    config::Paths,
     koodrive::Measure,
     poll::{Board, Now, Slot},
 };
@@ -16,15 +19,26 @@ body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.4rem .8rem;border-bottom:1px solid var(--line)}\
 meter{width:10rem}.up{color:var(--good)}.down{color:var(--full)}.note{opacity:.75}";
 
+/// What the page may load: nothing but its own style, told by its digest (Content Security Policy Level 3).
+pub(super) fn content_security_policy() -> &'static str {
+    static POLICY: LazyLock<String> = LazyLock::new(|| {
+        let style = BASE64_STANDARD.encode(Sha256::digest(STYLE));
+        format!(
+            "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        )
+    });
+    &POLICY
+}
+
 /// The page.
-pub(super) fn render(board: &Board, telemetry_path: &str, now: Now) -> String {
+pub(super) fn render(board: &Board, paths: &Paths, now: Now) -> String {
     let mut page = String::new();
     // Writing to a String cannot fail.
-    let _ = write_page(&mut page, board, telemetry_path, now);
+    let _ = write_page(&mut page, board, paths, now);
     page
 }
 
-fn write_page(page: &mut String, board: &Board, telemetry_path: &str, now: Now) -> std::fmt::Result {
+fn write_page(page: &mut String, board: &Board, paths: &Paths, now: Now) -> std::fmt::Result {
     let (version, revision) = (env!("CARGO_PKG_VERSION"), env!("BUILD_REVISION"));
     let up = board.slots().iter().filter(|slot| slot.state().up()).count();
     write!(
@@ -32,12 +46,13 @@ fn write_page(page: &mut String, board: &Board, telemetry_path: &str, now: Now) 
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>KooDrive exporter</title>\
          <style>{STYLE}</style></head><body><h1>KooDrive exporter</h1>\
-         <p>{up} of {} accounts up. <a href=\"{}\">Metrics</a>, <a href=\"/-/healthy\">health</a>, \
-         <a href=\"/-/ready\">readiness</a>.</p>\
+         <p>{up} of {} accounts up. <a href=\"{links}{}\">Metrics</a>, <a href=\"{links}/-/healthy\">health</a>, \
+         <a href=\"{links}/-/ready\">readiness</a>.</p>\
          <table><thead><tr><th scope=\"col\">Account</th><th scope=\"col\">State</th><th scope=\"col\">Used</th>\
          <th scope=\"col\">Capacity</th><th scope=\"col\">Fullness</th><th scope=\"col\">Last poll</th></tr></thead><tbody>",
         board.slots().len(),
-        escaped(telemetry_path),
+        escaped(&paths.telemetry),
+        links = escaped(&paths.links),
     )?;
     for slot in board.slots() {
         write_account(page, slot, now)?;

@@ -176,6 +176,13 @@ impl Authority {
         Self(Issuer::new(params, key), pem)
     }
 
+    /// A certificate for `name` and its key, in PEM.
+    pub fn issue(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
+    }
+
     /// A server's side of TLS, with a certificate for `name`.
     pub fn acceptor(&self, name: &str, protocols: &[&[u8]]) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();

@@ -4,10 +4,13 @@
 
 mod clocks;
 mod configuration;
+mod doors;
 mod failures;
 mod fake;
 mod hostile;
 mod lifecycle;
+mod limits;
+mod listeners;
 mod pages;
 mod polling;
 mod scrapes;

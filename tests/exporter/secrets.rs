@@ -1,8 +1,9 @@
 //! No credential anywhere, at the most talkative level, through success and every failure.
 
 use crate::{
+    doors::Scene as Door,
     failures::{SECRET, Scene},
-    support::{run, stderr},
+    support::{Files, Page, run, stderr},
 };
 
 #[tokio::test]
@@ -36,4 +37,57 @@ async fn no_log_page_or_check_output_shows_a_credential() {
             assert_eq!(line, None, "{secret} is shown");
         }
     }
+}
+
+#[tokio::test]
+async fn no_log_page_or_check_output_shows_a_key_a_password_or_its_hash() {
+    const PASSWORDS: [&str; 3] = ["correct-horse", "battery-staple", "never-right"];
+    let hash = |password: &str| bcrypt::hash(password, 4).unwrap();
+    let (first, second) = (hash(PASSWORDS[0]), hash(PASSWORDS[1]));
+    let files = |key: &str, hash: &str| {
+        let indented: Vec<_> = key.lines().map(|line| format!("    {line}\n")).collect();
+        let tls = format!("tls_server_config:\n  cert_file: server.crt\n  key: |\n{}", indented.concat());
+        format!("{tls}basic_auth_users:\n  alice: {hash}\n")
+    };
+    // The first file names the key, the next has it inline, with another user and then with mistakes around it.
+    let web = format!(
+        "tls_server_config: {{ cert_file: server.crt, key_file: server.key }}\nbasic_auth_users: {{ alice: \"{first}\" }}"
+    );
+    let mut door = Door::start(&web, &["--log.level", "trace"]).await;
+    let key = std::fs::read_to_string(door.files.path("server.key")).unwrap();
+    let mut shown = Vec::new();
+    let changes = [
+        (files(&key, &second), "is in force"),
+        (files(&key, &second).replace("alice", "alice: x"), "is bad"),
+        (files(&key.replace("-----BEGIN", "---"), &second[1..]), "is bad"),
+        (format!("{}rate_limit: 1\n", files(&key, &second)), "is bad"),
+    ];
+    for (web, told) in changes {
+        door.files.write("new", web);
+        std::fs::rename(door.files.path("new"), door.files.path("web.yml")).unwrap();
+        door.exporter.line(|line| line.contains(told)).await;
+        for password in PASSWORDS {
+            for path in ["/", "/metrics", "/health", "/nonexistent"] {
+                let request = door.client(None).get(door.url(path)).basic_auth("alice", Some(password));
+                let page = Page::of(request.send().await.unwrap()).await;
+                shown.push(format!("{:?}{}", page.headers, page.body));
+            }
+        }
+        shown.push(check(&door.files).await);
+    }
+    door.exporter.signal("-TERM");
+    door.exporter.line(|line| line.contains("message=stopped")).await;
+    shown.push(door.exporter.log());
+    let secrets = key.lines().filter(|line| !line.starts_with('-')).chain(PASSWORDS).chain([&first[7..], &second[7..]]);
+    // What a client sends: `alice:` and the beginning of a password in base64.
+    for secret in secrets.chain(["YWxpY2U6Y29ycmVjd", "YWxpY2U6YmF0dGVye", "YWxpY2U6bmV2ZXIt"]) {
+        assert!(shown.iter().all(|text| !text.contains(secret)), "{secret} is shown");
+    }
+}
+
+async fn check(files: &Files) -> String {
+    let (config, web) = (files.path("k.yml"), files.path("web.yml"));
+    let arguments = ["check".into(), "--config.file".into(), config, "--web.config.file".into(), web];
+    let output = tokio::task::spawn_blocking(move || run(arguments, &[("RUST_BACKTRACE", "full")])).await.unwrap();
+    stderr(&output) + &String::from_utf8(output.stdout).unwrap()
 }

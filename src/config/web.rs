@@ -1,0 +1,159 @@
+//! The listener's part of the configuration.
+
+use std::net::SocketAddr;
+
+use url::Url;
+
+use super::{
+    listen::ListenAddress,
+    section::{Section, Taken},
+    web_file::WebFile,
+};
+
+/// The listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Web {
+    /// At least one.
+    pub listen_addresses: Vec<ListenAddress>,
+    /// The paths of the pages, as requests name them and as links do.
+    pub paths: Paths,
+    /// TLS, headers and passwords, as they were when the configuration was read.
+    pub file: Option<WebFile>,
+    /// Whether health and readiness are told without a password where `file` asks for one.
+    pub health_without_password: bool,
+    /// Scrapes that are answered at once; 0 is without a bound.
+    pub max_requests: usize,
+    /// Open connections.
+    pub max_connections: usize,
+}
+
+/// Where the pages are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths {
+    /// Where the exposition is, below `prefix`; begins with `/`.
+    pub telemetry: String,
+    /// What the path of each request begins with: nothing, or `/` and no `/` at its end.
+    pub prefix: String,
+    /// What a link to a page begins with: as `prefix`, or an external URL.
+    pub links: String,
+}
+
+impl Default for Web {
+    /// As many scrapes at once as the Prometheus node exporter allows. Each open connection costs some 15 KB of
+    /// memory and a file descriptor.
+    fn default() -> Self {
+        Self {
+            listen_addresses: vec![ListenAddress::Tcp(SocketAddr::from(([0u16; 8], 10710)))],
+            paths: Paths { telemetry: "/metrics".to_owned(), prefix: String::new(), links: String::new() },
+            file: None,
+            health_without_password: true,
+            max_requests: 40,
+            max_connections: 4096,
+        }
+    }
+}
+
+impl Paths {
+    /// The path of requests for the status page.
+    #[must_use]
+    pub fn status(&self) -> String {
+        format!("{}/", self.prefix)
+    }
+}
+
+/// `None` where a problem was reported.
+pub(super) fn web(mut section: Section<'_>) -> Option<Web> {
+    let addresses = section.take_list("listen_addresses", str::parse::<ListenAddress>);
+    if matches!(&addresses, Ok(Some(addresses)) if addresses.is_empty()) {
+        section.problem("listen_addresses", "is empty: at least one address is needed");
+    }
+    let paths = paths(&mut section);
+    let file = file(&mut section);
+    let health_without_password = section.take("health_without_password", |text| match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("must be true or false"),
+    });
+    let max_requests = section.take("max_requests", |text| match text.parse() {
+        Ok(requests @ 0..=100_000) => Ok(requests),
+        _ => Err("must be a number of scrapes from 0 (no bound) to 100000"),
+    });
+    let max_connections = section.take("max_connections", |text| match text.parse() {
+        Ok(connections @ 1..=100_000) => Ok(connections),
+        _ => Err("must be a number of connections from 1 to 100000"),
+    });
+    section.finish();
+    let default = Web::default();
+    Some(Web {
+        listen_addresses: addresses.ok()?.unwrap_or(default.listen_addresses),
+        paths: paths?,
+        file: file.ok()?,
+        health_without_password: health_without_password.ok()?.unwrap_or(default.health_without_password),
+        max_requests: max_requests.ok()?.unwrap_or(default.max_requests),
+        max_connections: max_connections.ok()?.unwrap_or(default.max_connections),
+    })
+}
+
+fn file(section: &mut Section<'_>) -> Taken<WebFile> {
+    let Some(path) = section.take_path("config_file")? else { return Ok(None) };
+    WebFile::load(&path).map(Some).map_err(|problems| section.problems(problems))
+}
+
+/// As Prometheus does it, the prefix is the external URL's path unless it is given.
+fn paths(section: &mut Section<'_>) -> Option<Paths> {
+    let telemetry = section.take("telemetry_path", telemetry_path);
+    let prefix = section.take("route_prefix", route_prefix);
+    let external = section.take("external_url", external_url);
+    let (prefix, external) = (prefix.ok()?, external.ok()?);
+    let external_path = |url: &Url| url.path().trim_end_matches('/').to_owned();
+    let prefix = prefix.unwrap_or_else(|| external.as_ref().map(external_path).unwrap_or_default());
+    let links = external.map_or_else(|| prefix.clone(), |url| url.as_str().trim_end_matches('/').to_owned());
+    Some(Paths { telemetry: telemetry.ok()?.unwrap_or(Web::default().paths.telemetry), prefix, links })
+}
+
+/// Whether a request and a link can have it as their path.
+fn is_path(text: &str) -> bool {
+    let sendable = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'"' | b'<' | b'>');
+    text.starts_with('/') && text.bytes().all(sendable)
+}
+
+fn telemetry_path(text: &str) -> Result<String, &'static str> {
+    let taken = ["/", "/health"].contains(&text) || text.starts_with("/-/");
+    if is_path(text) && !taken {
+        Ok(text.to_owned())
+    } else {
+        Err("must be a path such as /metrics, and none of /, /health and /-/...")
+    }
+}
+
+fn route_prefix(text: &str) -> Result<String, &'static str> {
+    if is_path(text) { Ok(text.trim_end_matches('/').to_owned()) } else { Err("must be a path such as /koodrive") }
+}
+
+fn external_url(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()) && is_path(url.path()));
+    let plain = |url: &Url| {
+        url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none()
+    };
+    url.filter(plain).ok_or("must be an http or https URL without user, query and fragment")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_external_url_is_one_that_links_can_begin_with() {
+        assert!(external_url("https://example.org/koodrive/").is_ok());
+        for text in ["example.org", "ftp://example.org", "https://a:b@example.org", "https://example.org/?a", "/a"] {
+            assert!(external_url(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_has_no_slash_at_its_end() {
+        assert_eq!(route_prefix("/"), Ok(String::new()));
+        assert_eq!(route_prefix("/a/b/"), Ok("/a/b".to_owned()));
+        assert!(route_prefix("a").is_err() && route_prefix("").is_err() && route_prefix("/a?").is_err());
+    }
+}

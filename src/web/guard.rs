@@ -1,0 +1,175 @@
+//! What stands before the pages: TLS, headers, passwords and the rate limit, as the web configuration file has
+//! them now. The file, and those that it names, may change at any time.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use hyper::header::{HeaderName, HeaderValue};
+use rustls::ServerConfig;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{error, info};
+
+use super::{
+    access::{Checker, Users},
+    tls,
+};
+use crate::{
+    config::{Problem, Problems, RateLimit, WebFile},
+    metrics::OwnMetrics,
+};
+
+/// How often the files are looked at. All of them are read anew, as no time stamp tells every change (a secret
+/// mounted by Kubernetes changes by a link); they are a few kilobytes.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The door as it stands now, which is swapped whole.
+pub struct Guard {
+    door: ArcSwap<Door>,
+    pub(super) checker: Checker,
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").finish_non_exhaustive()
+    }
+}
+
+/// What one version of the file asks for. Without a file it is open.
+#[derive(Default)]
+pub(super) struct Door {
+    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) users: Users,
+    bucket: Option<Bucket>,
+    certificate_expiry: Option<i64>,
+}
+
+impl Guard {
+    /// Makes it from the file, as the configuration was read, or without one.
+    ///
+    /// # Errors
+    /// What in the file does not fit together.
+    pub fn new(file: Option<&WebFile>) -> Result<Self, Problems> {
+        let door = file.map(Door::of).transpose()?.unwrap_or_default();
+        let checker = Checker::new().map_err(|error| {
+            let problem = Problem { origin: "the system".to_owned(), key: String::new(), message: error.to_string() };
+            Problems(vec![problem])
+        })?;
+        Ok(Self { door: ArcSwap::from_pointee(door), checker })
+    }
+
+    pub(super) fn door(&self) -> arc_swap::Guard<Arc<Door>> {
+        self.door.load()
+    }
+
+    /// Whether connections are by TLS.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.door().tls.is_some()
+    }
+
+    /// Puts in force what becomes of the file's changes, for ever. A version that is bad changes nothing.
+    pub async fn follow(&self, file: WebFile, own: &OwnMetrics) {
+        let path = file.path.clone();
+        own.web_config(true, self.door().certificate_expiry);
+        let mut latest = Ok(file);
+        let mut ticks = interval(RELOAD_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            ticks.tick().await;
+            let path = path.clone();
+            let Ok(read) = tokio::task::spawn_blocking(move || WebFile::load(&path)).await else { return };
+            if read == latest {
+                continue;
+            }
+            let door = read.as_ref().map_err(Clone::clone).and_then(Door::of);
+            let applied = door.map(|door| self.door.store(Arc::new(door)));
+            own.web_config(applied.is_ok(), self.door().certificate_expiry);
+            match applied {
+                Ok(()) => info!("the web configuration has changed and is in force"),
+                Err(problems) => error!(%problems, "the web configuration has changed and is bad: the old one stays"),
+            }
+            latest = read;
+        }
+    }
+}
+
+impl Door {
+    fn of(file: &WebFile) -> Result<Self, Problems> {
+        let tls = file.tls.as_ref().map(|settings| tls::server_config(settings, file.http2)).transpose();
+        let tls = tls.map_err(|error| {
+            let (origin, key) = (file.path.display().to_string(), "tls_server_config".to_owned());
+            Problems(vec![Problem { origin, key, message: format!("cannot be served: {error}") }])
+        })?;
+        Ok(Self {
+            tls: tls.map(Arc::new),
+            headers: file.headers.clone(),
+            users: file.users.clone(),
+            bucket: file.rate_limit.map(Bucket::full),
+            certificate_expiry: file.tls.as_ref().and_then(tls::expiry),
+        })
+    }
+
+    /// Whether one more request is within the rate limit.
+    pub(super) fn has_room(&self) -> bool {
+        self.bucket.as_ref().is_none_or(|bucket| bucket.take(Instant::now()))
+    }
+}
+
+/// A token bucket by the generic cell rate algorithm: it is told by the time at which it would be full.
+struct Bucket {
+    limit: RateLimit,
+    full_at: Mutex<Instant>,
+}
+
+impl Bucket {
+    fn full(limit: RateLimit) -> Self {
+        Self { limit, full_at: Mutex::new(Instant::now()) }
+    }
+
+    fn take(&self, now: Instant) -> bool {
+        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let after = (*full_at).max(now) + self.limit.interval;
+        let has_room = after.duration_since(now) <= self.limit.interval * self.limit.burst;
+        if has_room {
+            *full_at = after;
+        }
+        has_room
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bad_file_is_told_once_however_long_it_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("web.yml");
+        std::fs::write(&path, "rate_limit: { interval: 1s, burst: 1 }").unwrap();
+        let file = WebFile::load(&path).unwrap();
+        let (guard, own) = (Arc::new(Guard::new(Some(&file)).unwrap()), Arc::new(OwnMetrics::new().unwrap()));
+        let (following, counting) = (Arc::clone(&guard), Arc::clone(&own));
+        tokio::spawn(async move { following.follow(file, &counting).await });
+        for (content, failures, limited) in [("unknown: 1", 1, true), ("", 1, false), ("unknown: 2", 2, false)] {
+            std::fs::write(&path, content).unwrap();
+            tokio::time::sleep(RELOAD_INTERVAL * 10).await;
+            assert_eq!(own.web_config_failures(), failures, "{content}");
+            assert_eq!(guard.door().bucket.is_some(), limited, "{content}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bucket_gives_its_burst_and_then_one_for_each_interval() {
+        let interval = Duration::from_secs(2);
+        let bucket = Bucket::full(RateLimit { interval, burst: 3 });
+        let start = Instant::now();
+        let taken = |at: u64| bucket.take(start + Duration::from_secs(at));
+        assert_eq!([0, 0, 0, 0, 1, 2, 2, 3, 4].map(taken), [true, true, true, false, false, true, false, false, true]);
+        assert_eq!([100, 100, 100, 100].map(taken), [true, true, true, false]);
+    }
+}

@@ -1,0 +1,206 @@
+//! The server's side of TLS, from what the web configuration file says.
+
+use std::sync::Arc;
+
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme,
+    SupportedCipherSuite,
+    client::danger::HandshakeSignatureValid,
+    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, UnixTime},
+    server::{
+        NoClientAuth, WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+    version::{TLS12, TLS13},
+};
+use x509_parser::{
+    extensions::GeneralName,
+    prelude::{FromDer, X509Certificate},
+};
+
+use crate::config::{AllowedSan, ClientAuth, TlsServer, TlsVersion};
+
+/// Makes the library's configuration.
+///
+/// # Errors
+/// What does not fit together: a key of another certificate, say.
+pub(super) fn server_config(settings: &TlsServer, http2: bool) -> Result<ServerConfig, Error> {
+    let provider = Arc::new(provider(settings));
+    let versions: Vec<_> = [(TlsVersion::Tls13, &TLS13), (TlsVersion::Tls12, &TLS12)]
+        .into_iter()
+        .filter(|(version, _)| (settings.versions.0..=settings.versions.1).contains(version))
+        .map(|(_, version)| version)
+        .collect();
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&versions)?
+        .with_client_cert_verifier(client_verifier(settings, &provider)?)
+        .with_single_cert(settings.certificates.clone(), settings.key.clone_key())?;
+    config.ignore_client_order = settings.prefer_server_cipher_suites;
+    config.alpn_protocols = if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
+    Ok(config)
+}
+
+/// When the first of the certificates expires, in Unix time.
+pub(super) fn expiry(settings: &TlsServer) -> Option<i64> {
+    let parsed = settings.certificates.iter().filter_map(|der| X509Certificate::from_der(der).ok());
+    parsed.map(|(_, certificate)| certificate.validity().not_after.timestamp()).min()
+}
+
+/// `ring`'s suites and groups, as far as the settings want them and in their order. Those of TLS 1.3 stay.
+fn provider(settings: &TlsServer) -> CryptoProvider {
+    let mut provider = ring::default_provider();
+    if !settings.cipher_suites.is_empty() {
+        let (of_13, of_12): (Vec<_>, Vec<_>) =
+            provider.cipher_suites.into_iter().partition(|suite| suite.tls13().is_some());
+        let named = settings.cipher_suites.iter();
+        let wanted =
+            named.filter_map(|wanted| of_12.iter().find(|suite: &&SupportedCipherSuite| suite.suite() == *wanted));
+        provider.cipher_suites = of_13.into_iter().chain(wanted.copied()).collect();
+    }
+    if !settings.curves.is_empty() {
+        let groups = provider.kx_groups;
+        let wanted = settings.curves.iter().filter_map(|wanted| groups.iter().find(|group| group.name() == *wanted));
+        provider.kx_groups = wanted.copied().collect();
+    }
+    provider
+}
+
+fn client_verifier(settings: &TlsServer, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+    let mut roots = RootCertStore::empty();
+    for root in &settings.client_ca {
+        roots.add(root.clone())?;
+    }
+    let any = |mandatory| AnyClient { mandatory, algorithms: provider.signature_verification_algorithms };
+    let authorities = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    let unusable = |error: rustls::server::VerifierBuilderError| Error::General(error.to_string());
+    let verifier: Arc<dyn ClientCertVerifier> = match settings.client_auth {
+        ClientAuth::NoClientCert => Arc::new(NoClientAuth),
+        ClientAuth::RequestClientCert => Arc::new(any(false)),
+        ClientAuth::RequireAnyClientCert => Arc::new(any(true)),
+        ClientAuth::VerifyClientCertIfGiven => authorities.allow_unauthenticated().build().map_err(unusable)?,
+        ClientAuth::RequireAndVerifyClientCert => authorities.build().map_err(unusable)?,
+    };
+    Ok(match &settings.client_allowed_sans {
+        Some(allowed) => Arc::new(NamedClient { verifier, allowed: allowed.clone() }),
+        None => verifier,
+    })
+}
+
+/// Takes a certificate of any authority, from a client that has its key.
+#[derive(Debug)]
+struct AnyClient {
+    mandatory: bool,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ClientCertVerifier for AnyClient {
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// Takes what another verifier takes, if it bears an allowed name.
+#[derive(Debug)]
+struct NamedClient {
+    verifier: Arc<dyn ClientCertVerifier>,
+    allowed: Vec<AllowedSan>,
+}
+
+impl ClientCertVerifier for NamedClient {
+    fn client_auth_mandatory(&self) -> bool {
+        self.verifier.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.verifier.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.verifier.verify_client_cert(certificate, intermediates, now)?;
+        if names(certificate).iter().any(|name| self.allowed.contains(name)) {
+            Ok(verified)
+        } else {
+            Err(Error::General("the client's certificate has none of client_allowed_sans".to_owned()))
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}
+
+/// The subject alternative names (RFC 5280, section 4.2.1.6) that the toolkit compares, too.
+fn names(certificate: &CertificateDer<'_>) -> Vec<AllowedSan> {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return Vec::new() };
+    let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let name = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(text) | GeneralName::RFC822Name(text) | GeneralName::URI(text) => {
+            Some(AllowedSan::Text((*text).to_owned()))
+        }
+        GeneralName::IPAddress(bytes) => match **bytes {
+            [a, b, c, d] => Some(AllowedSan::Ip([a, b, c, d].into())),
+            _ => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| AllowedSan::Ip(bytes.into())),
+        },
+        _ => None,
+    };
+    extension.value.general_names.iter().filter_map(name).collect()
+}
