@@ -2,6 +2,7 @@
 
 mod access;
 mod body;
+mod connection;
 mod guard;
 mod listeners;
 mod negotiation;
@@ -11,6 +12,7 @@ pub mod server;
 mod status_page;
 mod tls;
 
+pub use connection::serve_connection;
 pub use guard::Guard;
 pub use listeners::Inherited;
 pub use routes::Routes;

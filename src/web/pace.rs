@@ -238,10 +238,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::web::{
-        body::SharedBody,
-        server::{Answers, serve_connection},
-    };
+    use crate::web::{body::SharedBody, connection::serve_connection, server::Answers};
 
     /// Answers with so many letters.
     #[derive(Clone)]

@@ -1,0 +1,49 @@
+//! Whatever a client sends, by HTTP/1 or HTTP/2, the listener answers it with HTTP or nothing, and ends.
+
+#![no_main]
+
+use std::{
+    sync::{Arc, LazyLock},
+    time::{Duration, UNIX_EPOCH},
+};
+
+use koodrive_exporter::{
+    clock::WallClock,
+    config::Web,
+    metrics::{Exposition, OwnMetrics, Shared},
+    poll::Board,
+    web::{Guard, Routes, serve_connection},
+};
+use libfuzzer_sys::fuzz_target;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, duplex},
+    runtime::{Builder, Runtime},
+};
+use tokio_util::sync::CancellationToken;
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Builder::new_current_thread().enable_all().build().unwrap());
+
+static ROUTES: LazyLock<Arc<Routes>> = LazyLock::new(|| {
+    let exposition = Exposition { board: Arc::new(Board::new(&[])), own: Arc::new(OwnMetrics::new().unwrap()) };
+    let clock = WallClock::new(|| UNIX_EPOCH + Duration::from_secs(1_795_573_716));
+    let shared = Arc::new(Shared::new(exposition, clock.clone()));
+    let guard = Arc::new(Guard::new(None).unwrap());
+    Arc::new(Routes::new(shared, &Web::default(), guard, clock, CancellationToken::new()))
+});
+
+fuzz_target!(|input: (bool, &[u8])| {
+    let (http2, request) = input;
+    RUNTIME.block_on(async {
+        let (server, client) = duplex(1 << 16);
+        let serving = tokio::spawn(serve_connection(server, http2, Arc::clone(&ROUTES)));
+        let (mut read, mut write) = tokio::io::split(client);
+        let sending = async move {
+            let _ = write.write_all(request).await;
+            let _ = write.shutdown().await;
+        };
+        let mut answer = Vec::new();
+        let (_, _) = tokio::join!(sending, read.read_to_end(&mut answer));
+        let _ = serving.await.unwrap();
+        assert!(http2 || answer.is_empty() || answer.starts_with(b"HTTP/1."));
+    });
+});
