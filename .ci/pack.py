@@ -1,0 +1,166 @@
+"""Whether the monitoring pack under deploy/ hangs together, without any server.
+
+Rules are linted and tested by promtool, routes by amtool; each alert has a test, a runbook and all its annotations;
+the dashboard is what its generator writes, loses nothing in Grafana's own classes, and has no overlapping panels.
+"""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+DEPLOY = pathlib.Path(__file__).parent.parent / "deploy"
+RULES = [DEPLOY / "prometheus" / name for name in ("koodrive.rules.yml", "koodrive.alerts.yml")]
+TESTS = sorted((DEPLOY / "prometheus" / "tests").glob("*.yml"))
+ANNOTATIONS = {"summary", "description", "runbook_url", "dashboard_url"}
+
+
+def run(*command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def alerts():
+    groups = yaml.safe_load(RULES[1].read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def check_rules():
+    run("promtool", "check", "rules", "--lint=all", "--lint-fatal", *RULES)
+    run("promtool", "test", "rules", *TESTS)
+    tests = [test for file in TESTS for test in yaml.safe_load(file.read_text())["tests"]]
+    shown = {
+        (test["alertname"], alert["exp_labels"]["severity"])
+        for group in tests
+        for test in group.get("alert_rule_test", [])
+        for alert in test["exp_alerts"]
+    }
+    silent = {name for group in tests if "not fire" in group["name"] for name in re.findall(r"KooDrive\w+", group["name"])}
+    silent |= {
+        test["alertname"] for group in tests for test in group.get("alert_rule_test", []) if not test["exp_alerts"]
+    }
+    expressions = set()
+    for alert in alerts():
+        name = alert["alert"]
+        assert (name, alert["labels"]["severity"]) in shown, f"no test shows {name} firing as {alert['labels']}"
+        assert name in silent, f"no test shows {name} not firing"
+        assert set(alert["annotations"]) == ANNOTATIONS, f"{name} has other annotations"
+        assert "{{" not in alert["annotations"]["summary"], f"the summary of {name} is not fixed"
+        assert alert["annotations"]["runbook_url"].endswith(f"/{name}.md"), f"{name} names another's runbook"
+        assert name.startswith("KooDriveSpace") <= ("keep_firing_for" in alert), f"{name} ends when its series vanish"
+        expressions.add(alert["expr"])
+    assert len(expressions) == len(alerts())
+    print(f"{len(alerts())} alerts are linted and tested by {len(tests)} cases")
+
+
+def check_runbooks():
+    names = {alert["alert"] for alert in alerts()}
+    pages = {page.stem: page.read_text() for page in (DEPLOY / "runbooks").glob("KooDrive*.md")}
+    assert set(pages) == names, f"alerts and runbooks differ: {set(pages) ^ names}"
+    index = (DEPLOY / "runbooks" / "README.md").read_text()
+    for name, text in pages.items():
+        sections = re.findall(r"^## (.*)$", text, re.MULTILINE)
+        assert sections == ["Meaning", "Impact", "Diagnosis", "Mitigation"], f"{name} has {sections}"
+        assert "koodrive.alerts.yml" in text and f"({name}.md)" in index, f"{name} is not linked both ways"
+        for link in re.findall(r"\]\(([^)#]+)\)", text):
+            assert (DEPLOY / "runbooks" / link).exists(), f"{name} links to {link}, which is not there"
+    print(f"{len(pages)} runbooks are linked both ways")
+
+
+def check_alertmanager():
+    config = DEPLOY / "alertmanager" / "alertmanager.yml"
+    run("amtool", "check-config", config)
+    for labels, receiver in (
+        (["alertname=KooDriveSpaceAlmostFull", "severity=critical", "account=finance"], "pager"),
+        (["alertname=KooDriveSpaceUsageHigh", "severity=warning", "account=finance"], "tickets"),
+        (["alertname=KooDriveExporterDown", "severity=critical", "scope=all"], "pager"),
+        (["alertname=KooDriveExporterDown", "severity=warning", "scope=replica"], "tickets"),
+        (["alertname=NodeDown", "severity=critical"], "tickets"),
+    ):
+        run("amtool", "config", "routes", "test", f"--config.file={config}", f"--verify.receivers={receiver}", *labels)
+    print("Alertmanager's configuration is good, and routes by severity")
+
+
+def check_prometheus():
+    """The configuration as it is, and with each of its variants made active."""
+    text = (DEPLOY / "prometheus" / "prometheus.yml").read_text()
+    commented = re.findall(r"(?:^    # .*\n)+", text, re.MULTILINE)
+    assert len(commented) == 3
+    with tempfile.TemporaryDirectory() as folder:
+        for rules in RULES:
+            pathlib.Path(folder, rules.name).write_text(rules.read_text())
+        run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-days", "2", "-keyout", f"{folder}/prometheus.key", "-out", f"{folder}/prometheus.crt")
+        pathlib.Path(folder, "koodrive-ca.crt").write_text(pathlib.Path(folder, "prometheus.crt").read_text())
+        pathlib.Path(folder, "koodrive-password").write_text("x")
+        for variant in [None, *commented]:
+            _, *lines = (variant or "\n").splitlines()
+            active = "\n".join(line.replace("    # ", "    ") for line in lines)
+            config = pathlib.Path(folder, "prometheus.yml")
+            config.write_text(text.replace(variant, active + "\n") if variant else text)
+            assert variant is None or len(yaml.safe_load(config.read_text())["scrape_configs"][0]) > 2
+            run("promtool", "check", "config", config)
+    print("Prometheus' configuration is good, and so is each of its variants")
+
+
+def check_dashboard():
+    run(sys.executable, DEPLOY / "grafana" / "generate.py", "--check")
+    written = json.loads((DEPLOY / "grafana" / "dashboards" / "koodrive.json").read_text())
+    register_default_plugins()
+    again = json.loads(JSONEncoder(sort_keys=True).encode(Dashboard.from_json(written)))
+    lost = list(differences(written, again))
+    assert not lost, f"Grafana's classes read the dashboard otherwise: {lost[:10]}"
+    places = {}
+    for panel in written["panels"]:
+        assert panel.get("title"), panel
+        grid = panel["gridPos"]
+        assert grid["x"] + grid["w"] <= 24
+        for x in range(grid["x"], grid["x"] + grid["w"]):
+            for y in range(grid["y"], grid["y"] + grid["h"]):
+                other = places.setdefault((x, y), panel)
+                assert other is panel, f"{panel['title']} lies over {other['title']}"
+        if panel["type"] != "row":
+            field = panel["fieldConfig"]["defaults"]
+            assert panel["description"] and field["unit"] and field["thresholds"]["steps"], panel["title"]
+    assert len({panel["id"] for panel in written["panels"]}) == len(written["panels"])
+    print(f"the dashboard's {len(written['panels'])} panels and rows are well-formed and lie beside each other")
+
+
+def differences(ours, theirs, path="$"):
+    """Where Grafana's classes have lost or changed something that we wrote. Defaults that they add are no loss."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key, value in ours.items():
+            if key not in theirs:
+                yield f"{path}.{key} is lost"
+            else:
+                yield from differences(value, theirs[key], f"{path}.{key}")
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for index, (one, other) in enumerate(zip(ours, theirs)):
+            yield from differences(one, other, f"{path}[{index}]")
+    elif ours != theirs:
+        yield f"{path} was {ours!r} and is {theirs!r}"
+
+
+def check_compose():
+    path = DEPLOY / "compose" / "compose.yaml"
+    services = yaml.safe_load(path.read_text())["services"]
+    for name, service in services.items():
+        for volume in service.get("volumes", []):
+            assert (path.parent / volume.split(":")[0]).is_dir(), f"{name} mounts {volume}, which is not there"
+        image = service.get("image", "exporter:built")
+        assert re.fullmatch(r"[^:]+:(v?\d+\.\d+\.\d+|built)", image), f"{image} is not pinned"
+    build = services["exporter"]["build"]
+    assert (path.parent / build["context"] / build["dockerfile"]).is_file()
+    print(f"the compose stack's {len(services)} services are pinned, and all that they mount is there")
+
+
+for check in (check_rules, check_runbooks, check_alertmanager, check_prometheus, check_dashboard, check_compose):
+    check()
