@@ -8,52 +8,27 @@ Usage: alerts.py BINARY
 """
 
 import collections
-import contextlib
 import http.server
 import json
 import pathlib
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
-import time
-import urllib.parse
 import urllib.request
 
+from servers import Prometheus, free_port, get_json, wait_until
+
 DEPLOY = pathlib.Path(__file__).parent.parent / "deploy"
-PATIENCE = 120
 TERABYTE = 1 << 30  # in kilobytes, as the API counts
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def get(url):
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        return json.load(answer)
 
 
 def put(url, order):
     request = urllib.request.Request(url, data=json.dumps(order).encode(), method="PUT")
     with urllib.request.urlopen(request, timeout=10):
         pass
-
-
-def wait_until(what, condition, patience=PATIENCE):
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            if found := condition():
-                return found
-        time.sleep(0.3)
-    sys.exit(f"it never came to this: {what}")
 
 
 class Webhook(http.server.BaseHTTPRequestHandler):
@@ -81,7 +56,7 @@ class Servers:
 
     def __init__(self, binary, folder):
         self.binary, self.folder, self.processes = binary, pathlib.Path(folder), {}
-        self.exporter, self.prometheus, self.alertmanager = (f"127.0.0.1:{free_port()}" for _ in range(3))
+        self.exporter, self.alertmanager = (f"127.0.0.1:{free_port()}" for _ in range(2))
         self.webhook = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Webhook)
         threading.Thread(target=self.webhook.serve_forever, daemon=True).start()
 
@@ -99,37 +74,20 @@ class Servers:
         demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.processes["demo"] = demo
         self.simulator = [demo.stdout.readline().split()[-1] for _ in range(3)][2]
-        self.users = {told["alias"]: user for user, told in get(self.simulator)["accounts"].items()}
+        self.users = {told["alias"]: user for user, told in get_json(self.simulator)["accounts"].items()}
 
     def stop_demo(self):
         demo = self.processes.pop("demo")
         demo.send_signal(signal.SIGTERM)
         assert demo.wait(timeout=10) == 0
 
-    def start(self, name, command):
-        if old := self.processes.pop(name, None):
-            old.kill()
-            old.wait()
-        log = open(self.folder / f"{name}.log", "a")
-        self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
-
-    def start_prometheus(self, shorten):
-        folder = self.folder / ("short" if shorten else "exact")
-        shutil.copytree(DEPLOY / "prometheus", folder)
-        for path in folder.glob("*.yml"):
+    def start_prometheus(self, change=lambda text: text):
+        """With the shipped files, changed by no more than addresses and `change`."""
+        folder = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
+        for path in (DEPLOY / "prometheus").glob("*.yml"):
             text = path.read_text().replace("localhost:10710", self.exporter)
-            path.write_text(shorten(text.replace("localhost:9093", self.alertmanager)) if shorten else
-                            text.replace("localhost:9093", self.alertmanager))
-        self.start(
-            "prometheus",
-            [
-                "prometheus",
-                f"--config.file={folder}/prometheus.yml",
-                f"--storage.tsdb.path={folder}/data",
-                f"--web.listen-address={self.prometheus}",
-                "--log.level=warn",
-            ],
-        )
+            (folder / path.name).write_text(change(text.replace("localhost:9093", self.alertmanager)))
+        return Prometheus(folder / "prometheus.yml", folder / "data")
 
     def start_alertmanager(self):
         text = (DEPLOY / "alertmanager" / "alertmanager.yml").read_text()
@@ -140,25 +98,16 @@ class Servers:
         text = text.replace("group_wait: 30s", "group_wait: 1s").replace("group_interval: 5m", "group_interval: 1s")
         path = self.folder / "alertmanager.yml"
         path.write_text(text)
-        self.start(
-            "alertmanager",
+        self.processes["alertmanager"] = subprocess.Popen(
             [
-                "prometheus-alertmanager" if shutil.which("prometheus-alertmanager") else "alertmanager",
+                "prometheus-alertmanager",
                 f"--config.file={path}",
                 f"--storage.path={self.folder}/alertmanager",
                 f"--web.listen-address={self.alertmanager}",
                 "--cluster.listen-address=",
-                "--log.level=warn",
-            ],
+                "--log.level=error",
+            ]
         )
-
-    def query(self, expr):
-        url = f"http://{self.prometheus}/api/v1/query?" + urllib.parse.urlencode({"query": expr})
-        return get(url)["data"]["result"]
-
-    def rules(self):
-        groups = get(f"http://{self.prometheus}/api/v1/rules")["data"]["groups"]
-        return [rule for group in groups for rule in group["rules"]]
 
     def order(self, account, **order):
         put(f"{self.simulator}/accounts/{self.users[account]}", order)
@@ -172,15 +121,12 @@ def shorten(text):
     return re.sub(r"offset 3h", "offset 10s", text).replace("_interval: 30s", "_interval: 1s")
 
 
-def check_exact_files(servers):
-    servers.start_prometheus(None)
-    states = wait_until(
-        "each rule was evaluated",
-        lambda: (rules := servers.rules()) and all(rule["health"] != "unknown" for rule in rules) and rules,
-    )
-    bad = [(rule["name"], rule.get("lastError")) for rule in states if rule["health"] != "ok"]
+def no_rule_fails(prometheus):
+    evaluated = lambda: (rules := prometheus.rules()) and all(rule["health"] != "unknown" for rule in rules) and rules
+    rules = wait_until("each rule was evaluated", evaluated)
+    bad = [(rule["name"], rule.get("lastError")) for rule in rules if rule["health"] != "ok"]
     assert not bad, bad
-    print(f"Prometheus evaluates the {len(states)} rules as they are shipped, none in error")
+    return len(rules)
 
 
 def dashboard_queries():
@@ -196,41 +142,37 @@ def dashboard_queries():
             yield f"${variable['name']}", f'count by ({label}) ({metric.replace("$job", ".*")})'
 
 
-def check_dashboard(servers):
+def check_dashboard(prometheus):
     queries = list(dashboard_queries())
-    empty = lambda: [(title, expr) for title, expr in queries if not servers.query(expr)]
-    for _ in range(PATIENCE):
-        if not (missing := empty()):
-            break
-        time.sleep(1)
-    assert not missing, f"these return nothing: {missing}"
+    for title, expr in queries:
+        wait_until(f"{title} has data: {expr}", lambda: prometheus.query(expr))
     print(f"each of the dashboard's {len(queries)} queries returns data")
 
 
-def fires(servers, name, account, severity="warning", receiver="tickets"):
+def fires(name, account, severity="warning", receiver="tickets"):
     key = (name, severity, account)
     wait_until(f"{key} arrives at {receiver}", lambda: key in Webhook.arrived[receiver])
     return key
 
 
-def drive(servers):
+def drive(servers, prometheus):
     """Drives the simulator into states, and sees alerts come and go."""
     numbers = {"totalCapacity": TERABYTE, "totalUsed": TERABYTE // 2, "totalAllocation": TERABYTE // 2}
     full = numbers | {"totalUsed": TERABYTE // 100 * 99}
-    fired = [fires(servers, "KooDriveSpaceUsageHigh", "archive")]
+    fired = [fires("KooDriveSpaceUsageHigh", "archive")]
     servers.order("finance", fault={"kind": "status", "status": 500})
-    fired.append(fires(servers, "KooDrivePollFailing", "finance"))
-    check_dashboard(servers)
-    fired.append(fires(servers, "KooDriveDataStale", "finance", "critical", "pager"))
+    fired.append(fires("KooDrivePollFailing", "finance"))
+    check_dashboard(prometheus)
+    fired.append(fires("KooDriveDataStale", "finance", "critical", "pager"))
     servers.order("production", numbers=full)
-    fired.append(fires(servers, "KooDriveSpaceAlmostFull", "production", "critical", "pager"))
+    fired.append(fires("KooDriveSpaceAlmostFull", "production", "critical", "pager"))
     servers.order("archive", numbers=numbers | {"totalAllocation": 2 * TERABYTE})
-    fired += [fires(servers, "KooDriveOverAllocated", "archive"), fires(servers, "KooDriveCapacityDropped", "archive")]
-    fired.append(fires(servers, "KooDriveUsageDroppedSharply", "archive"))
+    fired += [fires("KooDriveOverAllocated", "archive"), fires("KooDriveCapacityDropped", "archive")]
+    fired.append(fires("KooDriveUsageDroppedSharply", "archive"))
     put(f"{servers.simulator}/clock", {"seconds_ahead": 200})
-    fired += [fires(servers, "KooDriveClockSkew", account) for account in ("production", "archive")]
+    fired += [fires("KooDriveClockSkew", account) for account in ("production", "archive")]
     servers.order("finance", token="another")
-    fired.append(fires(servers, "KooDriveAuthFailing", "finance", "critical", "pager"))
+    fired.append(fires("KooDriveAuthFailing", "finance", "critical", "pager"))
     put(f"{servers.simulator}/clock", {"seconds_ahead": 0})
     servers.order("finance", token="simulated-token-00001")
     for account in ("production", "archive"):
@@ -240,7 +182,7 @@ def drive(servers):
     print(f"{len(fired)} alerts arrived through Alertmanager, and ended after the repair:")
     print("  " + ", ".join(f"{name}({account})" for name, _, account in fired))
     servers.stop_demo()
-    down = fires(servers, "KooDriveExporterDown", None, "critical", "pager")
+    down = fires("KooDriveExporterDown", None, "critical", "pager")
     servers.start_demo()
     wait_until("ExporterDown ends", lambda: Webhook.status.get(down) == "resolved")
     print("KooDriveExporterDown arrived when the exporter was stopped, and ended when it was back")
@@ -248,12 +190,12 @@ def drive(servers):
 
 def main():
     with tempfile.TemporaryDirectory() as folder, Servers(sys.argv[1], folder) as servers:
-        check_exact_files(servers)
+        with servers.start_prometheus() as prometheus:
+            print(f"Prometheus evaluates the {no_rule_fails(prometheus)} rules as they are shipped, none in error")
         servers.start_alertmanager()
-        servers.start_prometheus(shorten)
-        drive(servers)
-        bad = [(rule["name"], rule.get("lastError")) for rule in servers.rules() if rule["health"] != "ok"]
-        assert not bad, bad
+        with servers.start_prometheus(shorten) as prometheus:
+            drive(servers, prometheus)
+            no_rule_fails(prometheus)
 
 
 main()

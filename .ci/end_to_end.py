@@ -4,21 +4,22 @@ parser must read the same from every format.
 Usage: end_to_end.py BINARY
 """
 
+import contextlib
 import http.server
 import json
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.parse
 import urllib.request
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from servers import Prometheus
 
 PATIENCE = 60
 KILOBYTE = 1024
@@ -83,12 +84,6 @@ def check_formats(metrics):
     sys.exit("the formats never agreed")
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 def told(simulator):
     """What the simulator last told each account, as the series that must come of it."""
     expected = {}
@@ -104,13 +99,8 @@ def told(simulator):
     return expected
 
 
-def query(prometheus, promql):
-    url = f"{prometheus}/api/v1/query?" + urllib.parse.urlencode({"query": promql})
-    return json.loads(get(url))["data"]["result"]
-
-
 def stored(prometheus):
-    samples = query(prometheus, '{__name__=~"koodrive_space_.*"}')
+    samples = prometheus.query('{__name__=~"koodrive_space_.*"}')
     key = lambda labels: (labels["__name__"], labels["account"], labels.get("field"))
     return {key(sample["metric"]): float(sample["value"][1]) for sample in samples}
 
@@ -133,11 +123,10 @@ def wait_for_equality(simulator, prometheus):
 
 def main():
     binary = sys.argv[1]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         demo = subprocess.Popen(
             [binary, "demo", "--web.listen-address", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True
         )
-        server = None
         try:
             urls = [demo.stdout.readline().split()[-1] for _ in range(3)]
             metrics, simulator = urls[1], urls[2]
@@ -151,23 +140,13 @@ def main():
                 "global: { scrape_interval: 1s }\n"
                 f"scrape_configs: [{{ job_name: koodrive, static_configs: [{{ targets: ['{target}'] }}] }}]\n"
             )
-            port = free_port()
-            server = subprocess.Popen(
-                [
-                    "prometheus",
-                    f"--config.file={config}",
-                    f"--storage.tsdb.path={folder}/data",
-                    f"--web.listen-address=127.0.0.1:{port}",
-                    "--log.level=warn",
-                ]
-            )
-            prometheus = f"http://127.0.0.1:{port}"
+            prometheus = stack.enter_context(Prometheus(config, f"{folder}/data"))
             found = wait_for_equality(simulator, prometheus)
             print(f"PromQL returned {len(found)} koodrive_space_* series, each equal to the simulator's number")
             assert {alias for _, alias, _ in found} == {"production", "finance", "archive"}
             assert set(BYTES) <= {family for family, _, _ in found}
-            assert [sample["value"][1] for sample in query(prometheus, "up")] == ["1"]
-            assert len(query(prometheus, "koodrive_up == 1")) == 3
+            assert [sample["value"][1] for sample in prometheus.query("up")] == ["1"]
+            assert len(prometheus.query("koodrive_up == 1")) == 3
             assert Relay.content_types == {OPENMETRICS}, Relay.content_types
             print(f"Prometheus was answered in {OPENMETRICS}")
             lint = subprocess.run(["promtool", "check", "metrics"], input=get(metrics), capture_output=True, text=True)
@@ -177,10 +156,8 @@ def main():
             assert demo.wait(timeout=5) == 0
             print("SIGTERM ends the exporter with exit code 0")
         finally:
-            for process in (demo, server):
-                if process:
-                    process.kill()
-                    process.wait()
+            demo.kill()
+            demo.wait()
 
 
 main()

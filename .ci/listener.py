@@ -6,7 +6,6 @@ Prometheus scrapes over TLS with a password and with a client certificate; curl 
 Usage: listener.py BINARY
 """
 
-import json
 import pathlib
 import re
 import resource
@@ -17,12 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.parse
 import urllib.request
 
 import bcrypt
 
-PATIENCE = 60
+from servers import Prometheus, wait_until
+
 SLOW_CONNECTIONS = 2000
 SCRAPE_LIMIT = 0.1
 MEMORY_LIMIT = 64 * 1024 * 1024
@@ -70,46 +69,18 @@ class Exporter:
         return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 def prometheus_is_up(folder, exporter, settings):
     """Whether a real Prometheus scrapes the exporter with these settings of its own."""
-    port = free_port()
-    config = pathlib.Path(folder, f"prometheus-{port}.yml")
+    folder = pathlib.Path(tempfile.mkdtemp(dir=folder))
+    config = folder / "prometheus.yml"
     config.write_text(
         "global: { scrape_interval: 1s }\n"
         f"scrape_configs: [{{ job_name: koodrive, static_configs: [{{ targets: ['localhost:{exporter.port}'] }}],"
         f" {settings} }}]\n"
     )
-    server = subprocess.Popen(
-        [
-            "prometheus",
-            f"--config.file={config}",
-            f"--storage.tsdb.path={folder}/data-{port}",
-            f"--web.listen-address=127.0.0.1:{port}",
-            "--log.level=error",
-        ]
-    )
-    try:
-        query = f"http://127.0.0.1:{port}/api/v1/query?" + urllib.parse.urlencode({"query": "up"})
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            try:
-                with urllib.request.urlopen(query, timeout=5) as answer:
-                    found = json.load(answer)["data"]["result"]
-            except OSError:
-                found = []
-            if found:
-                return found[0]["value"][1] == "1"
-            time.sleep(0.2)
-        sys.exit("Prometheus never scraped")
-    finally:
-        server.kill()
-        server.wait()
+    with Prometheus(config, folder / "data") as prometheus:
+        found = wait_until("Prometheus has scraped", lambda: prometheus.query("up"))
+        return found[0]["value"][1] == "1"
 
 
 def check_prometheus(binary, folder):
@@ -204,10 +175,7 @@ def check_many_slow_connections(binary, folder, tls):
             connection.close()
         kind = "TLS" if tls else "plain"
         assert max(times) < SCRAPE_LIMIT and memory < MEMORY_LIMIT, (kind, times, memory)
-        deadline = time.monotonic() + PATIENCE
-        while descriptors(exporter) > 64:
-            assert time.monotonic() < deadline, "the exporter never recovered"
-            time.sleep(0.2)
+        wait_until("the connections are gone", lambda: descriptors(exporter) < 64)
         after = scrape(exporter, context)
         print(
             f"{still_open} of {SLOW_CONNECTIONS} slow {kind} connections open: scrapes took {max(times) * 1000:.1f} ms at most, "
