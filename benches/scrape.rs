@@ -71,7 +71,7 @@ fn serve(name: &str, accounts: usize, compressed: bool) {
             let shared = Arc::new(Shared::new(exposition, clock.clone()));
             let (web, guard) = (Web::default(), Arc::new(Guard::new(None).unwrap()));
             let terms = Terms { guard: Some(Arc::clone(&guard)), max_connections: web.max_connections, own: None };
-            let routes = Arc::new(Routes::new(shared, &web, guard, clock, stop.clone()));
+            let routes = Arc::new(Routes::new(shared, &web, guard, clock, None, stop.clone()));
             return bound.serve(routes, terms, stop).await;
         }
         let (text, _) = exposition.encode(Format::Text0, common::now(), 0);

@@ -1,9 +1,10 @@
 //! Wires the rooms together: start, serve, stop.
 
-use std::{collections::HashMap, io, sync::Arc};
+use std::{io, sync::Arc};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
+    sync::mpsc,
     task::JoinSet,
     time::Instant,
 };
@@ -11,13 +12,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    account::Account,
     clock::{WallClock, unix_seconds},
-    config::{Config, ListenAddress, Problems, Web},
-    koodrive::{self, Client, ServerClock, TransportError},
+    config::{Config, ListenAddress, Problems, Sources},
+    fleet::Fleet,
+    koodrive::TransportError,
     logging,
     metrics::{Exposition, Format, OwnMetrics, Shared},
-    poll::{Board, Finished, Lanes, Now, Observer, Poller, Slot},
+    poll::{Board, Finished, Lanes, Now, Observer},
+    reload::Reloader,
+    systemd,
     web::{
         Guard, Inherited, Routes,
         server::{self, BindError, Terms},
@@ -46,19 +49,19 @@ pub enum RunError {
 
 /// An exporter that is ready to serve.
 pub struct App {
-    exposition: Exposition,
-    pollers: Vec<Poller<Client>>,
+    config: Config,
+    fleet: Fleet,
+    own: Arc<OwnMetrics>,
     clock: WallClock,
     guard: Arc<Guard>,
-    web: Web,
 }
 
 impl App {
     /// Makes the exporter from its configuration, and sends its log to standard error. `lanes` bounds its polls.
     ///
     /// # Errors
-    /// When a transport's HTTP client can't be made, or the web configuration can't be served.
-    pub fn new(config: &Config, lanes: &Lanes) -> Result<Self, RunError> {
+    /// When the web configuration can't be served.
+    pub fn new(config: Config, lanes: Lanes) -> Result<Self, RunError> {
         let guard = Arc::new(Guard::new(config.web.file.as_ref())?);
         let clock = WallClock::system();
         let own = Arc::new(OwnMetrics::new()?);
@@ -67,96 +70,97 @@ impl App {
         if let Some(shard) = config.shard {
             own.sharded(shard)?;
         }
-        let owned = |account: &&Arc<Account>| config.shard.is_none_or(|shard| shard.owns(&account.alias));
-        let board = Arc::new(Board::new(config.accounts.iter().filter(owned)));
-        let pollers = pollers(&board, lanes, &clock, &observer(&own))?;
-        let exposition = Exposition { board, own };
-        Ok(Self { exposition, pollers, clock, guard, web: config.web.clone() })
+        let fleet = Fleet::new(lanes, clock.clone(), observer(&own));
+        Ok(Self { config, fleet, own, clock, guard })
     }
 
     /// Polls and serves until SIGTERM or SIGINT. `listening` is told the bound addresses, which are the configured
-    /// ones unless systemd passed others on.
+    /// ones unless systemd passed others on. `sources` are what a reload reads.
     ///
     /// # Errors
-    /// When an address can't be bound.
+    /// When an address can't be bound or an HTTP client can't be made.
     pub async fn run(
-        self,
+        mut self,
+        sources: Sources,
         inherited: Option<Inherited>,
         listening: impl FnOnce(&[ListenAddress]),
     ) -> Result<(), RunError> {
         let stop = stop_on_signal()?;
-        let bound = server::bind(&self.web.listen_addresses, inherited).await?;
+        let web = self.config.web.clone();
+        let bound = server::bind(&web.listen_addresses, inherited).await?;
         let addresses = bound.addresses();
-        let path = format!("{}{}", self.web.paths.prefix, self.web.paths.telemetry);
+        let path = format!("{}{}", web.paths.prefix, web.paths.telemetry);
         for address in &addresses {
             info!(%address, path, tls = self.guard.has_tls(), "listening");
         }
         listening(&addresses);
-        let accounts = self.pollers.len();
+        let accounts = self.config.own_accounts();
+        self.fleet.run(&accounts)?;
+        let accounts = accounts.len();
         info!(version = env!("CARGO_PKG_VERSION"), revision = env!("BUILD_REVISION"), accounts, "polling");
-        let mut loops = JoinSet::new();
-        for poller in self.pollers {
-            loops.spawn(poller.run(accounts));
+        systemd::ready("polling");
+        let board = Arc::clone(&self.fleet.board);
+        let exposition = Exposition { board: Arc::clone(&board), own: Arc::clone(&self.own) };
+        let shared = Arc::new(Shared::new(exposition, self.clock.clone()));
+        let terms = Terms {
+            guard: Some(Arc::clone(&self.guard)),
+            max_connections: web.max_connections,
+            own: Some(Arc::clone(&self.own)),
+        };
+        let (reloads, requests) = mpsc::channel(1);
+        let reloads = web.enable_lifecycle.then_some(reloads);
+        let routes = Routes::new(shared, &web, Arc::clone(&self.guard), self.clock.clone(), reloads, stop.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(systemd::feed_watchdog(board));
+        if let Some(file) = web.file {
+            let (guard, own) = (self.guard, Arc::clone(&self.own));
+            tasks.spawn(async move { guard.follow(file, &own).await });
         }
-        let own = Arc::clone(&self.exposition.own);
-        if let Some(file) = self.web.file.clone() {
-            let (guard, own) = (Arc::clone(&self.guard), Arc::clone(&own));
-            loops.spawn(async move { guard.follow(file, &own).await });
-        }
-        let shared = Arc::new(Shared::new(self.exposition, self.clock.clone()));
-        let guard = Some(Arc::clone(&self.guard));
-        let terms = Terms { guard, max_connections: self.web.max_connections, own: Some(own) };
-        let routes = Routes::new(shared, &self.web, self.guard, self.clock, stop.clone());
+        let Self { config, fleet, own, clock, .. } = self;
+        let reloader = Reloader { sources, config, fleet, own, clock };
+        tasks.spawn(async move {
+            if let Err(error) = reloader.run(requests).await {
+                warn!(%error, "cannot wait for SIGHUP");
+            }
+        });
         bound.serve(Arc::new(routes), terms, stop).await;
-        loops.shutdown().await;
+        systemd::stopping();
+        tasks.shutdown().await;
         info!("stopped");
         Ok(())
     }
 
     /// Polls every account once. The exposition, and whether all polls succeeded.
-    pub async fn once(self) -> (Vec<u8>, bool) {
+    ///
+    /// # Errors
+    /// When an HTTP client can't be made.
+    pub async fn once(mut self) -> Result<Once, RunError> {
         let mut polls = JoinSet::new();
-        for poller in self.pollers {
+        for poller in self.fleet.set(&self.config.own_accounts())? {
             polls.spawn(async move { poller.poll().await });
         }
         polls.join_all().await;
         let now = Now { monotonic: Instant::now(), wall: self.clock.now() };
-        let good = self.exposition.board.slots().iter().all(|slot| slot.state().up());
-        (self.exposition.encode(Format::Text0, now, 0).0, good)
+        let board = self.fleet.board;
+        let exposition = Exposition { board: Arc::clone(&board), own: self.own };
+        Ok(Once { exposition: exposition.encode(Format::Text0, now, 0).0, board })
     }
 }
 
-/// Accounts with equal transports share one HTTP client, and so their connections; those of one origin
-/// share what is known of its clock.
-fn pollers(
-    board: &Board,
-    lanes: &Lanes,
-    clock: &WallClock,
-    observer: &Observer,
-) -> Result<Vec<Poller<Client>>, TransportError> {
-    let mut transports = HashMap::new();
-    let mut http_for = |account: &Account| {
-        if let Some(http) = transports.get(&account.transport) {
-            return Ok(reqwest::Client::clone(http));
-        }
-        let http = koodrive::build_http(&account.transport)?;
-        transports.insert(account.transport.clone(), http.clone());
-        Ok(http)
-    };
-    let mut server_clocks: HashMap<String, Arc<ServerClock>> = HashMap::new();
-    let poller = |slot: &Arc<Slot>| {
-        let account = slot.account();
-        let server_clock = Arc::clone(server_clocks.entry(account.endpoint.host().to_owned()).or_default());
-        let client = Client::new(http_for(account)?, Arc::clone(account), clock.clone(), server_clock);
-        Ok(Poller {
-            slot: Arc::clone(slot),
-            upstream: Arc::new(client),
-            lanes: lanes.clone(),
-            clock: clock.clone(),
-            observer: Arc::clone(observer),
-        })
-    };
-    board.slots().iter().map(poller).collect()
+/// What polling every account once came to.
+pub struct Once {
+    /// In the Prometheus text format.
+    pub exposition: Vec<u8>,
+    /// What is known of the accounts now.
+    pub board: Arc<Board>,
+}
+
+impl Once {
+    /// Whether all polls succeeded.
+    #[must_use]
+    pub fn all_good(&self) -> bool {
+        self.board.slots().iter().all(|slot| slot.state().up())
+    }
 }
 
 fn observer(own: &Arc<OwnMetrics>) -> Observer {

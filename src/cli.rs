@@ -59,6 +59,9 @@ pub struct Options {
     /// then /etc/koodrive-exporter/koodrive-exporter.yml]
     #[arg(long = "config.file", value_name = "PATH", global = true)]
     pub config_file: Option<PathBuf>,
+    /// Reload the configuration when its file changes
+    #[arg(long = "config.auto-reload", global = true)]
+    pub auto_reload: bool,
     /// Where to listen: HOST:PORT, :PORT or unix:/PATH?mode=660&owner=USER&group=GROUP; can be repeated; sockets
     /// that systemd passes on go before it [default: :10710, on all addresses]
     #[arg(long = "web.listen-address", value_name = "ADDR", global = true)]
@@ -75,6 +78,9 @@ pub struct Options {
     /// The URL under which others reach the exporter, behind a reverse proxy; links are made from it
     #[arg(long = "web.external-url", value_name = "URL", global = true)]
     pub external_url: Option<String>,
+    /// Allow POST and PUT /-/reload
+    #[arg(long = "web.enable-lifecycle", global = true)]
+    pub enable_lifecycle: bool,
     /// How many scrapes are answered at once; 0 is without a bound [default: 40]
     #[arg(long = "web.max-requests", value_name = "N", global = true)]
     pub max_requests: Option<String>,
@@ -99,6 +105,8 @@ impl Options {
             web_config_file: self.web_config_file.clone(),
             route_prefix: self.route_prefix.clone(),
             external_url: self.external_url.clone(),
+            enable_lifecycle: self.enable_lifecycle,
+            auto_reload: self.auto_reload,
             max_requests: self.max_requests.clone(),
             max_connections: self.max_connections.clone(),
             log_level: self.log_level.clone(),

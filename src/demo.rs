@@ -60,9 +60,11 @@ pub async fn demo(mut overrides: Overrides) -> Result<(), DemoError> {
         overrides.listen_addresses = vec![if usual_is_free { DEMO_ADDRESS } else { ANY_PORT }.to_owned()];
     }
     let document = Document::BuiltIn(DEMO_ROSTER.configuration(&endpoint, DEMO_INTERVAL));
-    let config = Config::load(&Sources { document: Some(document), environment: Vec::new(), overrides })?;
+    let sources = Sources { document: Some(document), environment: Vec::new(), overrides };
+    let config = Config::load(&sources)?;
     let (paths, scheme) = (config.web.paths.clone(), if has_tls(&config) { "https" } else { "http" });
-    let app = App::new(&config, &Lanes::new(config.concurrency))?;
+    let lanes = Lanes::new(config.concurrency);
+    let app = App::new(config, lanes)?;
     let tell = |addresses: &[ListenAddress]| {
         let exporter = addresses.first().map(ToString::to_string).unwrap_or_default();
         tell_user(&format!(
@@ -75,7 +77,7 @@ pub async fn demo(mut overrides: Overrides) -> Result<(), DemoError> {
             paths.telemetry,
         ));
     };
-    Ok(app.run(None, tell).await?)
+    Ok(app.run(sources, None, tell).await?)
 }
 
 /// Runs the simulator until a signal.

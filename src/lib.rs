@@ -14,6 +14,8 @@ pub mod clock;
 pub mod config;
 /// The exporter against the built-in simulator.
 pub mod demo;
+/// The poll loops that run.
+pub mod fleet;
 /// KooDrive's API: one request, one answer.
 pub mod koodrive;
 /// The log.
@@ -22,7 +24,11 @@ pub mod logging;
 pub mod metrics;
 /// When each account is asked, and what is known of it.
 pub mod poll;
+/// The configuration read anew while the exporter runs.
+pub mod reload;
 /// KooDrive's API as a server.
 pub mod simulator;
+/// What systemd is told of the exporter's state.
+pub mod systemd;
 /// The listener and what it answers.
 pub mod web;

@@ -42,7 +42,7 @@ fn main() -> ExitCode {
 }
 
 fn check(options: &Options) -> ExitCode {
-    match load(options).map(|config| Guard::new(config.web.file.as_ref())) {
+    match load(&sources(options)).map(|config| Guard::new(config.web.file.as_ref())) {
         Ok(Ok(_)) => tell("the configuration is valid"),
         Ok(Err(problems)) => fail(BAD_CONFIGURATION, &problems),
         Err(code) => code,
@@ -50,33 +50,45 @@ fn check(options: &Options) -> ExitCode {
 }
 
 async fn run(options: &Options, inherited: Option<Inherited>) -> ExitCode {
-    let config = match load(options) {
+    let sources = sources(options);
+    let config = match load(&sources) {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let ran = match App::new(&config, &Lanes::new(config.concurrency)) {
-        Ok(app) => app.run(inherited, |_| {}).await,
+    let lanes = Lanes::new(config.concurrency);
+    let ran = match App::new(config, lanes) {
+        Ok(app) => app.run(sources, inherited, |_| {}).await,
         Err(error) => Err(error),
     };
     ran.map_or_else(|error| run_error(&error), |()| GOOD.into())
 }
 
 async fn once(options: &Options) -> ExitCode {
-    let app = match load(options).map(|config| App::new(&config, &Lanes::patient(config.concurrency))) {
-        Ok(Ok(app)) => app,
-        Ok(Err(error)) => return run_error(&error),
+    let config = match load(&sources(options)) {
+        Ok(config) => config,
         Err(code) => return code,
     };
-    let (exposition, all_good) = app.once().await;
-    if let Err(error) = std::io::stdout().write_all(&exposition) {
+    let lanes = Lanes::patient(config.concurrency);
+    let once = match App::new(config, lanes) {
+        Ok(app) => app.once().await,
+        Err(error) => Err(error),
+    };
+    let once = match once {
+        Ok(once) => once,
+        Err(error) => return run_error(&error),
+    };
+    if let Err(error) = std::io::stdout().write_all(&once.exposition) {
         return fail(RUN_TIME_FAILURE, &error);
     }
-    if all_good { GOOD.into() } else { FAILED_POLL.into() }
+    if once.all_good() { GOOD.into() } else { FAILED_POLL.into() }
 }
 
-fn load(options: &Options) -> Result<Config, ExitCode> {
-    let sources = Sources::of_process(options.config_file.clone(), options.overrides());
-    Config::load(&sources).map_err(|problems| fail(BAD_CONFIGURATION, &problems))
+fn sources(options: &Options) -> Sources {
+    Sources::of_process(options.config_file.clone(), options.overrides())
+}
+
+fn load(sources: &Sources) -> Result<Config, ExitCode> {
+    Config::load(sources).map_err(|problems| fail(BAD_CONFIGURATION, &problems))
 }
 
 fn demo_result(result: Result<(), DemoError>) -> ExitCode {

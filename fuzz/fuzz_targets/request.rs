@@ -28,7 +28,7 @@ static ROUTES: LazyLock<Arc<Routes>> = LazyLock::new(|| {
     let clock = WallClock::new(|| UNIX_EPOCH + Duration::from_secs(1_795_573_716));
     let shared = Arc::new(Shared::new(exposition, clock.clone()));
     let guard = Arc::new(Guard::new(None).unwrap());
-    Arc::new(Routes::new(shared, &Web::default(), guard, clock, CancellationToken::new()))
+    Arc::new(Routes::new(shared, &Web::default(), guard, clock, None, CancellationToken::new()))
 });
 
 fuzz_target!(|input: (bool, &[u8])| {

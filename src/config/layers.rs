@@ -35,6 +35,10 @@ pub struct Overrides {
     pub route_prefix: Option<String>,
     /// `--web.external-url`
     pub external_url: Option<String>,
+    /// `--web.enable-lifecycle`
+    pub enable_lifecycle: bool,
+    /// `--config.auto-reload`
+    pub auto_reload: bool,
     /// `--web.max-requests`
     pub max_requests: Option<String>,
     /// `--web.max-connections`
@@ -158,6 +162,8 @@ impl Overrides {
             ("web.config_file", text(&self.web_config_file)),
             ("web.route_prefix", text(&self.route_prefix)),
             ("web.external_url", text(&self.external_url)),
+            ("web.enable_lifecycle", self.enable_lifecycle.then(|| ValueKind::from(true))),
+            ("auto_reload", self.auto_reload.then(|| ValueKind::from(true))),
             ("web.max_requests", text(&self.max_requests)),
             ("web.max_connections", text(&self.max_connections)),
             ("log.level", text(&self.log_level)),

@@ -24,6 +24,8 @@ pub struct Config {
     pub shard: Option<Shard>,
     /// Polls in flight at once, over all accounts.
     pub concurrency: usize,
+    /// Whether a change of the configuration file is put in force by itself.
+    pub auto_reload: bool,
     /// The listener.
     pub web: Web,
     /// The log.
@@ -65,6 +67,40 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The accounts that this exporter polls: all, or those of its shard.
+    #[must_use]
+    pub fn own_accounts(&self) -> Vec<Arc<Account>> {
+        let own = |account: &&Arc<Account>| self.shard.is_none_or(|shard| shard.owns(&account.alias));
+        self.accounts.iter().filter(own).cloned().collect()
+    }
+
+    /// The keys whose values differ from `running` and are used at the start alone. (What the web configuration
+    /// file holds is followed by itself.)
+    #[must_use]
+    pub fn fixed_differences(&self, running: &Self) -> Vec<&'static str> {
+        let of_file = |config: &Self| config.web.file.as_ref().map(|file| file.path.clone());
+        let web = |config: &Self| Web { file: None, ..config.web.clone() };
+        let fixed = [
+            ("poll.concurrency", self.concurrency != running.concurrency),
+            ("shard", self.shard != running.shard),
+            ("auto_reload", self.auto_reload != running.auto_reload),
+            ("web", web(self) != web(running) || of_file(self) != of_file(running)),
+            ("log", self.log != running.log),
+        ];
+        fixed.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    }
+}
+
+/// Reads `true` or `false`.
+pub(super) fn boolean(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("must be true or false"),
+    }
+}
+
 /// `None` where a problem was reported.
 fn read(mut root: Section<'_>) -> Option<Config> {
     let mut poll = root.section("poll");
@@ -75,6 +111,7 @@ fn read(mut root: Section<'_>) -> Option<Config> {
     });
     poll.finish();
     let shard = shard(root.section("shard"));
+    let auto_reload = root.take("auto_reload", boolean);
     let web = web::web(root.section("web"));
     let log = log(root.section("log"));
     let has_accounts = root.has("accounts");
@@ -94,6 +131,7 @@ fn read(mut root: Section<'_>) -> Option<Config> {
         accounts: accounts.into_iter().collect::<Result<_, _>>().ok()?,
         shard: shard.ok()?,
         concurrency: concurrency.ok()?.unwrap_or(DEFAULT_CONCURRENCY),
+        auto_reload: auto_reload.ok()?.unwrap_or(false),
         web: web?,
         log: log?,
     })

@@ -7,6 +7,7 @@ use url::Url;
 use super::{
     listen::ListenAddress,
     section::{Section, Taken},
+    validated::boolean,
     web_file::WebFile,
 };
 
@@ -21,6 +22,8 @@ pub struct Web {
     pub file: Option<WebFile>,
     /// Whether health and readiness are told without a password where `file` asks for one.
     pub health_without_password: bool,
+    /// Whether a request may have the configuration reloaded.
+    pub enable_lifecycle: bool,
     /// Scrapes that are answered at once; 0 is without a bound.
     pub max_requests: usize,
     /// Open connections.
@@ -47,6 +50,7 @@ impl Default for Web {
             paths: Paths { telemetry: "/metrics".to_owned(), prefix: String::new(), links: String::new() },
             file: None,
             health_without_password: true,
+            enable_lifecycle: false,
             max_requests: 40,
             max_connections: 4096,
         }
@@ -69,11 +73,8 @@ pub(super) fn web(mut section: Section<'_>) -> Option<Web> {
     }
     let paths = paths(&mut section);
     let file = file(&mut section);
-    let health_without_password = section.take("health_without_password", |text| match text {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err("must be true or false"),
-    });
+    let health_without_password = section.take("health_without_password", boolean);
+    let enable_lifecycle = section.take("enable_lifecycle", boolean);
     let max_requests = section.take("max_requests", |text| match text.parse() {
         Ok(requests @ 0..=100_000) => Ok(requests),
         _ => Err("must be a number of scrapes from 0 (no bound) to 100000"),
@@ -89,6 +90,7 @@ pub(super) fn web(mut section: Section<'_>) -> Option<Web> {
         paths: paths?,
         file: file.ok()?,
         health_without_password: health_without_password.ok()?.unwrap_or(default.health_without_password),
+        enable_lifecycle: enable_lifecycle.ok()?.unwrap_or(default.enable_lifecycle),
         max_requests: max_requests.ok()?.unwrap_or(default.max_requests),
         max_connections: max_connections.ok()?.unwrap_or(default.max_connections),
     })

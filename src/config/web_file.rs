@@ -21,6 +21,7 @@ use super::{
     layers::Merged,
     problem::{Problems, Report},
     section::{Section, Taken},
+    validated::boolean,
 };
 
 /// A password that takes longer to check than this many rounds (2 to the cost) outlasts a scrape.
@@ -373,12 +374,4 @@ fn rate_limit(mut section: Section<'_>) -> Taken<RateLimit> {
     };
     section.finish();
     limit
-}
-
-fn boolean(text: &str) -> Result<bool, &'static str> {
-    match text {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err("must be true or false"),
-    }
 }

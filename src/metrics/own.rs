@@ -25,12 +25,14 @@ pub enum Handler {
     Healthy,
     /// `/-/ready`.
     Ready,
+    /// `/-/reload`.
+    Reload,
     /// Everything else.
     Other,
 }
 
 impl Handler {
-    const ALL: [Self; 5] = [Self::Metrics, Self::Status, Self::Healthy, Self::Ready, Self::Other];
+    const ALL: [Self; 6] = [Self::Metrics, Self::Status, Self::Healthy, Self::Ready, Self::Reload, Self::Other];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -38,6 +40,7 @@ impl Handler {
             Self::Status => "status",
             Self::Healthy => "healthy",
             Self::Ready => "ready",
+            Self::Reload => "reload",
             Self::Other => "other",
         }
     }
@@ -216,6 +219,11 @@ impl OwnMetrics {
     pub fn web_config_failures(&self) -> u64 {
         let none: &[&str] = &[];
         self.web_config_failures.with_label_values(none).get()
+    }
+
+    /// The configuration was read anew and is bad.
+    pub fn config_failed(&self) {
+        self.reload_successful.set(0);
     }
 
     /// This exporter polls a part of the accounts.

@@ -3,11 +3,13 @@
 //! It knows the upstream API and neither metrics nor the web: those read what is written here.
 
 mod attempts;
+mod board;
 mod lanes;
 mod poller;
 pub mod schedule;
 mod state;
 
+pub use board::{Board, Slot};
 pub use lanes::Lanes;
 pub use poller::{Observer, Poller, Upstream};
-pub use state::{AccountState, Attempt, Board, Finished, Now, Slot, Space};
+pub use state::{AccountState, Attempt, Finished, Now, Space};

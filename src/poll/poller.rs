@@ -8,9 +8,10 @@ use tracing::{debug, info, warn};
 
 use super::{
     attempts::{self, Progress},
+    board::Slot,
     lanes::{Lanes, Permit, SLOW_AFTER},
     schedule::{first_offset, next_poll, next_tick},
-    state::{AccountState, Finished, Now, Slot},
+    state::{AccountState, Finished, Now},
 };
 use crate::{
     clock::WallClock,

@@ -1,27 +1,19 @@
-//! What is known of every account now.
+//! What is known of one account, and what a poll makes of it.
 //!
 //! Each account's state is an immutable value that a poll replaces whole: a reader sees all of one poll
 //! or nothing of it, and waits for nobody.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use crate::{
-    account::Account,
     clock::unix_seconds,
     koodrive::{CredentialRead, Exchange, Overview, PollError, Reason},
 };
-
-/// A loop that has been silent for this many intervals is stuck.
-const SILENT_INTERVALS: u32 = 4;
 
 /// One moment on both clocks.
 #[derive(Debug, Clone, Copy)]
@@ -189,97 +181,5 @@ impl AccountState {
     /// Failed polls by reason, every reason in its turn.
     pub fn failures(&self) -> impl Iterator<Item = (Reason, u64)> {
         Reason::ALL.into_iter().zip(self.failures)
-    }
-}
-
-/// One account and what is known of it.
-#[derive(Debug)]
-pub struct Slot {
-    account: Arc<Account>,
-    state: ArcSwap<AccountState>,
-    created: Instant,
-    /// Milliseconds from `created` to the poll loop's latest sign of life.
-    beat: AtomicU64,
-    /// The board's count of changes.
-    changes: Arc<AtomicU64>,
-}
-
-impl Slot {
-    /// An account of which nothing is known yet.
-    fn new(account: Arc<Account>, changes: Arc<AtomicU64>) -> Self {
-        Self { account, state: ArcSwap::default(), created: Instant::now(), beat: AtomicU64::new(0), changes }
-    }
-
-    /// The account.
-    #[must_use]
-    pub fn account(&self) -> &Arc<Account> {
-        &self.account
-    }
-
-    /// What is known of it now.
-    #[must_use]
-    pub fn state(&self) -> Arc<AccountState> {
-        self.state.load_full()
-    }
-
-    /// Puts a new state in the old one's place. Only the account's own poll loop may do so.
-    pub(super) fn replace(&self, state: Arc<AccountState>) {
-        self.state.store(state);
-        self.changes.fetch_add(1, Ordering::Release);
-    }
-
-    /// The poll loop's sign of life.
-    pub(super) fn beat(&self) {
-        let since = self.created.elapsed().as_millis();
-        self.beat.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    /// Whether the poll loop gave a sign of life within the last 4 intervals, whatever the upstream does.
-    #[must_use]
-    pub fn alive(&self) -> bool {
-        let beat = Duration::from_millis(self.beat.load(Ordering::Relaxed));
-        self.created.elapsed().saturating_sub(beat) <= self.account.poll.interval * SILENT_INTERVALS
-    }
-}
-
-/// All accounts, in the order of their aliases.
-#[derive(Debug)]
-pub struct Board {
-    slots: Vec<Arc<Slot>>,
-    changes: Arc<AtomicU64>,
-}
-
-impl Board {
-    /// A board of accounts of which nothing is known yet.
-    #[must_use]
-    pub fn new<'a>(accounts: impl IntoIterator<Item = &'a Arc<Account>>) -> Self {
-        let changes = Arc::<AtomicU64>::default();
-        let slot = |account| Arc::new(Slot::new(Arc::clone(account), Arc::clone(&changes)));
-        Self { slots: accounts.into_iter().map(slot).collect(), changes }
-    }
-
-    /// The accounts.
-    #[must_use]
-    pub fn slots(&self) -> &[Arc<Slot>] {
-        &self.slots
-    }
-
-    /// How often anything on the board has changed. A state that is read after this number is at least as
-    /// new as the number.
-    #[must_use]
-    pub fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
-    }
-
-    /// Whether every poll loop is alive.
-    #[must_use]
-    pub fn alive(&self) -> bool {
-        self.slots.iter().all(|slot| slot.alive())
-    }
-
-    /// Whether each account has finished a poll.
-    #[must_use]
-    pub fn polled(&self) -> bool {
-        self.slots.iter().all(|slot| slot.state.load().latest.is_some())
     }
 }

@@ -5,9 +5,10 @@
 //! | `/` | the status page |
 //! | the telemetry path, `/metrics` | the exposition; 200 whatever the upstream does |
 //! | `/-/healthy`, `/health` | 200 while the poll loops are alive, else 503 |
+//! | `/-/reload` | the configuration is read anew (POST or PUT): 200, or 500 with what is wrong with it |
 //! | `/-/ready` | 200 once each account has finished a poll and until the exporter stops, else 503 |
 //!
-//! All stand below the route prefix, take GET and HEAD, and answer any other method with 405.
+//! All stand below the route prefix, take GET and HEAD unless said otherwise, and answer any other method with 405.
 
 use std::{io, sync::Arc};
 
@@ -22,7 +23,7 @@ use hyper::{
 };
 use serde_json::{Value, json};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError},
+    sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -40,6 +41,7 @@ use crate::{
     config::{Paths, Web},
     metrics::{Coding, Handler, Shared},
     poll::{Board, Now},
+    reload::Requests,
 };
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -61,6 +63,7 @@ pub struct Routes {
     /// How many scrapes may be answered at once.
     scrapes: Option<Arc<Semaphore>>,
     clock: WallClock,
+    reloads: Option<Requests>,
     stop: CancellationToken,
 }
 
@@ -75,12 +78,20 @@ impl Answers for Arc<Routes> {
 }
 
 impl Routes {
-    /// Answers with what is `shared`, past `guard`, until `stop` is cancelled.
+    /// Answers with what is `shared`, past `guard`, until `stop` is cancelled. `reloads` takes requests to reload the
+    /// configuration, where they are allowed.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, web: &Web, guard: Arc<Guard>, clock: WallClock, stop: CancellationToken) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        web: &Web,
+        guard: Arc<Guard>,
+        clock: WallClock,
+        reloads: Option<Requests>,
+        stop: CancellationToken,
+    ) -> Self {
         let scrapes = (web.max_requests > 0).then(|| Arc::new(Semaphore::new(web.max_requests)));
         let health_without_password = web.health_without_password;
-        Self { shared, paths: web.paths.clone(), guard, health_without_password, scrapes, clock, stop }
+        Self { shared, paths: web.paths.clone(), guard, health_without_password, scrapes, clock, reloads, stop }
     }
 
     /// The answer to `request`, counted.
@@ -108,6 +119,7 @@ impl Routes {
             "" | "/" => Handler::Status,
             "/-/healthy" | "/health" => Handler::Healthy,
             "/-/ready" => Handler::Ready,
+            "/-/reload" => Handler::Reload,
             path if path == self.paths.telemetry => Handler::Metrics,
             _ => Handler::Other,
         }
@@ -144,7 +156,8 @@ impl Routes {
         let readable = matches!(*request.method(), Method::GET | Method::HEAD);
         match handler {
             Handler::Other => answer(StatusCode::NOT_FOUND, TEXT, "not found\n"),
-            _ if !readable => method_not_allowed(),
+            Handler::Reload => self.reload(request.method()).await,
+            _ if !readable => method_not_allowed("GET, HEAD"),
             Handler::Status if request.uri().path() != self.paths.status() => self.to_status_page(),
             Handler::Status => html(status_page::render(self.board(), &self.paths, self.now())),
             Handler::Metrics => self.metrics(request.headers()).await,
@@ -201,6 +214,22 @@ impl Routes {
         answer(status, TEXT, text)
     }
 
+    async fn reload(&self, method: &Method) -> Answer {
+        let Some(reloads) = &self.reloads else {
+            return answer(StatusCode::FORBIDDEN, TEXT, "reloading by request is off: see --web.enable-lifecycle\n");
+        };
+        if !matches!(*method, Method::POST | Method::PUT) {
+            return method_not_allowed("POST, PUT");
+        }
+        let (reply, told) = oneshot::channel();
+        let sent = reloads.send(reply).await.is_ok();
+        match told.await {
+            Ok(Ok(())) if sent => answer(StatusCode::OK, TEXT, "reloaded\n"),
+            Ok(Err(problems)) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{problems}\n")),
+            _ => later(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+        }
+    }
+
     fn to_status_page(&self) -> Answer {
         let mut redirect = answer(StatusCode::TEMPORARY_REDIRECT, TEXT, "see the status page\n");
         if let Ok(location) = HeaderValue::from_str(&format!("{}/", self.paths.links)) {
@@ -222,7 +251,8 @@ impl Routes {
 
 /// What is known of the accounts, without the words of errors.
 fn accounts(board: &Board, now: Now) -> Value {
-    let accounts = board.slots().iter().map(|slot| {
+    let slots = board.slots();
+    let accounts = slots.iter().map(|slot| {
         let state = slot.state();
         let latest = state.latest.as_ref();
         let account = json!({
@@ -260,9 +290,9 @@ fn unauthorized() -> Answer {
     refusal
 }
 
-fn method_not_allowed() -> Answer {
+fn method_not_allowed(allowed: &'static str) -> Answer {
     let mut answer = answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, "method not allowed\n");
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     answer
 }
 

@@ -54,7 +54,7 @@ fn write_page(page: &mut String, board: &Board, paths: &Paths, now: Now) -> std:
         escaped(&paths.telemetry),
         links = escaped(&paths.links),
     )?;
-    for slot in board.slots() {
+    for slot in board.slots().iter() {
         write_account(page, slot, now)?;
     }
     write!(page, "</tbody></table><p class=\"note\">Version {version}, revision {revision}.</p></body></html>")

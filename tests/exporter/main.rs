@@ -13,6 +13,7 @@ mod limits;
 mod listeners;
 mod pages;
 mod polling;
+mod reload;
 mod scrapes;
 mod secrets;
 mod simulator;

@@ -1,0 +1,131 @@
+//! All accounts, each with what is known of it. A reload puts another set of accounts on the board; those that
+//! it keeps lose nothing.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+
+use super::state::AccountState;
+use crate::account::Account;
+
+/// A loop that has been silent for this many intervals is stuck.
+const SILENT_INTERVALS: u32 = 4;
+
+/// One account and what is known of it.
+#[derive(Debug)]
+pub struct Slot {
+    account: Arc<Account>,
+    state: ArcSwap<AccountState>,
+    created: Instant,
+    /// Milliseconds from `created` to the poll loop's latest sign of life.
+    beat: AtomicU64,
+    /// The board's count of changes.
+    changes: Arc<AtomicU64>,
+}
+
+impl Slot {
+    /// An account of which nothing is known yet.
+    fn new(account: Arc<Account>, changes: Arc<AtomicU64>) -> Self {
+        Self { account, state: ArcSwap::default(), created: Instant::now(), beat: AtomicU64::new(0), changes }
+    }
+
+    /// The account.
+    #[must_use]
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// What is known of it now.
+    #[must_use]
+    pub fn state(&self) -> Arc<AccountState> {
+        self.state.load_full()
+    }
+
+    /// Puts a new state in the old one's place. Only the account's own poll loop may do so.
+    pub(super) fn replace(&self, state: Arc<AccountState>) {
+        self.state.store(state);
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// The poll loop's sign of life.
+    pub(super) fn beat(&self) {
+        let since = self.created.elapsed().as_millis();
+        self.beat.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Whether the poll loop gave a sign of life within the last 4 intervals, whatever the upstream does.
+    #[must_use]
+    pub fn alive(&self) -> bool {
+        let beat = Duration::from_millis(self.beat.load(Ordering::Relaxed));
+        self.created.elapsed().saturating_sub(beat) <= self.account.poll.interval * SILENT_INTERVALS
+    }
+}
+
+/// All accounts, in the order of their aliases.
+#[derive(Debug)]
+pub struct Board {
+    slots: ArcSwap<Vec<Arc<Slot>>>,
+    changes: Arc<AtomicU64>,
+    ready: AtomicBool,
+}
+
+impl Board {
+    /// A board of accounts of which nothing is known yet.
+    #[must_use]
+    pub fn new<'a>(accounts: impl IntoIterator<Item = &'a Arc<Account>>) -> Self {
+        let board = Self { slots: ArcSwap::default(), changes: Arc::default(), ready: AtomicBool::new(false) };
+        board.set(accounts);
+        board
+    }
+
+    /// Puts these accounts on the board. An account that is on it as it is keeps its slot; of any other one nothing
+    /// is known yet.
+    pub fn set<'a>(&self, accounts: impl IntoIterator<Item = &'a Arc<Account>>) {
+        let before = self.slots();
+        if !before.is_empty() {
+            self.polled();
+        }
+        let kept = |account: &Arc<Account>| {
+            let place = before.binary_search_by(|slot| slot.account.alias.cmp(&account.alias)).ok()?;
+            before.get(place).filter(|slot| slot.account() == account).cloned()
+        };
+        let new = |account: &Arc<Account>| Arc::new(Slot::new(Arc::clone(account), Arc::clone(&self.changes)));
+        let slots = accounts.into_iter().map(|account| kept(account).unwrap_or_else(|| new(account)));
+        self.slots.store(Arc::new(slots.collect()));
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// The accounts.
+    #[must_use]
+    pub fn slots(&self) -> Arc<Vec<Arc<Slot>>> {
+        self.slots.load_full()
+    }
+
+    /// How often anything on the board has changed. A state that is read after this number is at least as
+    /// new as the number.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Whether every poll loop is alive.
+    #[must_use]
+    pub fn alive(&self) -> bool {
+        self.slots().iter().all(|slot| slot.alive())
+    }
+
+    /// Whether each account has finished a poll, or had once: accounts that a reload adds do not take that back.
+    pub fn polled(&self) -> bool {
+        if !self.ready.load(Ordering::Relaxed) && self.slots().iter().all(|slot| slot.state.load().latest.is_some()) {
+            self.ready.store(true, Ordering::Relaxed);
+        }
+        self.ready.load(Ordering::Relaxed)
+    }
+}

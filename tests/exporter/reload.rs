@@ -1,0 +1,183 @@
+//! The configuration changes while the exporter runs.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::support::{Exporter, Files, PATIENCE, Page, Upstream, client};
+
+struct Scene {
+    exporter: Exporter,
+    files: Files,
+    upstream: Upstream,
+}
+
+impl Scene {
+    async fn start(accounts: u64, flags: &[&str]) -> Self {
+        let (files, upstream) = (Files::new(), Upstream::start(10).await);
+        let config = files.write("k.yml", configuration(&upstream, accounts, "5s"));
+        let mut exporter = Exporter::start(&config, flags).await;
+        exporter.line(|line| line.contains("message=polling")).await;
+        Self { exporter, files, upstream }
+    }
+
+    fn write(&self, content: impl AsRef<[u8]>) {
+        let new = self.files.write("new.yml", content);
+        std::fs::rename(new, self.files.path("k.yml")).unwrap();
+    }
+
+    async fn post(&self) -> Page {
+        Page::of(client().post(format!("{}/-/reload", self.exporter.url)).send().await.unwrap()).await
+    }
+
+    /// Scrapes until `wanted` holds.
+    async fn scrape_until(&self, wanted: impl Fn(&Page) -> bool) -> Page {
+        let scrapes = async {
+            loop {
+                let page = self.exporter.get("/metrics").await;
+                if wanted(&page) {
+                    return page;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, scrapes).await.expect("the metrics come to it")
+    }
+}
+
+/// The first of the simulator's accounts.
+fn configuration(upstream: &Upstream, accounts: u64, interval: &str) -> String {
+    koodrive_exporter::simulator::Roster { accounts }.configuration(&upstream.url, interval)
+}
+
+const UP: &str = "koodrive_up{account=\"production\"}";
+const POLLS: &str = "koodrive_polls_total{account=\"production\"}";
+
+#[tokio::test]
+async fn sighup_starts_what_is_new_ends_what_is_gone_and_leaves_the_rest_alone() {
+    let mut scene = Scene::start(2, &[]).await;
+    let finance = "koodrive_up{account=\"finance\"}";
+    let both_up = |page: &Page| page.value(UP) == Some(1.0) && page.value(finance) == Some(1.0);
+    let before = scene.scrape_until(both_up).await;
+    scene.write(configuration(&scene.upstream, 3, "5s").replace("finance", "accounting"));
+    scene.exporter.signal("-HUP");
+    scene.exporter.line(|line| line.contains("started=2 stopped=1")).await;
+    let after = scene.scrape_until(|page| page.value("koodrive_up{account=\"archive\"}") == Some(1.0)).await;
+    assert!(after.value(POLLS) >= before.value(POLLS), "its counters go on");
+    assert_eq!(after.value(UP), Some(1.0));
+    assert!(after.body.contains("account=\"accounting\"") && !after.body.contains("account=\"finance\""));
+    assert_eq!(scene.exporter.get("/-/ready").await.status, 200);
+    let last_attempt = "koodrive_poll_last_attempt_timestamp_seconds{account=\"production\"}";
+    let schedule = |page: &Page| page.value(last_attempt).unwrap() % 5.0;
+    let later = scene.scrape_until(|page| page.value(POLLS) > after.value(POLLS)).await;
+    let shift = (schedule(&later) - schedule(&before)).abs();
+    assert!(shift.min(5.0 - shift) < 0.5, "its schedule goes on");
+}
+
+#[tokio::test]
+async fn an_account_that_changes_begins_anew() {
+    let scene = Scene::start(1, &["--web.enable-lifecycle"]).await;
+    scene.scrape_until(|page| page.value(UP) == Some(1.0)).await;
+    scene.write(configuration(&scene.upstream, 1, "7s"));
+    assert_eq!(scene.post().await.status, 200);
+    let page = scene.scrape_until(|page| page.value(UP) == Some(1.0)).await;
+    assert_eq!(page.value("koodrive_poll_interval_seconds{account=\"production\"}"), Some(7.0));
+}
+
+#[tokio::test]
+async fn a_bad_file_changes_nothing_and_is_told_by_status_log_and_metrics() {
+    let mut scene = Scene::start(1, &["--web.enable-lifecycle"]).await;
+    scene.scrape_until(|page| page.value(UP) == Some(1.0)).await;
+    scene.write("accounts: {}\npoll: { interval: 0s }\ntoken: hunter2");
+    let answer = scene.post().await;
+    assert_eq!(answer.status, 500);
+    assert!(answer.body.contains("accounts: is empty") && answer.body.contains("poll.interval"), "{}", answer.body);
+    let line = scene.exporter.line(|line| line.contains("the old one stays")).await;
+    assert!(line.contains("level=error") && !line.contains("hunter2"), "{line}");
+    let successful = "koodrive_exporter_config_last_reload_successful";
+    let page = scene.scrape_until(|page| page.value(successful) == Some(0.0)).await;
+    assert_eq!(page.value(UP), Some(1.0));
+    std::fs::remove_file(scene.files.path("k.yml")).unwrap();
+    assert_eq!(scene.post().await.status, 500);
+    scene.write(configuration(&scene.upstream, 1, "5s"));
+    assert_eq!(scene.post().await.status, 200);
+    scene.scrape_until(|page| page.value(successful) == Some(1.0)).await;
+}
+
+#[tokio::test]
+async fn a_request_to_reload_is_taken_where_it_is_allowed() {
+    let off = Scene::start(1, &[]).await;
+    assert_eq!(off.post().await.status, 403);
+    let on = Scene::start(1, &["--web.enable-lifecycle"]).await;
+    let put = client().put(format!("{}/-/reload", on.exporter.url)).send().await.unwrap();
+    assert_eq!(put.status(), 200);
+    let get = on.exporter.get("/-/reload").await;
+    assert_eq!((get.status, get.header("allow")), (405, "POST, PUT"));
+}
+
+#[tokio::test]
+async fn a_change_of_the_file_is_followed_where_that_is_wanted() {
+    let mut scene = Scene::start(1, &["--config.auto-reload"]).await;
+    scene.write(configuration(&scene.upstream, 2, "5s"));
+    scene.exporter.line(|line| line.contains("cause=\"the file has changed\"")).await;
+    scene.scrape_until(|page| page.value("koodrive_up{account=\"finance\"}") == Some(1.0)).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_reloaded_is_named() {
+    let mut scene = Scene::start(1, &["--web.enable-lifecycle"]).await;
+    let config = configuration(&scene.upstream, 1, "5s");
+    let config =
+        config.replace("poll: {", "web: { telemetry_path: /other }\nlog: { level: debug }\npoll: { concurrency: 3,");
+    scene.write(config);
+    assert_eq!(scene.post().await.status, 200);
+    scene
+        .exporter
+        .line(|line| line.contains("from the next start on") && line.contains("poll.concurrency, web, log"))
+        .await;
+    assert_eq!(scene.exporter.get("/metrics").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_reloads_under_two_scrapers_fail_no_scrape_and_lose_no_count() {
+    const RELOADS: usize = 200;
+    let scene = Arc::new(Scene::start(4, &["--web.enable-lifecycle"]).await);
+    scene.scrape_until(|page| page.value(UP) == Some(1.0)).await;
+    let done = Arc::new(AtomicBool::new(false));
+    let scraper = || {
+        let (scene, done) = (Arc::clone(&scene), Arc::clone(&done));
+        tokio::spawn(async move {
+            let (mut polls, mut scrapes) = (0.0, 0);
+            let mut ticks = tokio::time::interval(Duration::from_millis(20));
+            while !done.load(Ordering::Relaxed) {
+                ticks.tick().await;
+                let page = scene.exporter.get("/metrics").await;
+                assert_eq!(page.status, 200);
+                let now = page.value(POLLS).expect("production is always there");
+                assert!(now >= polls, "a counter went back from {polls} to {now}");
+                (polls, scrapes) = (now, scrapes + 1);
+            }
+            scrapes
+        })
+    };
+    let scrapers = [scraper(), scraper()];
+    let mut memory = Vec::new();
+    for reload in 0..RELOADS {
+        // The other accounts come and go, and each third file is bad.
+        let bad = reload % 3 == 2;
+        let config =
+            if bad { "bad: yes".to_owned() } else { configuration(&scene.upstream, 2 + reload as u64 % 3, "5s") };
+        scene.write(config);
+        assert_eq!(scene.post().await.status, if bad { 500 } else { 200 });
+        memory.push(scene.exporter.memory());
+    }
+    done.store(true, Ordering::Relaxed);
+    for scraper in scrapers {
+        assert!(scraper.await.unwrap() > 0);
+    }
+    let (early, late) = (memory[RELOADS / 4], memory[RELOADS - 1]);
+    assert!(late < early + 4 * 1024 * 1024, "memory grew from {early} to {late}");
+}
