@@ -25,14 +25,40 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Validate the configuration
-    Check,
-    /// Poll every account once and write the exposition to standard output
-    Once,
+    /// Validate the configuration, and print it with secrets masked and each value's origin
+    Check(Check),
+    /// Poll every account once and write the exposition
+    Once(Once),
+    /// Tell by the exit code whether a running exporter is healthy
+    Healthcheck(Healthcheck),
     /// Run the exporter against the built-in simulator: no account, no file, no network needed
     Demo,
     /// Run the simulator of the KooDrive API alone, for rehearsals and tests
     Simulate(Simulate),
+}
+
+/// The options of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Poll every account once, and print what came of it
+    #[arg(long)]
+    pub online: bool,
+}
+
+/// The options of `once`.
+#[derive(Debug, Args)]
+pub struct Once {
+    /// Write to this file, as a whole or not at all (for the textfile collector); else to standard output
+    #[arg(long, value_name = "PATH")]
+    pub output: Option<PathBuf>,
+}
+
+/// The options of `healthcheck`.
+#[derive(Debug, Args)]
+pub struct Healthcheck {
+    /// The page to ask
+    #[arg(long, value_name = "URL", default_value = "http://localhost:10710/-/healthy")]
+    pub url: String,
 }
 
 /// The simulator's options.

@@ -6,6 +6,8 @@
 pub mod account;
 /// Wires the rooms together.
 pub mod app;
+/// What `check` tells.
+pub mod check;
 /// The command line.
 pub mod cli;
 /// The wall clock as a value.
@@ -16,6 +18,10 @@ pub mod config;
 pub mod demo;
 /// The poll loops that run.
 pub mod fleet;
+/// Whether a running exporter is healthy.
+pub mod healthcheck;
+/// Numbers as people read them.
+pub mod human;
 /// KooDrive's API: one request, one answer.
 pub mod koodrive;
 /// The log.

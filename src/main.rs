@@ -1,13 +1,21 @@
 //! Arguments to command to exit code; nothing else.
 
-use std::{io::Write, process::ExitCode};
+use std::{
+    fmt::Display,
+    io::{IsTerminal, Write},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::ExitCode,
+};
 
 use clap::Parser;
 use koodrive_exporter::{
-    app::{App, RunError},
+    app::{App, Once, RunError},
+    check,
     cli::{Cli, Command, Options},
     config::{Config, Sources},
     demo::{self, DemoError},
+    healthcheck,
     poll::Lanes,
     web::{Guard, Inherited},
 };
@@ -30,8 +38,13 @@ fn main() -> ExitCode {
     let code = runtime.block_on(async {
         match command {
             None => run(&options, inherited).await,
-            Some(Command::Check) => check(&options),
-            Some(Command::Once) => once(&options).await,
+            Some(Command::Check(check)) if check.online => check_online(&options).await,
+            Some(Command::Check(_)) => explain(&options).map_or_else(|code| code, |_| GOOD.into()),
+            Some(Command::Once(once)) => write_once(&options, once.output.as_deref()).await,
+            Some(Command::Healthcheck(health)) => match healthcheck::ask(&health.url).await {
+                Ok(()) => GOOD.into(),
+                Err(why) => fail(RUN_TIME_FAILURE, &why),
+            },
             Some(Command::Demo) => demo_result(demo::demo(options.overrides()).await),
             Some(Command::Simulate(simulate)) => demo_result(demo::simulate(&simulate).await),
         }
@@ -41,10 +54,28 @@ fn main() -> ExitCode {
     code
 }
 
-fn check(options: &Options) -> ExitCode {
-    match load(&sources(options)).map(|config| Guard::new(config.web.file.as_ref())) {
-        Ok(Ok(_)) => tell("the configuration is valid"),
-        Ok(Err(problems)) => fail(BAD_CONFIGURATION, &problems),
+/// Prints the configuration.
+fn explain(options: &Options) -> Result<Config, ExitCode> {
+    let (config, settings) =
+        Config::explain(&sources(options)).map_err(|problems| fail(BAD_CONFIGURATION, &problems))?;
+    if let Err(problems) = Guard::new(config.web.file.as_ref()) {
+        return Err(fail(BAD_CONFIGURATION, &problems));
+    }
+    let told = tell(&format!("{}\nthe configuration is valid", check::settings(&settings)));
+    if told == ExitCode::SUCCESS { Ok(config) } else { Err(told) }
+}
+
+async fn check_online(options: &Options) -> ExitCode {
+    let config = match explain(options) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    match poll_once(config).await {
+        Ok(once) => {
+            let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            let told = tell(&format!("\n{}", check::online(&once.board, colours)));
+            if told == ExitCode::SUCCESS { once_code(&once) } else { told }
+        }
         Err(code) => code,
     }
 }
@@ -63,23 +94,42 @@ async fn run(options: &Options, inherited: Option<Inherited>) -> ExitCode {
     ran.map_or_else(|error| run_error(&error), |()| GOOD.into())
 }
 
-async fn once(options: &Options) -> ExitCode {
-    let config = match load(&sources(options)) {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
-    let lanes = Lanes::patient(config.concurrency);
-    let once = match App::new(config, lanes) {
-        Ok(app) => app.once().await,
-        Err(error) => Err(error),
+async fn write_once(options: &Options, output: Option<&Path>) -> ExitCode {
+    let once = match load(&sources(options)) {
+        Ok(config) => poll_once(config).await,
+        Err(code) => Err(code),
     };
     let once = match once {
         Ok(once) => once,
-        Err(error) => return run_error(&error),
+        Err(code) => return code,
     };
-    if let Err(error) = std::io::stdout().write_all(&once.exposition) {
-        return fail(RUN_TIME_FAILURE, &error);
+    let written = match output {
+        Some(path) => write_whole(path, &once.exposition),
+        None => std::io::stdout().write_all(&once.exposition),
+    };
+    match written {
+        Ok(()) => once_code(&once),
+        Err(error) => fail(RUN_TIME_FAILURE, &error),
     }
+}
+
+/// Writes the file beside its place and moves it there, so that nobody reads half of it.
+fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o644)).tempfile_in(folder)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+async fn poll_once(config: Config) -> Result<Once, ExitCode> {
+    let lanes = Lanes::patient(config.concurrency);
+    let app = App::new(config, lanes).map_err(|error| run_error(&error))?;
+    app.once().await.map_err(|error| run_error(&error))
+}
+
+fn once_code(once: &Once) -> ExitCode {
     if once.all_good() { GOOD.into() } else { FAILED_POLL.into() }
 }
 
@@ -113,7 +163,7 @@ fn tell(message: &str) -> ExitCode {
     }
 }
 
-fn fail(code: u8, error: &dyn std::error::Error) -> ExitCode {
+fn fail(code: u8, error: &dyn Display) -> ExitCode {
     eprintln!("koodrive-exporter: {error}");
     code.into()
 }

@@ -1,5 +1,7 @@
 //! The API's base address.
 
+use std::fmt;
+
 use url::{Host, Url};
 
 /// The path of the space usage overview, as the vendor's page gives it.
@@ -58,6 +60,13 @@ impl Endpoint {
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
+    }
+}
+
+impl fmt::Display for Endpoint {
+    /// The base address.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.overview.as_str().trim_end_matches(OVERVIEW_PATH))
     }
 }
 

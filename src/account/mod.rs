@@ -116,6 +116,16 @@ impl std::fmt::Debug for Proxy {
     }
 }
 
+impl std::fmt::Display for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Environment => f.write_str("by the *_PROXY variables"),
+            Self::Direct => f.write_str("none"),
+            Self::Url(url) => f.write_str(&without_password(url)),
+        }
+    }
+}
+
 /// The URL with its password, if it bears one, replaced by asterisks.
 fn without_password(url: &url::Url) -> String {
     let mut url = url.clone();

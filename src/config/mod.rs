@@ -4,6 +4,7 @@
 //! value is parsed into its type, and every problem is reported at once.
 
 mod accounts;
+mod effective;
 mod layers;
 mod listen;
 mod problem;
@@ -12,6 +13,7 @@ mod validated;
 mod web;
 mod web_file;
 
+pub use effective::Setting;
 pub use layers::{DEFAULT_PATHS, Document, ENVIRONMENT_PREFIX, Overrides, Sources};
 pub use listen::{ListenAddress, UnixSocket};
 pub use problem::{Problem, Problems};

@@ -6,7 +6,8 @@ use tracing::Level;
 
 use super::{
     accounts::{self, Defaults},
-    layers::Sources,
+    effective::{self, Setting},
+    layers::{Merged, Sources},
     problem::{Problems, Report},
     section::{Section, Taken},
     web::{self, Web},
@@ -56,9 +57,23 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with them, each with its file or variable and its key's path.
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
+        Self::of(&sources.merge()?)
+    }
+
+    /// Makes the configuration, and tells each of its values and where it comes from.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn explain(sources: &Sources) -> Result<(Self, Vec<Setting>), Problems> {
         let merged = sources.merge()?;
+        let config = Self::of(&merged)?;
+        let settings = effective::settings(&config, &merged);
+        Ok((config, settings))
+    }
+
+    fn of(merged: &Merged) -> Result<Self, Problems> {
         let report = Report::default();
-        let config = read(Section::root(&merged, &report));
+        let config = read(Section::root(merged, &report));
         match (report.into_problems(), config) {
             (None, Some(config)) => Ok(config),
             (Some(problems), _) => Err(problems),

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     config::Paths,
+    human,
     koodrive::Measure,
     poll::{Board, Now, Slot},
 };
@@ -80,7 +81,7 @@ fn write_account(page: &mut String, slot: &Slot, now: Now) -> std::fmt::Result {
         write!(
             page,
             "<td>{}</td>",
-            measure.map_or_else(|| "unknown".to_owned(), |measure| human_bytes(measure.value))
+            measure.map_or_else(|| "unknown".to_owned(), |measure| human::bytes(measure.value))
         )?;
     }
     write_fullness(page, used, capacity)?;
@@ -107,18 +108,6 @@ fn write_fullness(page: &mut String, used: Option<Measure>, capacity: Option<Mea
     }
 }
 
-fn human_bytes(bytes: f64) -> String {
-    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let (mut amount, mut unit) = (bytes, UNITS[0]);
-    for larger in &UNITS[1..] {
-        if amount < 1024.0 {
-            break;
-        }
-        (amount, unit) = (amount / 1024.0, larger);
-    }
-    format!("{amount:.1} {unit}")
-}
-
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
@@ -126,14 +115,6 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn amounts_are_told_in_the_largest_unit_that_fits() {
-        assert_eq!(human_bytes(0.0), "0.0 B");
-        assert_eq!(human_bytes(1536.0), "1.5 KiB");
-        assert_eq!(human_bytes(2f64.powi(40)), "1.0 TiB");
-        assert_eq!(human_bytes(2f64.powi(73)), "8192.0 EiB");
-    }
 
     #[test]
     fn names_cannot_break_out_of_the_page() {

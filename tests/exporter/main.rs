@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
 mod clocks;
+mod commands;
 mod configuration;
 mod doors;
 mod failures;
@@ -18,5 +19,6 @@ mod scrapes;
 mod secrets;
 mod simulator;
 mod support;
+mod systemd;
 mod transport;
 mod worst_day;

@@ -1,0 +1,127 @@
+//! The configuration as it is in force: each value, masked where it is a secret, and where it comes from.
+
+use std::{path::Path, time::Duration};
+
+use config::{Value, ValueKind};
+use jiff::SignedDuration;
+
+use super::{
+    layers::{COMMAND_LINE, Merged},
+    validated::Config,
+};
+use crate::account::{Account, Credential, Secret};
+
+/// One value in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The path of its key.
+    pub key: String,
+    /// The value, for people; a secret shows nothing of itself.
+    pub value: String,
+    /// The file, the environment, a flag, or the default.
+    pub origin: String,
+}
+
+/// All of them, in the order of the example configuration.
+pub(super) fn settings(config: &Config, merged: &Merged) -> Vec<Setting> {
+    let at_top = |key: &str, value: String| {
+        let path: Vec<&str> = key.split('.').collect();
+        Setting { key: key.to_owned(), value, origin: origin(merged, &[&path]) }
+    };
+    let mut settings: Vec<Setting> = config.accounts.iter().flat_map(|account| of_account(account, merged)).collect();
+    let shard = config.shard.map(|shard| format!("{} of {}", shard.index(), shard.count()));
+    settings.push(at_top("poll.concurrency", config.concurrency.to_string()));
+    settings.extend(shard.map(|shard| at_top("shard", shard)));
+    settings.push(at_top("auto_reload", config.auto_reload.to_string()));
+    let web = &config.web;
+    let addresses: Vec<_> = web.listen_addresses.iter().map(ToString::to_string).collect();
+    let file = web.file.as_ref().map_or("none".to_owned(), |file| file.path.display().to_string());
+    settings.extend([
+        at_top("web.listen_addresses", addresses.join(", ")),
+        at_top("web.telemetry_path", web.paths.telemetry.clone()),
+        at_top("web.route_prefix", web.paths.status()),
+        at_top(
+            "web.external_url",
+            if web.paths.links == web.paths.prefix { "none".to_owned() } else { web.paths.links.clone() },
+        ),
+        at_top("web.config_file", file),
+        at_top("web.health_without_password", web.health_without_password.to_string()),
+        at_top("web.enable_lifecycle", web.enable_lifecycle.to_string()),
+        at_top("web.max_requests", web.max_requests.to_string()),
+        at_top("web.max_connections", web.max_connections.to_string()),
+        at_top("log.level", config.log.level.as_str().to_lowercase()),
+        at_top("log.format", format!("{:?}", config.log.format).to_lowercase()),
+    ]);
+    settings
+}
+
+fn of_account(account: &Account, merged: &Merged) -> Vec<Setting> {
+    let alias = account.alias.as_str();
+    let setting = |key: &str, value: String, inherited: bool| {
+        let top: Vec<_> = key.split('.').collect();
+        let own = [&["accounts", alias][..], &top].concat();
+        let origin = if inherited { origin(merged, &[&own, &top]) } else { origin(merged, &[&own]) };
+        Setting { key: format!("accounts.{alias}.{key}"), value, origin }
+    };
+    let inherited = |key: &str, value: String| setting(key, value, true);
+    let own = |key: &str, value: String| setting(key, value, false);
+    let ca_file = if account.transport.extra_roots.is_empty() { "none" } else { "given" };
+    let mut settings = vec![
+        inherited("endpoint", account.endpoint.to_string()),
+        inherited("language", account.language.as_str().to_owned()),
+        own("user_id", account.user_id.as_str().to_owned()),
+        own("auth.type", account.credential.kind().to_owned()),
+    ];
+    match &account.credential {
+        Credential::App { app_id, secret } => {
+            settings.push(own("auth.app_id", app_id.as_str().to_owned()));
+            settings.push(of_secret(&own, "auth.app_secret", secret));
+        }
+        Credential::Token { token, prefix } => {
+            settings.push(of_secret(&own, "auth.token", token));
+            settings.push(own("auth.token_prefix", format!("{prefix:?}")));
+        }
+    }
+    settings.extend([
+        inherited("poll.interval", human(account.poll.interval)),
+        inherited("poll.timeout", human(account.poll.timeout)),
+        inherited("poll.max_age", human(account.poll.max_age)),
+        inherited("units.total_capacity", account.units.total_capacity.as_str().to_owned()),
+        inherited("units.total_used", account.units.total_used.as_str().to_owned()),
+        inherited("units.total_allocation", account.units.total_allocation.as_str().to_owned()),
+        inherited("http.proxy_url", account.transport.proxy.to_string()),
+        inherited("http.ca_file", ca_file.to_owned()),
+    ]);
+    settings
+}
+
+fn of_secret(own: &impl Fn(&str, String) -> Setting, key: &str, secret: &Secret) -> Setting {
+    match secret {
+        Secret::Inline(_) => own(key, "********".to_owned()),
+        Secret::File(path) => own(&format!("{key}_file"), path.display().to_string()),
+    }
+}
+
+fn human(duration: Duration) -> String {
+    SignedDuration::try_from(duration).map_or_else(|_| format!("{duration:?}"), |duration| format!("{duration:#}"))
+}
+
+/// Where the first of these paths that has a value gets it from.
+fn origin(merged: &Merged, paths: &[&[&str]]) -> String {
+    let value = paths.iter().find_map(|path| at(&merged.root, path));
+    match (value.map(Value::origin), merged.file.as_deref().map(Path::display)) {
+        (None, _) => "default".to_owned(),
+        (Some(Some(COMMAND_LINE)), _) => "flag".to_owned(),
+        (Some(Some(_)), _) => "environment".to_owned(),
+        (Some(None), Some(file)) => format!("file {file}"),
+        (Some(None), None) => "built in".to_owned(),
+    }
+}
+
+fn at<'a>(root: &'a Value, path: &[&str]) -> Option<&'a Value> {
+    let found = path.iter().try_fold(root, |value, key| match &value.kind {
+        ValueKind::Table(table) => table.get(*key),
+        _ => None,
+    });
+    found.filter(|value| value.kind != ValueKind::Nil)
+}

@@ -1,0 +1,105 @@
+//! `check`, `once` and `healthcheck` as an operator or a container runs them.
+
+use std::{os::unix::fs::PermissionsExt, path::Path, process::Output};
+
+use koodrive_exporter::simulator::Fault;
+use serde_json::json;
+
+use crate::{
+    doors::{Scene as Door, TLS},
+    support::{Exporter, Files, Upstream, run, stderr},
+};
+
+async fn command(arguments: &[&str], config: &Path) -> Output {
+    let arguments: Vec<_> =
+        arguments.iter().chain(&["--config.file", config.to_str().unwrap()]).map(ToString::to_string).collect();
+    tokio::task::spawn_blocking(move || run(arguments, &[])).await.unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[test]
+fn check_tells_each_value_in_force_and_where_it_comes_from() {
+    let files = Files::new();
+    let config = files.write(
+        "k.yml",
+        "poll: { interval: 2m }\nhttp: { proxy_url: \"http://u:hunter2@proxy.example:3128\" }\naccounts:\n  \
+         finance: { user_id: \"1\", auth: { type: token, token: hunter2 }, poll: { interval: 5m } }\n  \
+         production: { user_id: \"2\", auth: { type: app, app_id: x, app_secret_file: secret } }\n",
+    );
+    let arguments = ["check", "--config.file", config.to_str().unwrap(), "--web.telemetry-path", "/m"];
+    let output = run(arguments, &[("KOODRIVE_EXPORTER__ACCOUNTS__PRODUCTION__LANGUAGE", "zh-CN")]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    insta::assert_snapshot!(stdout(&output).replace(&files.path("").display().to_string(), "FOLDER/"));
+}
+
+#[tokio::test]
+async fn check_online_polls_each_account_once_and_tells_what_to_look_at() {
+    let (files, upstream) = (Files::new(), Upstream::start(3).await);
+    let config = files.write("k.yml", upstream.configuration("1m"));
+    let output = command(&["check", "--online"], &config).await;
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stdout(&output).contains("production  good"), "{}", stdout(&output));
+    assert!(!stdout(&output).contains('\x1b'), "no colours where there is no terminal");
+
+    upstream.simulator.set_fault(&upstream.user_id(0), Some(Fault::Status { status: 401 }));
+    let numbers = json!({ "totalCapacity": 1_051_187, "totalUsed": 33_085_606, "totalAllocation": 43 });
+    upstream.simulator.set_numbers(&upstream.user_id(1), Some(numbers));
+    upstream.simulator.set_clock_step(600);
+    let output = command(&["check", "--online"], &config).await;
+    assert_eq!(output.status.code(), Some(4));
+    let told = stdout(&output);
+    for expected in [
+        "production  auth",
+        "Look at the token or secret",
+        "(33085606 KB)",
+        "finance: far more is used than there is. The units may be wrong",
+        "finance: the API's clock and this host's are ",
+    ] {
+        assert!(told.contains(expected), "{expected} is missing in\n{told}");
+    }
+}
+
+#[tokio::test]
+async fn check_online_does_not_poll_with_a_bad_configuration() {
+    let (files, upstream) = (Files::new(), Upstream::start(1).await);
+    let config = files.write("k.yml", upstream.configuration("1m").replace("interval: 1m", "interval: 0s"));
+    assert_eq!(command(&["check", "--online"], &config).await.status.code(), Some(3));
+    assert_eq!(upstream.simulator.record(&upstream.user_id(0)).unwrap().requests, 0);
+}
+
+#[tokio::test]
+async fn once_puts_a_whole_file_in_the_place_of_the_old_one_or_leaves_it() {
+    let (files, upstream) = (Files::new(), Upstream::start(1).await);
+    let config = files.write("k.yml", upstream.configuration("1m"));
+    let output = files.write("koodrive.prom", "old");
+    let written = command(&["once", "--output", output.to_str().unwrap()], &config).await;
+    assert_eq!((written.status.code(), stdout(&written).as_str()), (Some(0), ""));
+    let content = std::fs::read_to_string(&output).unwrap();
+    assert!(content.contains("koodrive_up{account=\"production\"} 1\n") && content.ends_with('\n'));
+    assert_eq!(std::fs::metadata(&output).unwrap().permissions().mode() & 0o777, 0o644, "the collector can read it");
+    let nowhere = files.path("no such folder/koodrive.prom");
+    let failed = command(&["once", "--output", nowhere.to_str().unwrap()], &config).await;
+    assert_eq!(failed.status.code(), Some(1));
+    let names = std::fs::read_dir(files.path("")).unwrap().count();
+    assert_eq!(names, 2, "nothing else is left behind");
+}
+
+#[tokio::test]
+async fn healthcheck_tells_by_its_exit_code_over_http_and_tls() {
+    let (files, upstream) = (Files::new(), Upstream::start(1).await);
+    let exporter = Exporter::start(&files.write("k.yml", upstream.configuration("1m")), &[]).await;
+    let ask = async |url: String| {
+        tokio::task::spawn_blocking(move || run(["healthcheck", "--url", &url], &[])).await.unwrap()
+    };
+    assert_eq!(ask(format!("{}/-/healthy", exporter.url)).await.status.code(), Some(0));
+    let missing = ask(format!("{}/nonexistent", exporter.url)).await;
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(stderr(&missing).contains("answers 404"), "{}", stderr(&missing));
+    let refused = ask("http://127.0.0.1:1/-/healthy".to_owned()).await;
+    assert!(stderr(&refused).contains("Connection refused"), "{}", stderr(&refused));
+    let door = Door::start(TLS, &[]).await;
+    assert_eq!(ask(door.url("/-/healthy")).await.status.code(), Some(0));
+}

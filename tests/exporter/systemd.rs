@@ -1,0 +1,46 @@
+//! What systemd is told, by a socket as systemd has it.
+
+use std::{os::unix::net::UnixDatagram, time::Duration};
+
+use crate::support::{Exporter, Files, PATIENCE, Upstream, binary};
+
+/// Systemd's end of the notifications.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    /// Waits for a message that has this line.
+    fn told(&self, line: &str) -> String {
+        loop {
+            let mut buffer = [0; 1024];
+            let length = self.0.recv(&mut buffer).expect("the message comes");
+            let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if message.lines().any(|told| told.starts_with(line)) {
+                return message;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_is_told_of_readiness_life_reloads_and_the_stop() {
+    let (files, upstream) = (Files::new(), Upstream::start(1).await);
+    let config = files.write("k.yml", upstream.configuration("1m"));
+    let manager = Manager(UnixDatagram::bind(files.path("notify")).unwrap());
+    manager.0.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut command = binary();
+    command
+        .args(["--web.listen-address", "127.0.0.1:0", "--config.file"])
+        .arg(&config)
+        .env("NOTIFY_SOCKET", files.path("notify"))
+        .env("WATCHDOG_USEC", Duration::from_millis(300).as_micros().to_string());
+    let mut exporter = Exporter::spawn(&mut command).await;
+    assert!(manager.told("READY=1").contains("STATUS="), "with a word for people");
+    manager.told("WATCHDOG=1");
+    exporter.line(|line| line.contains("message=polling")).await;
+    exporter.signal("-HUP");
+    assert!(manager.told("RELOADING=1").contains("MONOTONIC_USEC="));
+    manager.told("READY=1");
+    exporter.signal("-TERM");
+    manager.told("STOPPING=1");
+    assert_eq!(exporter.exit_code().await, Some(0));
+}
