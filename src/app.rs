@@ -19,7 +19,7 @@ use crate::{
     logging,
     metrics::{Exposition, Format, OwnMetrics, Shared},
     poll::{Board, Finished, Lanes, Now, Observer},
-    reload::Reloader,
+    reload::{Changes, Reloader},
     systemd,
     web::{
         Guard, Inherited, Routes,
@@ -86,6 +86,7 @@ impl App {
         listening: impl FnOnce(&[ListenAddress]),
     ) -> Result<(), RunError> {
         let stop = stop_on_signal()?;
+        let changes = Changes::new(&sources, self.config.auto_reload);
         let web = self.config.web.clone();
         let bound = server::bind(&web.listen_addresses, inherited).await?;
         let addresses = bound.addresses();
@@ -117,7 +118,7 @@ impl App {
             tasks.spawn(async move { guard.follow(file, &own).await });
         }
         let Self { config, fleet, own, clock, .. } = self;
-        let reloader = Reloader { sources, config, fleet, own, clock };
+        let reloader = Reloader { sources, config, fleet, own, clock, changes };
         tasks.spawn(async move {
             if let Err(error) = reloader.run(requests).await {
                 warn!(%error, "cannot wait for SIGHUP");

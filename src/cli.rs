@@ -12,7 +12,7 @@ use crate::config::Overrides;
 /// Flags win over KOODRIVE_EXPORTER__... environment variables, those over the configuration file, and
 /// that over the defaults. No flag takes a secret.
 #[derive(Debug, Parser)]
-#[command(name = "koodrive-exporter", version, max_term_width = 100)]
+#[command(name = "koodrive-exporter", version, max_term_width = 80)]
 pub struct Cli {
     /// What to do; without it, the exporter runs.
     #[command(subcommand)]

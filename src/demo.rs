@@ -11,7 +11,10 @@ use crate::{
     config::{Config, Document, ListenAddress, Overrides, Problems, Sources},
     poll::Lanes,
     simulator::{Roster, Simulator},
-    web::server::{self, BindError},
+    web::{
+        Inherited,
+        server::{self, BindError},
+    },
 };
 
 /// The demo's accounts: two that sign and one with a token.
@@ -48,14 +51,14 @@ impl From<BindError> for DemoError {
 ///
 /// # Errors
 /// When a flag is wrong or an address can't be bound.
-pub async fn demo(mut overrides: Overrides) -> Result<(), DemoError> {
+pub async fn demo(mut overrides: Overrides, inherited: Option<Inherited>) -> Result<(), DemoError> {
     let simulator = Simulator::new(&DEMO_ROSTER, WallClock::system());
     let upstream = simulator.bind(&address(ANY_PORT)?).await?;
     let endpoint = http_url(&upstream);
     let stop_simulator = CancellationToken::new().drop_guard();
     tokio::spawn(simulator.serve(upstream, stop_simulator.token().clone()));
 
-    if overrides.listen_addresses.is_empty() {
+    if overrides.listen_addresses.is_empty() && inherited.is_none() {
         let usual_is_free = server::bind(&[address(DEMO_ADDRESS)?], None).await.is_ok();
         overrides.listen_addresses = vec![if usual_is_free { DEMO_ADDRESS } else { ANY_PORT }.to_owned()];
     }
@@ -66,10 +69,14 @@ pub async fn demo(mut overrides: Overrides) -> Result<(), DemoError> {
     let lanes = Lanes::new(config.concurrency);
     let app = App::new(config, lanes)?;
     let tell = |addresses: &[ListenAddress]| {
-        let exporter = addresses.first().map(ToString::to_string).unwrap_or_default();
+        let exporter = match addresses.first() {
+            Some(ListenAddress::Tcp(address)) => format!("{scheme}://{address}"),
+            Some(unix) => unix.to_string(),
+            None => String::new(),
+        };
         tell_user(&format!(
-            "status page   {scheme}://{exporter}{}\n\
-             metrics       {scheme}://{exporter}{}{}\n\
+            "status page   {exporter}{}\n\
+             metrics       {exporter}{}{}\n\
              simulator     {endpoint}/simulator\n\
              Three simulated accounts are polled every {DEMO_INTERVAL}. Stop with Ctrl-C.",
             paths.status(),
@@ -77,7 +84,7 @@ pub async fn demo(mut overrides: Overrides) -> Result<(), DemoError> {
             paths.telemetry,
         ));
     };
-    Ok(app.run(sources, None, tell).await?)
+    Ok(app.run(sources, inherited, tell).await?)
 }
 
 /// Runs the simulator until a signal.

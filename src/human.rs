@@ -1,5 +1,7 @@
 //! Numbers as people read them.
 
+use std::time::Duration;
+
 /// An amount of bytes in the largest unit that fits.
 #[must_use]
 pub fn bytes(bytes: f64) -> String {
@@ -14,6 +16,22 @@ pub fn bytes(bytes: f64) -> String {
     format!("{amount:.1} {unit}")
 }
 
+/// A length of time in its two largest units: `3 h 20 min`, `12 s`.
+#[must_use]
+pub fn duration(duration: Duration) -> String {
+    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
+    let mut seconds = duration.as_secs();
+    let mut parts = Vec::new();
+    for (length, unit) in UNITS {
+        if seconds >= length {
+            parts.push(format!("{} {unit}", seconds / length));
+        }
+        seconds %= length;
+    }
+    parts.truncate(2);
+    if parts.is_empty() { "0 s".to_owned() } else { parts.join(" ") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -24,5 +42,12 @@ mod tests {
         assert_eq!(bytes(1536.0), "1.5 KiB");
         assert_eq!(bytes(2f64.powi(40)), "1.0 TiB");
         assert_eq!(bytes(2f64.powi(73)), "8192.0 EiB");
+    }
+
+    #[test]
+    fn lengths_of_time_are_told_in_their_two_largest_units() {
+        for (seconds, expected) in [(0, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (7200, "2 h"), (100_000, "1 d 3 h")] {
+            assert_eq!(duration(Duration::from_secs(seconds)), expected);
+        }
     }
 }

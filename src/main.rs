@@ -45,7 +45,7 @@ fn main() -> ExitCode {
                 Ok(()) => GOOD.into(),
                 Err(why) => fail(RUN_TIME_FAILURE, &why),
             },
-            Some(Command::Demo) => demo_result(demo::demo(options.overrides()).await),
+            Some(Command::Demo) => demo_result(demo::demo(options.overrides(), inherited).await),
             Some(Command::Simulate(simulate)) => demo_result(demo::simulate(&simulate).await),
         }
     });

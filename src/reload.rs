@@ -37,6 +37,8 @@ pub struct Reloader {
     pub own: Arc<OwnMetrics>,
     /// The time of day.
     pub clock: WallClock,
+    /// Where they are to be followed, the changes of the file since it was read.
+    pub changes: Changes,
 }
 
 impl Reloader {
@@ -46,11 +48,10 @@ impl Reloader {
     /// When the signal can't be waited for.
     pub async fn run(mut self, mut requests: mpsc::Receiver<oneshot::Sender<Result<(), String>>>) -> io::Result<()> {
         let mut hangup = signal(SignalKind::hangup())?;
-        let mut changes = Changes::new(&self.sources, self.config.auto_reload);
         loop {
             tokio::select! {
                 () = received(&mut hangup) => drop(self.reload("SIGHUP")),
-                () = changes.next() => drop(self.reload("the file has changed")),
+                () = self.changes.next() => drop(self.reload("the file has changed")),
                 Some(reply) = requests.recv() => drop(reply.send(self.reload("a request"))),
             }
         }
@@ -96,13 +97,15 @@ async fn received(signal: &mut Signal) {
 }
 
 /// Changes of the configuration file's content, whatever its time stamps say.
-struct Changes {
+pub struct Changes {
     file: Option<std::path::PathBuf>,
     latest: Option<Vec<u8>>,
 }
 
 impl Changes {
-    fn new(sources: &Sources, wanted: bool) -> Self {
+    /// Of the sources' file, where it has one and the changes are `wanted`.
+    #[must_use]
+    pub fn new(sources: &Sources, wanted: bool) -> Self {
         let file = sources.file().filter(|_| wanted).map(ToOwned::to_owned);
         let latest = file.as_ref().and_then(|file| std::fs::read(file).ok());
         Self { file, latest }

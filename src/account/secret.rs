@@ -90,11 +90,12 @@ impl Secret {
     }
 }
 
-/// Why a secret can't be had just now. It names the file and never what is in it.
+/// Why a secret can't be had just now. It shows neither what is in the file nor the file's path: a secret may have been
+/// written in the place of its path.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The file is missing, or this process may not read it.
-    #[error("cannot read the secret file {}: {source}", path.display())]
+    #[error("cannot read the secret's file (auth.token_file or auth.app_secret_file): {source}")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -102,13 +103,13 @@ pub enum SecretError {
         source: std::io::Error,
     },
     /// The file is longer than any secret.
-    #[error("the secret file {} is longer than {MAX_SECRET_BYTES} bytes", path.display())]
+    #[error("the secret's file is longer than {MAX_SECRET_BYTES} bytes")]
     TooLong {
         /// The file.
         path: PathBuf,
     },
     /// What the file holds can't be sent.
-    #[error("the secret file {} {what}", path.display())]
+    #[error("the secret's file {what}")]
     Unusable {
         /// The file.
         path: PathBuf,
@@ -149,9 +150,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_missing_file_is_named() {
+    async fn a_missing_file_is_told_by_its_key_and_not_by_its_path_which_may_be_the_secret() {
         let error = Secret::File("/nonexistent/token".into()).read(()).await.unwrap_err();
-        assert!(error.to_string().contains("/nonexistent/token"), "{error}");
+        assert!(error.to_string().contains("auth.token_file") && !error.to_string().contains("nonexistent"), "{error}");
     }
 
     #[test]

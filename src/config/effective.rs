@@ -98,7 +98,9 @@ fn of_account(account: &Account, merged: &Merged) -> Vec<Setting> {
 fn of_secret(own: &impl Fn(&str, String) -> Setting, key: &str, secret: &Secret) -> Setting {
     match secret {
         Secret::Inline(_) => own(key, "********".to_owned()),
-        Secret::File(path) => own(&format!("{key}_file"), path.display().to_string()),
+        // A path that leads nowhere may be the secret itself.
+        Secret::File(path) if path.exists() => own(&format!("{key}_file"), path.display().to_string()),
+        Secret::File(_) => own(&format!("{key}_file"), "no such file".to_owned()),
     }
 }
 

@@ -10,7 +10,10 @@ use std::{
 
 use config::{Environment, File, FileFormat, Value, ValueKind};
 
-use super::problem::{Problem, Problems};
+use super::{
+    files,
+    problem::{Problem, Problems},
+};
 
 /// Where a configuration file is looked for when no flag names one.
 pub const DEFAULT_PATHS: [&str; 2] = ["config/koodrive-exporter.yml", "/etc/koodrive-exporter/koodrive-exporter.yml"];
@@ -80,7 +83,9 @@ pub(super) struct Merged {
 impl Merged {
     /// One YAML file alone, whatever its name ends in, and empty where it says nothing.
     pub(super) fn of_yaml(path: &Path) -> Result<Self, Problem> {
-        let (text, file) = (read_text(path)?, Some(path.to_owned()));
+        let bytes = files::read(path).map_err(|error| unreadable(path, format!("cannot be read: {error}")))?;
+        let text = String::from_utf8(bytes).map_err(|_| unreadable(path, "is not UTF-8".to_owned()))?;
+        let file = Some(path.to_owned());
         if text.lines().all(|line| line.is_empty() || line.starts_with('#')) {
             return Ok(Self { root: Value::from(HashMap::<String, Value>::new()), file });
         }

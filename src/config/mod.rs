@@ -5,6 +5,7 @@
 
 mod accounts;
 mod effective;
+mod files;
 mod layers;
 mod listen;
 mod problem;

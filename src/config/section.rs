@@ -55,12 +55,19 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The path of a file; a relative one is relative to the configuration file it stands in.
+    /// The path of a file, where it is not empty; a relative one is relative to the configuration file it stands in.
     pub(super) fn take_path(&mut self, key: &'static str) -> Taken<PathBuf> {
         let in_file = self.table.get(key).is_some_and(|value| value.origin().is_none());
         let folder = self.file.and_then(Path::parent).filter(|_| in_file).unwrap_or(Path::new(""));
         let folder = folder.to_owned();
-        self.take_string(key, |text| if text.is_empty() { Err("must be a path") } else { Ok(folder.join(text)) })
+        let path = self.take_string(key, |text| match text {
+            "" => Ok(None),
+            text if text.contains(char::is_control) || text.contains("-----BEGIN") => {
+                Err("must be a path, and is a secret or a certificate itself")
+            }
+            text => Ok(Some(folder.join(text))),
+        });
+        path.map(Option::flatten)
     }
 
     /// The key's values: a list, or a string with commas, as an environment variable gives it.

@@ -18,6 +18,7 @@ use rustls::{
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
+    files,
     layers::Merged,
     problem::{Problems, Report},
     section::{Section, Taken},
@@ -260,14 +261,19 @@ fn pem<T>(
     parse: impl Fn(&[u8]) -> Option<T>,
 ) -> Taken<T> {
     let refusal = format!("holds no PEM of {what}");
-    let given = section.take_string(inline, |text| parse(text.as_bytes()).ok_or(&refusal))?;
-    let Some(path) = section.take_path(file)? else { return Ok(given) };
+    let given = section.take_string(inline, |text| match text {
+        "" => Ok(None),
+        text => parse(text.as_bytes()).map(Some).ok_or(&refusal),
+    });
+    // A path is not repeated: a key may stand in its place.
+    let path = section.take_path(file)?;
+    let given = given?.flatten();
+    let Some(path) = path else { return Ok(given) };
     if given.is_some() {
         return Err(section.problem(file, format!("is given beside {inline}: remove one of them")));
     }
-    let bytes = std::fs::read(&path);
-    let bytes = bytes.map_err(|error| section.problem(file, format!("cannot read {}: {error}", path.display())))?;
-    parse(&bytes).map(Some).ok_or_else(|| section.problem(file, format!("{} {refusal}", path.display())))
+    let bytes = files::read(&path).map_err(|error| section.problem(file, format!("cannot be read: {error}")))?;
+    parse(&bytes).map(Some).ok_or_else(|| section.problem(file, refusal))
 }
 
 fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
@@ -359,17 +365,15 @@ fn password_hash(text: &str) -> Result<PasswordHash, &'static str> {
 }
 
 fn rate_limit(mut section: Section<'_>) -> Taken<RateLimit> {
-    let interval = section.take("interval", |text| match text {
+    let interval = section.take("interval", |text| match text.trim_end_matches(char::is_alphabetic) {
         "0" => Ok(Duration::ZERO),
-        text => super::accounts::duration(text),
+        _ => super::accounts::duration(text),
     });
-    let burst = section.take("burst", |text| match text.parse() {
-        Ok(burst @ 1..) => Ok(burst),
-        _ => Err("must be a number of requests, from 1"),
-    });
+    let burst = section.take("burst", |text| text.parse::<u32>().map_err(|_| "must be a number of requests"));
     let limit = match (interval?, burst?) {
         (None | Some(Duration::ZERO), _) => Ok(None),
-        (Some(interval), Some(burst)) => Ok(Some(RateLimit { interval, burst })),
+        (Some(interval), Some(burst @ 1..)) => Ok(Some(RateLimit { interval, burst })),
+        (Some(_), Some(_)) => Err(section.problem("burst", "must be at least 1")),
         (Some(_), None) => Err(section.problem("burst", "is missing: how many requests may come at once")),
     };
     section.finish();

@@ -141,7 +141,7 @@ impl OwnMetrics {
             )?,
             certificate_expiry: maybe(
                 "koodrive_exporter_tls_certificate_expiry_timestamp_seconds",
-                "When the listener's certificate, or one that it is signed by, expires, in Unix time.",
+                "When the listener's certificate expires, in Unix time.",
             )?,
             poll_duration,
             registry: registry.clone(),

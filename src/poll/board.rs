@@ -26,6 +26,8 @@ pub struct Slot {
     created: Instant,
     /// Milliseconds from `created` to the poll loop's latest sign of life.
     beat: AtomicU64,
+    /// Milliseconds from `created` to the next poll; 0 where none is due.
+    due: AtomicU64,
     /// The board's count of changes.
     changes: Arc<AtomicU64>,
 }
@@ -33,7 +35,14 @@ pub struct Slot {
 impl Slot {
     /// An account of which nothing is known yet.
     fn new(account: Arc<Account>, changes: Arc<AtomicU64>) -> Self {
-        Self { account, state: ArcSwap::default(), created: Instant::now(), beat: AtomicU64::new(0), changes }
+        Self {
+            account,
+            state: ArcSwap::default(),
+            created: Instant::now(),
+            beat: AtomicU64::new(0),
+            due: AtomicU64::new(0),
+            changes,
+        }
     }
 
     /// The account.
@@ -52,6 +61,19 @@ impl Slot {
     pub(super) fn replace(&self, state: Arc<AccountState>) {
         self.state.store(state);
         self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// The next poll is due then.
+    pub(super) fn set_due(&self, due: Instant) {
+        let until = due.saturating_duration_since(self.created).as_millis();
+        self.due.store(u64::try_from(until).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
+    }
+
+    /// When the next poll is due, once that is known.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        let until = self.due.load(Ordering::Relaxed);
+        (until > 0).then(|| self.created + Duration::from_millis(until))
     }
 
     /// The poll loop's sign of life.

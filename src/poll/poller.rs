@@ -60,6 +60,7 @@ impl<U: Upstream> Poller<U> {
         let interval = self.slot.account().poll.interval;
         let mut due = Instant::now() + first_offset(&self.slot.account().alias, accounts, interval);
         loop {
+            self.slot.set_due(due);
             self.alive_during(sleep_until(due)).await;
             // After a pause of the whole process everybody's tick has passed: each waits for its next one.
             if due.elapsed() >= interval {

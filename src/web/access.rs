@@ -5,7 +5,8 @@
 //! it by stays in memory.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque, hash_map::Entry},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -19,8 +20,9 @@ use tokio::sync::Semaphore;
 
 use crate::config::PasswordHash;
 
-/// Requests that wait while a password is checked; a further one is told to come again.
-const MAX_WAITING: usize = 16;
+/// Requests that wait while a password is checked, of all peers and of one; a further one is told to come again.
+const MAX_WAITING: usize = 64;
+const MAX_WAITING_OF_PEER: usize = 4;
 
 /// Credentials that are remembered: those that were right can't be driven out by those that were not.
 const MAX_REMEMBERED: usize = 256;
@@ -45,7 +47,7 @@ type Digest = [u8; 32];
 pub(super) struct Checker {
     key: Digest,
     checking: Arc<Semaphore>,
-    waiting: Semaphore,
+    waiting: Mutex<HashMap<Option<IpAddr>, usize>>,
     remembered: Mutex<Remembered>,
 }
 
@@ -61,48 +63,48 @@ impl Checker {
     pub(super) fn new() -> Result<Self, rustls::Error> {
         let mut key = Digest::default();
         ring::default_provider().secure_random.fill(&mut key).map_err(|_| rustls::Error::FailedToGetRandomBytes)?;
-        Ok(Self {
-            key,
-            checking: Arc::new(Semaphore::new(1)),
-            waiting: Semaphore::new(MAX_WAITING),
-            remembered: Mutex::default(),
-        })
+        Ok(Self { key, checking: Arc::new(Semaphore::new(1)), waiting: Mutex::default(), remembered: Mutex::default() })
     }
 
-    /// Whether one of `users` sent these headers. It takes as long for a name that nobody has.
-    pub(super) async fn check(&self, users: &Users, headers: &HeaderMap) -> Verdict {
+    /// Whether one of `users` sent these headers from `peer`. It takes as long for a name that nobody has, and for
+    /// users whose hashes differ in cost.
+    pub(super) async fn check(&self, users: &Users, headers: &HeaderMap, peer: Option<IpAddr>) -> Verdict {
         let Some((name, password)) = credential(headers) else { return Verdict::Denied };
-        let user = users.get(&name);
-        let Some(hash) = user.or_else(|| users.values().max_by_key(|hash| hash.cost())) else {
-            return Verdict::Denied;
-        };
-        let digest = self.digest(&name, &password, hash);
+        let user = users.get(&name).cloned();
+        let digest = self.digest(&name, &password, user.as_ref());
         if let Some(verdict) = self.remembered().verdict(&digest) {
             return verdict;
         }
-        let Ok(_place) = self.waiting.try_acquire() else { return Verdict::Busy };
+        let Some(_place) = Waiting::enter(&self.waiting, peer) else { return Verdict::Busy };
         let Ok(turn) = Arc::clone(&self.checking).acquire_owned().await else { return Verdict::Busy };
         // Whoever was before may have asked the same.
         if let Some(verdict) = self.remembered().verdict(&digest) {
             return verdict;
         }
-        let hash = hash.clone();
+        // One hash of each cost is computed, the user's own among them.
+        let mut hashes: BTreeMap<u32, PasswordHash> = users.values().map(|hash| (hash.cost(), hash.clone())).collect();
+        hashes.extend(user.iter().map(|hash| (hash.cost(), hash.clone())));
         let verify = move || {
             // Held until the work is done, which a client that goes away does not stop.
             let _turn = turn;
-            bcrypt::verify(password.expose_secret(), hash.expose()).unwrap_or(false)
+            let matches =
+                |hash: &PasswordHash| bcrypt::verify(password.expose_secret(), hash.expose()).unwrap_or(false);
+            let mut granted = false;
+            for hash in hashes.values() {
+                granted |= matches(hash) && Some(hash) == user.as_ref();
+            }
+            granted
         };
-        let Ok(matches) = tokio::task::spawn_blocking(verify).await else { return Verdict::Busy };
-        let granted = matches && user.is_some();
+        let Ok(granted) = tokio::task::spawn_blocking(verify).await else { return Verdict::Busy };
         self.remembered().add(digest, granted);
         if granted { Verdict::Granted } else { Verdict::Denied }
     }
 
     /// Stands for a name, a password and the hash it is held against, all of which must be the same again.
-    fn digest(&self, name: &str, password: &SecretString, hash: &PasswordHash) -> Digest {
+    fn digest(&self, name: &str, password: &SecretString, hash: Option<&PasswordHash>) -> Digest {
         // HMAC takes a key of any length.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key) else { return Digest::default() };
-        for part in [name, password.expose_secret(), hash.expose()] {
+        for part in [name, password.expose_secret(), hash.map_or("", PasswordHash::expose)] {
             mac.update(&part.len().to_be_bytes());
             mac.update(part.as_bytes());
         }
@@ -111,6 +113,37 @@ impl Checker {
 
     fn remembered(&self) -> MutexGuard<'_, Remembered> {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place among those who wait.
+struct Waiting<'a> {
+    places: &'a Mutex<HashMap<Option<IpAddr>, usize>>,
+    peer: Option<IpAddr>,
+}
+
+impl<'a> Waiting<'a> {
+    fn enter(places: &'a Mutex<HashMap<Option<IpAddr>, usize>>, peer: Option<IpAddr>) -> Option<Self> {
+        let mut waiting = places.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_all: usize = waiting.values().sum();
+        let of_peer = waiting.get(&peer).copied().unwrap_or_default();
+        if of_all >= MAX_WAITING || of_peer >= MAX_WAITING_OF_PEER {
+            return None;
+        }
+        waiting.insert(peer, of_peer + 1);
+        Some(Self { places, peer })
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut of_peer) = waiting.entry(self.peer) {
+            *of_peer.get_mut() -= 1;
+            if *of_peer.get() == 0 {
+                of_peer.remove();
+            }
+        }
     }
 }
 
@@ -185,8 +218,28 @@ mod tests {
                 ("nobody", "p:w ü", Verdict::Denied),
                 ("nobody", "other", Verdict::Denied),
             ] {
-                assert_eq!(checker.check(&users, &basic(name, password)).await, expected, "{name} {password}");
+                assert_eq!(checker.check(&users, &basic(name, password), None).await, expected, "{name} {password}");
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn users_may_have_hashes_of_different_costs() {
+        let (checker, mut users) = (Checker::new().unwrap(), users(&[("alice", "a"), ("bob", "b")]));
+        let costly = bcrypt::hash("c", COST + 1).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("w"), format!("basic_auth_users: {{ carol: \"{costly}\" }}")).unwrap();
+        users.extend(WebFile::load(&folder.path().join("w")).unwrap().users);
+        for (name, password, expected) in [
+            ("alice", "a", Verdict::Granted),
+            ("bob", "b", Verdict::Granted),
+            ("carol", "c", Verdict::Granted),
+            ("alice", "c", Verdict::Denied),
+            ("carol", "a", Verdict::Denied),
+            ("bob", "a", Verdict::Denied),
+            ("nobody", "b", Verdict::Denied),
+        ] {
+            assert_eq!(checker.check(&users, &basic(name, password), None).await, expected, "{name}");
         }
     }
 
@@ -200,45 +253,51 @@ mod tests {
         for headers in
             [HeaderMap::new(), twice, text("Basic"), text("Basic !"), text("Bearer YWxpY2U6cHc="), text("Basic YQ==")]
         {
-            assert_eq!(checker.check(&users, &headers).await, Verdict::Denied, "{headers:?}");
+            assert_eq!(checker.check(&users, &headers, None).await, Verdict::Denied, "{headers:?}");
         }
-        assert_eq!(checker.check(&users, &text("bASIC YWxpY2U6cHc=")).await, Verdict::Granted);
+        assert_eq!(checker.check(&users, &text("bASIC YWxpY2U6cHc="), None).await, Verdict::Granted);
     }
 
     #[tokio::test]
     async fn a_new_password_ends_the_old_one_at_once() {
         let (checker, before, after) =
             (Checker::new().unwrap(), users(&[("alice", "old")]), users(&[("alice", "new")]));
-        assert_eq!(checker.check(&before, &basic("alice", "old")).await, Verdict::Granted);
-        assert_eq!(checker.check(&after, &basic("alice", "old")).await, Verdict::Denied);
-        assert_eq!(checker.check(&after, &basic("alice", "new")).await, Verdict::Granted);
+        assert_eq!(checker.check(&before, &basic("alice", "old"), None).await, Verdict::Granted);
+        assert_eq!(checker.check(&after, &basic("alice", "old"), None).await, Verdict::Denied);
+        assert_eq!(checker.check(&after, &basic("alice", "new"), None).await, Verdict::Granted);
     }
 
     #[tokio::test]
     async fn guessing_neither_queues_up_nor_drives_out_who_is_known() {
         let (checker, users) = (Arc::new(Checker::new().unwrap()), users(&[("alice", "pw")]));
-        assert_eq!(checker.check(&users, &basic("alice", "pw")).await, Verdict::Granted);
+        assert_eq!(checker.check(&users, &basic("alice", "pw"), None).await, Verdict::Granted);
         let turn = Arc::clone(&checker.checking).acquire_owned().await.unwrap();
-        let guesses = (0..MAX_WAITING).map(|guess| {
+        let guess = |peer: Option<IpAddr>, number: usize| {
             let (checker, users) = (Arc::clone(&checker), users.clone());
-            tokio::spawn(async move { checker.check(&users, &basic("alice", &guess.to_string())).await })
-        });
-        let guesses: Vec<_> = guesses.collect();
-        while checker.waiting.available_permits() > 0 {
+            let name = if number.is_multiple_of(2) { "alice" } else { "nobody" };
+            tokio::spawn(async move { checker.check(&users, &basic(name, &number.to_string()), peer).await })
+        };
+        let guesses: Vec<_> = (0..MAX_WAITING_OF_PEER).map(|number| guess(None, number)).collect();
+        while checker.waiting.lock().unwrap().get(&None) != Some(&MAX_WAITING_OF_PEER) {
             tokio::task::yield_now().await;
         }
-        assert_eq!(checker.check(&users, &basic("alice", "one more")).await, Verdict::Busy);
-        assert_eq!(checker.check(&users, &basic("alice", "pw")).await, Verdict::Granted);
+        let other_peer = guess(Some([192, 0, 2, 1].into()), 1000);
+        while checker.waiting.lock().unwrap().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(checker.check(&users, &basic("alice", "one more"), None).await, Verdict::Busy);
+        assert_eq!(checker.check(&users, &basic("alice", "pw"), None).await, Verdict::Granted);
         drop(turn);
-        for guess in guesses {
+        for guess in guesses.into_iter().chain([other_peer]) {
             assert_eq!(guess.await.unwrap(), Verdict::Denied);
         }
+        assert!(checker.waiting.lock().unwrap().is_empty());
         for guess in 0..MAX_REMEMBERED {
             checker.remembered().add([u8::try_from(guess % 256).unwrap(); 32], false);
         }
         assert_eq!(checker.remembered().wrong.len(), MAX_REMEMBERED);
         assert_eq!(
-            checker.remembered().verdict(&checker.digest("alice", &"pw".into(), &users["alice"])),
+            checker.remembered().verdict(&checker.digest("alice", &"pw".into(), users.get("alice"))),
             Some(Verdict::Granted)
         );
     }

@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     io,
+    net::IpAddr,
     pin::{Pin, pin},
     sync::Arc,
     time::Duration,
@@ -28,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     pace::{Limits, Pace, PacedBody, PacedStream},
-    server::{Answers, OverBound},
+    server::{Answers, OverBound, Peer},
 };
 
 /// A request's line and headers together.
@@ -62,6 +63,8 @@ pub(super) struct Connection<A> {
     pub(super) tls: Option<Arc<ServerConfig>>,
     /// Whether it is one of the few above the bound.
     pub(super) over_bound: bool,
+    /// The client's address, where it has one.
+    pub(super) peer: Option<IpAddr>,
     pub(super) stop: CancellationToken,
 }
 
@@ -73,7 +76,7 @@ pub async fn serve_connection<I>(stream: I, http2: bool, answers: impl Answers) 
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let connection = Connection { answers, tls: None, over_bound: false, stop: CancellationToken::new() };
+    let connection = Connection { answers, tls: None, over_bound: false, peer: None, stop: CancellationToken::new() };
     if http2 { connection.http2(stream).await } else { connection.http1(stream).await }
 }
 
@@ -86,7 +89,9 @@ impl<A: Answers> Connection<A> {
     {
         let Some(tls) = self.tls.take() else { return self.http1(stream).await };
         let handshake = Box::pin(TlsAcceptor::from(tls).accept(stream));
-        let stream = timeout(self.limits().head, handshake).await??;
+        let handshake = self.stop.run_until_cancelled(timeout(self.limits().head, handshake));
+        let Some(stream) = handshake.await else { return Ok(()) };
+        let stream = stream??;
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             self.http2(stream).await
         } else {
@@ -107,10 +112,7 @@ impl<A: Answers> Connection<A> {
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_BUFFER_BYTES)
             .keep_alive(!self.over_bound)
-            .serve_connection(
-                stream,
-                PacedAnswers { answers: self.answers, pace: pace.clone(), over_bound: self.over_bound },
-            );
+            .serve_connection(stream, self.paced(&pace));
         drive(Box::pin(serving), pace, self.stop)
     }
 
@@ -128,11 +130,13 @@ impl<A: Answers> Connection<A> {
             .max_local_error_reset_streams(MAX_BAD_STREAMS)
             .keep_alive_interval(HTTP2_PING_INTERVAL)
             .keep_alive_timeout(HTTP2_PING_TIMEOUT)
-            .serve_connection(
-                stream,
-                PacedAnswers { answers: self.answers, pace: pace.clone(), over_bound: self.over_bound },
-            );
+            .serve_connection(stream, self.paced(&pace));
         drive(Box::pin(serving), pace, self.stop)
+    }
+
+    fn paced(&self, pace: &Pace) -> PacedAnswers<A> {
+        let (answers, pace) = (self.answers.clone(), pace.clone());
+        PacedAnswers { answers, pace, over_bound: self.over_bound, peer: self.peer.map(Peer) }
     }
 
     fn limits(&self) -> Limits {
@@ -145,6 +149,7 @@ struct PacedAnswers<A> {
     answers: A,
     pace: Pace,
     over_bound: bool,
+    peer: Option<Peer>,
 }
 
 impl<A: Answers> Service<Request<Incoming>> for PacedAnswers<A> {
@@ -156,6 +161,9 @@ impl<A: Answers> Service<Request<Incoming>> for PacedAnswers<A> {
         let answering = self.pace.answer_begins();
         if self.over_bound {
             request.extensions_mut().insert(OverBound);
+        }
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
         }
         let answer = self.answers.clone().answer(request);
         Box::pin(async move { Ok(answer.await?.map(|body| PacedBody { body, answering })) })

@@ -10,7 +10,7 @@ use std::{
 use arc_swap::ArcSwap;
 use hyper::header::{HeaderName, HeaderValue};
 use rustls::ServerConfig;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{error, info};
 
 use super::{
@@ -24,7 +24,10 @@ use crate::{
 
 /// How often the files are looked at. All of them are read anew, as no time stamp tells every change (a secret
 /// mounted by Kubernetes changes by a link); they are a few kilobytes.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+const RELOAD_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A file on a network mount may never come.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The door as it stands now, which is swapped whole.
 pub struct Guard {
@@ -72,30 +75,70 @@ impl Guard {
         self.door().tls.is_some()
     }
 
-    /// Puts in force what becomes of the file's changes, for ever. A version that is bad changes nothing.
+    /// Puts in force what becomes of the file's changes, for ever. A version that is bad changes nothing, and neither
+    /// does one that was read just once: it may be half of what is being written.
     pub async fn follow(&self, file: WebFile, own: &OwnMetrics) {
         let path = file.path.clone();
         own.web_config(true, self.door().certificate_expiry);
         let mut latest = Ok(file);
+        let mut seen = latest.clone();
         let mut ticks = interval(RELOAD_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             let path = path.clone();
-            let Ok(read) = tokio::task::spawn_blocking(move || WebFile::load(&path)).await else { return };
-            if read == latest {
+            let mut reading = tokio::task::spawn_blocking(move || WebFile::load(&path));
+            let Ok(read) = timeout(READ_TIMEOUT, &mut reading).await else {
+                let hung = Err(problem(&latest, "cannot be read: the file system does not answer"));
+                if hung != latest {
+                    self.put_in_force(&hung, own);
+                    (latest, seen) = (hung.clone(), hung);
+                }
+                // Another one would hang as well.
+                let _ = reading.await;
                 continue;
+            };
+            let read = read.unwrap_or_else(|_| Err(problem(&latest, "cannot be read: the reading panicked")));
+            if read != latest && read == seen {
+                self.put_in_force(&read, own);
+                latest = read.clone();
             }
-            let door = read.as_ref().map_err(Clone::clone).and_then(Door::of);
-            let applied = door.map(|door| self.door.store(Arc::new(door)));
-            own.web_config(applied.is_ok(), self.door().certificate_expiry);
-            match applied {
-                Ok(()) => info!("the web configuration has changed and is in force"),
-                Err(problems) => error!(%problems, "the web configuration has changed and is bad: the old one stays"),
-            }
-            latest = read;
+            seen = read;
         }
     }
+
+    fn put_in_force(&self, read: &Result<WebFile, Problems>, own: &OwnMetrics) {
+        let door = read.as_ref().map_err(Clone::clone).and_then(|file| self.safe_after(file));
+        let applied = door.map(|door| self.door.store(Arc::new(door)));
+        own.web_config(applied.is_ok(), self.door().certificate_expiry);
+        match applied {
+            Ok(()) => info!("the web configuration has changed and is in force"),
+            Err(problems) => error!(%problems, "the web configuration has changed and is bad: the old one stays"),
+        }
+    }
+
+    /// What the file asks for, unless it opens what is closed: a file that was emptied by mistake must not.
+    fn safe_after(&self, file: &WebFile) -> Result<Door, Problems> {
+        let (now, after) = (self.door(), Door::of(file)?);
+        let opened = if now.tls.is_some() && after.tls.is_none() {
+            "tls_server_config"
+        } else if !now.users.is_empty() && after.users.is_empty() {
+            "basic_auth_users"
+        } else {
+            return Ok(after);
+        };
+        let (origin, key) = (file.path.display().to_string(), opened.to_owned());
+        let message = "is gone: to go without it, restart the exporter".to_owned();
+        Err(Problems(vec![Problem { origin, key, message }]))
+    }
+}
+
+fn problem(latest: &Result<WebFile, Problems>, message: &str) -> Problems {
+    let origin = match latest {
+        Ok(file) => file.path.display().to_string(),
+        Err(Problems(problems)) => problems.first().map(|problem| problem.origin.clone()).unwrap_or_default(),
+    };
+    Problems(vec![Problem { origin, key: String::new(), message: message.to_owned() }])
 }
 
 impl Door {
@@ -155,7 +198,7 @@ mod tests {
         let (guard, own) = (Arc::new(Guard::new(Some(&file)).unwrap()), Arc::new(OwnMetrics::new().unwrap()));
         let (following, counting) = (Arc::clone(&guard), Arc::clone(&own));
         tokio::spawn(async move { following.follow(file, &counting).await });
-        for (content, failures, limited) in [("unknown: 1", 1, true), ("", 1, false), ("unknown: 2", 2, false)] {
+        for (content, failures, limited) in [("unknown: 1", 1, true), ("# none", 1, false), ("unknown: 2", 2, false)] {
             std::fs::write(&path, content).unwrap();
             tokio::time::sleep(RELOAD_INTERVAL * 10).await;
             assert_eq!(own.web_config_failures(), failures, "{content}");

@@ -9,7 +9,7 @@ use std::{
 
 use listenfd::ListenFd;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use crate::config::{ListenAddress, UnixSocket};
@@ -47,6 +47,13 @@ impl Inherited {
                 Ok(socket) => socket.map(InheritedSocket::Unix),
                 Err(_) => passed.take_tcp_listener(index)?.map(InheritedSocket::Tcp),
             };
+            let listens = socket.as_ref().is_none_or(|socket| match socket {
+                InheritedSocket::Tcp(socket) => SockRef::from(socket).is_listener().unwrap_or(true),
+                InheritedSocket::Unix(socket) => SockRef::from(socket).is_listener().unwrap_or(true),
+            });
+            if !listens {
+                return Err(io::Error::other("a socket of LISTEN_FDS does not listen"));
+            }
             sockets.extend(socket);
         }
         Ok((!sockets.is_empty()).then_some(Self(sockets)))
@@ -74,6 +81,13 @@ impl Listener {
             ListenAddress::Unix(socket) => {
                 bind_unix(socket).await.map(|bound| Self::Unix(bound, Some(socket.path.clone())))
             }
+        }
+    }
+
+    /// Takes away the file of a Unix socket that was made here.
+    pub(super) fn remove(&self) {
+        if let Self::Unix(_, Some(path)) = self {
+            let _ = std::fs::remove_file(path);
         }
     }
 

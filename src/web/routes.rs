@@ -16,9 +16,9 @@ use hyper::{
     HeaderMap, Method, Request, Response, StatusCode, Version,
     body::Incoming,
     header::{
-        ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
-        HeaderValue, LOCATION, REFERRER_POLICY, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
-        X_FRAME_OPTIONS,
+        ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
+        CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, REFERRER_POLICY, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+        X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
     },
 };
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ use super::{
     body::SharedBody,
     guard::{Door, Guard},
     negotiation,
-    server::{Answers, OverBound},
+    server::{Answers, OverBound, Peer},
     status_page,
 };
 use crate::{
@@ -141,15 +141,19 @@ impl Routes {
         if is_health && self.health_without_password {
             return None;
         }
-        match self.verdict(door, request.headers()).await {
+        match self.verdict(door, request).await {
             Verdict::Granted => None,
             Verdict::Denied => Some(unauthorized()),
             Verdict::Busy => Some(later(StatusCode::TOO_MANY_REQUESTS, "too many passwords are being checked\n")),
         }
     }
 
-    async fn verdict(&self, door: &Door, headers: &HeaderMap) -> Verdict {
-        if door.users.is_empty() { Verdict::Granted } else { self.guard.checker.check(&door.users, headers).await }
+    async fn verdict<B>(&self, door: &Door, request: &Request<B>) -> Verdict {
+        if door.users.is_empty() {
+            return Verdict::Granted;
+        }
+        let peer = request.extensions().get::<Peer>().map(|Peer(address)| *address);
+        self.guard.checker.check(&door.users, request.headers(), peer).await
     }
 
     async fn page<B>(&self, handler: Handler, door: &Door, request: &Request<B>) -> Answer {
@@ -161,7 +165,7 @@ impl Routes {
             Handler::Status if request.uri().path() != self.paths.status() => self.to_status_page(),
             Handler::Status => html(status_page::render(self.board(), &self.paths, self.now())),
             Handler::Metrics => self.metrics(request.headers()).await,
-            Handler::Healthy => self.healthy(door, request.headers()).await,
+            Handler::Healthy => self.healthy(door, request).await,
             Handler::Ready => self.ready(),
         }
     }
@@ -196,12 +200,14 @@ impl Routes {
     }
 
     /// Tells more of the accounts to those alone who might read the metrics, too.
-    async fn healthy(&self, door: &Door, headers: &HeaderMap) -> Answer {
+    async fn healthy<B>(&self, door: &Door, request: &Request<B>) -> Answer {
         let alive = self.board().alive();
         let status = if alive { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let wants_json = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("application/json"));
-        if headers.get_all(ACCEPT).iter().any(wants_json) {
-            let trusted = self.verdict(door, headers).await == Verdict::Granted;
+        if request.headers().get_all(ACCEPT).iter().any(wants_json) {
+            // To check a password is work, which the rate limit bounds here, too.
+            let may_ask = door.users.is_empty() || (request.headers().contains_key(AUTHORIZATION) && door.has_room());
+            let trusted = may_ask && self.verdict(door, request).await == Verdict::Granted;
             let accounts = trusted.then(|| accounts(self.board(), self.now()));
             return answer(status, "application/json", health_json(alive, accounts));
         }

@@ -1,6 +1,14 @@
 //! Sockets in, a service's answers out: accepts, limits, and drains at the end.
 
-use std::{error::Error, fmt::Display, io, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    error::Error,
+    fmt::Display,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use hyper::{
@@ -10,7 +18,7 @@ use hyper::{
 use tokio::{
     net::{TcpStream, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
     time::timeout,
 };
 use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
@@ -23,7 +31,7 @@ use super::{
 };
 use crate::{config::ListenAddress, metrics::OwnMetrics};
 
-/// Connections above the bound, in which only health is told.
+/// Connections above the bound, the latest that came, in which only health is told.
 const RESERVE: usize = 32;
 
 /// How long answers in flight may take once the server is told to stop.
@@ -58,7 +66,13 @@ pub async fn bind(addresses: &[ListenAddress], inherited: Option<Inherited>) -> 
     }
     let mut listeners = Vec::new();
     for address in addresses {
-        listeners.push(Listener::bind(address).await.map_err(cannot(address))?);
+        match Listener::bind(address).await {
+            Ok(listener) => listeners.push(listener),
+            Err(source) => {
+                listeners.iter().for_each(Listener::remove);
+                return Err(cannot(address)(source));
+            }
+        }
     }
     Ok(Bound(listeners))
 }
@@ -86,6 +100,10 @@ pub struct Terms {
     pub own: Option<Arc<OwnMetrics>>,
 }
 
+/// The address of a request's client.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
 /// Marks a request that came while more connections were open than may be: it is for health alone.
 #[derive(Debug, Clone, Copy)]
 pub struct OverBound;
@@ -101,7 +119,7 @@ impl Bound {
     /// returns.
     pub async fn serve(self, answers: impl Answers, terms: Terms, stop: CancellationToken) {
         let room = room_for_connections();
-        if room < terms.max_connections {
+        if room < terms.max_connections && terms.own.is_some() {
             warn!(room, "the limit on open files leaves room for fewer connections than web.max_connections");
         }
         let places = Places::new(terms.max_connections.min(room));
@@ -117,9 +135,7 @@ impl Bound {
             };
             loops.spawn(async move {
                 server.stop.run_until_cancelled(server.accept(&listener)).await;
-                if let Listener::Unix(_, Some(path)) = listener {
-                    let _ = std::fs::remove_file(path);
-                }
+                listener.remove();
             });
         }
         loops.join_all().await;
@@ -130,34 +146,31 @@ impl Bound {
     }
 }
 
-/// The connections that may be open, and the few above them.
+/// The connections that may be open, and the latest of those above them.
 #[derive(Debug, Clone)]
 struct Places {
     usual: Arc<Semaphore>,
-    reserve: Arc<Semaphore>,
-}
-
-struct Place {
-    over_bound: bool,
-    _permit: OwnedSemaphorePermit,
+    reserve: Arc<Mutex<VecDeque<AbortHandle>>>,
 }
 
 impl Places {
     fn new(usual: usize) -> Self {
-        Self { usual: Arc::new(Semaphore::new(usual)), reserve: Arc::new(Semaphore::new(RESERVE)) }
+        Self { usual: Arc::new(Semaphore::new(usual)), reserve: Arc::default() }
     }
 
-    fn usual(&self) -> Option<Place> {
-        Arc::clone(&self.usual).try_acquire_owned().ok().map(|permit| Place { over_bound: false, _permit: permit })
+    fn usual(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.usual).try_acquire_owned().ok()
     }
 
-    /// Waits for a place; meanwhile nobody accepts.
-    async fn any(&self) -> Place {
-        tokio::select! {
-            biased;
-            Ok(permit) = Arc::clone(&self.usual).acquire_owned() => Place { over_bound: false, _permit: permit },
-            Ok(permit) = Arc::clone(&self.reserve).acquire_owned() => Place { over_bound: true, _permit: permit },
-            else => std::future::pending().await,
+    /// Takes a connection above the bound in, for which the oldest of those goes: it had time enough to ask for health.
+    fn reserve(&self, connection: AbortHandle) {
+        let mut reserve = self.reserve.lock().unwrap_or_else(PoisonError::into_inner);
+        reserve.retain(|connection| !connection.is_finished());
+        reserve.push_back(connection);
+        if reserve.len() > RESERVE
+            && let Some(oldest) = reserve.pop_front()
+        {
+            oldest.abort();
         }
     }
 }
@@ -178,14 +191,12 @@ impl<A: Answers> Server<A> {
                 Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, peer)| {
                     // Without it an answer may wait for an acknowledgement; failing to set it does no harm.
                     let _ = stream.set_nodelay(true);
-                    (Either::Left(stream), peer.to_string())
+                    (Either::Left(stream), Some(peer))
                 }),
-                Listener::Unix(unix, _) => {
-                    unix.accept().await.map(|(stream, _)| (Either::Right(stream), "unix".to_owned()))
-                }
+                Listener::Unix(unix, _) => unix.accept().await.map(|(stream, _)| (Either::Right(stream), None)),
             };
             match accepted {
-                Ok((stream, peer)) => self.spawn(stream, peer, self.place().await),
+                Ok((stream, peer)) => self.spawn(stream, peer),
                 Err(error) => {
                     debug!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -194,30 +205,30 @@ impl<A: Answers> Server<A> {
         }
     }
 
-    async fn place(&self) -> Place {
-        if let Some(place) = self.places.usual() {
-            return place;
-        }
-        if let Some(own) = &self.terms.own {
-            own.connection_over_bound();
-        }
-        self.places.any().await
-    }
-
     /// Serves a connection in a task of its own, which tells its end by one line at most.
-    fn spawn(&self, stream: Either<TcpStream, UnixStream>, peer: String, place: Place) {
+    fn spawn(&self, stream: Either<TcpStream, UnixStream>, peer: Option<SocketAddr>) {
+        let place = self.places.usual();
+        let over_bound = place.is_none();
         let connection = Connection {
             answers: self.answers.clone(),
             tls: self.terms.guard.as_ref().and_then(|guard| guard.door().tls.clone()),
-            over_bound: place.over_bound,
+            over_bound,
+            peer: peer.map(|peer| peer.ip()),
             stop: self.stop.clone(),
         };
         let open = self.terms.own.as_ref().map(|own| own.connection_open());
-        self.connections.spawn(async move {
+        let task = self.connections.spawn(async move {
             let _until_it_ends = (place, open);
             if let Err(error) = connection.serve(stream).await {
+                let peer = peer.map_or_else(|| "unix".to_owned(), |peer| peer.to_string());
                 debug!(peer, error, "a connection ended early");
             }
         });
+        if over_bound {
+            self.places.reserve(task.abort_handle());
+            if let Some(own) = &self.terms.own {
+                own.connection_over_bound();
+            }
+        }
     }
 }

@@ -41,10 +41,11 @@ pub(super) fn server_config(settings: &TlsServer, http2: bool) -> Result<ServerC
     Ok(config)
 }
 
-/// When the first of the certificates expires, in Unix time.
+/// When the server's own certificate expires, in Unix time. Those up to its root may come twice, by several ways to
+/// roots, and that one of them expires need not matter.
 pub(super) fn expiry(settings: &TlsServer) -> Option<i64> {
-    let parsed = settings.certificates.iter().filter_map(|der| X509Certificate::from_der(der).ok());
-    parsed.map(|(_, certificate)| certificate.validity().not_after.timestamp()).min()
+    let (_, certificate) = X509Certificate::from_der(settings.certificates.first()?).ok()?;
+    Some(certificate.validity().not_after.timestamp())
 }
 
 /// `ring`'s suites and groups, as far as the settings want them and in their order. Those of TLS 1.3 stay.

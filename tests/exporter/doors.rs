@@ -239,14 +239,20 @@ async fn a_bad_change_keeps_what_was_and_is_told_and_counted() {
         let request = scene.client(None).get(scene.url("/metrics")).basic_auth("alice", Some(password));
         Page::of(request.send().await.unwrap()).await
     };
-    for bad in ["basic_auth_users: {", "tls_server_config: { cert_file: server.crt, key_file: nowhere }", "unknown: 1"]
-    {
+    // An emptied file and one without its users would open what is closed.
+    for bad in [
+        "",
+        TLS,
+        "basic_auth_users: {",
+        "tls_server_config: { cert_file: server.crt, key_file: nowhere }",
+        "unknown: 1",
+    ] {
         scene.write("web.yml", bad);
         scene.reloaded("is bad").await;
         assert_eq!(get(&scene, "first").await.status, 200, "{bad}");
     }
     let page = get(&scene, "first").await;
-    assert_eq!(page.value("koodrive_exporter_web_config_reload_failures_total"), Some(3.0));
+    assert_eq!(page.value("koodrive_exporter_web_config_reload_failures_total"), Some(5.0));
     assert_eq!(page.value("koodrive_exporter_web_config_last_reload_successful"), Some(0.0));
     scene.write("web.yml", &users("second"));
     scene.reloaded("is in force").await;
@@ -307,6 +313,35 @@ fn what_is_wrong_with_the_file_is_told_at_once_with_its_place_and_without_its_se
     assert!(!told.contains("hunter2"), "{told}");
     insta::assert_snapshot!(told.replace(&files.path("").display().to_string(), "FOLDER/"));
     let _ = web;
+}
+
+#[test]
+fn what_is_no_file_to_read_is_refused_at_once_and_a_key_in_the_place_of_a_path_is_not_shown() {
+    let files = Files::new();
+    let key = Authority::new().issue("localhost").1;
+    let indented: Vec<_> = key.lines().map(|line| format!("    {line}\n")).collect();
+    files.write("server.crt", &key);
+    assert!(std::process::Command::new("mkfifo").arg(files.path("fifo")).status().unwrap().success());
+    for (web, expected) in [
+        (
+            format!("tls_server_config:\n  cert_file: server.crt\n  key_file: |\n{}", indented.concat()),
+            "key_file: must be a path",
+        ),
+        (
+            "tls_server_config: { cert_file: server.crt, key_file: fifo }".to_owned(),
+            "key_file: cannot be read: is no regular file",
+        ),
+        (
+            "tls_server_config: { cert_file: /dev/zero, key_file: server.crt }".to_owned(),
+            "cert_file: cannot be read: is no regular file",
+        ),
+    ] {
+        files.write("web.yml", &web);
+        let config = files.write("k.yml", "web: { config_file: web.yml }\n");
+        let told = stderr(&run(["check", "--config.file", config.to_str().unwrap()], &[]));
+        assert!(told.contains(expected), "{told}");
+        assert!(key.lines().skip(1).all(|line| !told.contains(line)), "{told}");
+    }
 }
 
 #[test]

@@ -102,12 +102,32 @@ async fn over_the_bound_health_is_told_and_nothing_else_and_each_connection_is_c
 async fn slow_connections_above_the_bound_make_way_for_health() {
     let (exporter, ..) = start(&["--web.max-connections", "1"]).await;
     let mut slow = Vec::new();
-    for _ in 0..50 {
+    for _ in 0..500 {
         let mut stream = connect(&exporter).await;
         stream.write_all(b"GET /health HT").await.unwrap();
         slow.push(stream);
     }
     assert_eq!(tokio::time::timeout(PATIENCE, exporter.get("/health")).await.unwrap().status, 200);
+    let mut seen = Vec::new();
+    let closed = slow[1].read_to_end(&mut seen).await;
+    assert!(closed.is_err() || seen.is_empty(), "the earliest above the bound went first");
+}
+
+#[tokio::test]
+async fn asking_health_for_its_details_is_no_way_round_the_rate_limit() {
+    let hash = bcrypt::hash("pw", 4).unwrap();
+    let scene = Scene::start(
+        &format!("{TLS}basic_auth_users: {{ alice: \"{hash}\" }}\nrate_limit: {{ interval: 1h, burst: 2 }}"),
+        &[],
+    )
+    .await;
+    let ask = async |password: &str| {
+        let request = scene.client(None).get(scene.url("/health")).header("accept", "application/json");
+        request.basic_auth("alice", Some(password)).send().await.unwrap().text().await.unwrap()
+    };
+    assert!(ask("pw").await.contains("accounts"));
+    assert!(!ask("guess").await.contains("accounts"));
+    assert!(!ask("pw").await.contains("accounts"), "beyond the limit, nobody is looked at");
 }
 
 #[tokio::test]
