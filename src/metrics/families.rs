@@ -25,6 +25,7 @@ struct View {
     /// The account's label, escaped once for all of its samples.
     label: String,
     state: Arc<AccountState>,
+    due: Option<Now>,
     now: Now,
 }
 
@@ -40,7 +41,7 @@ struct Samples<'a, 'b> {
 pub(super) fn write(board: &Board, now: Now, writer: &mut Writer) -> Option<Instant> {
     let view = |slot: &Arc<Slot>| {
         let (account, state) = (Arc::clone(slot.account()), slot.state());
-        View { label: rendered("account", &account.alias), account, state, now }
+        View { label: rendered("account", &account.alias), account, state, due: slot.due(), now }
     };
     let views: Vec<View> = board.slots().iter().map(view).collect();
     for family in &FAMILIES {
@@ -93,7 +94,7 @@ const fn counter(name: &'static str, help: &'static str, samples: fn(&View, &mut
     Family { name, kind: Kind::Counter, help, samples }
 }
 
-static FAMILIES: [Family; 17] = [
+static FAMILIES: [Family; 19] = [
     gauge(
         "koodrive_space_capacity_bytes",
         "Space the account may use: totalCapacity of KooDrive's space usage overview, in bytes. Absent when older than max_age.",
@@ -165,6 +166,11 @@ static FAMILIES: [Family; 17] = [
         "How long the latest finished poll took, retries included. Absent before the first.",
         |view, samples| samples.maybe(view.state.latest.as_ref().map(|latest| latest.duration.as_secs_f64())),
     ),
+    gauge(
+        "koodrive_poll_next_timestamp_seconds",
+        "When the next poll is due, in Unix time, as back-off and Retry-After have it. Absent where none is planned.",
+        |view, samples| samples.maybe(view.due.map(|due| due.unix_seconds(view.now))),
+    ),
     gauge("koodrive_poll_interval_seconds", "How often the account is polled, as configured.", |view, samples| {
         samples.one(view.account.poll.interval.as_secs_f64());
     }),
@@ -176,6 +182,16 @@ static FAMILIES: [Family; 17] = [
             samples.labelled([("reason", reason.as_str())], float(count));
         }
     }),
+    gauge(
+        "koodrive_poll_failure_info",
+        "Why the latest finished poll of the account failed; always 1, and absent where it succeeded.",
+        |view, samples| {
+            let failure = view.state.latest.as_ref().and_then(|latest| latest.failure.as_ref());
+            if let Some((reason, _)) = failure {
+                samples.labelled([("reason", reason.as_str())], 1.0);
+            }
+        },
+    ),
     gauge(
         "koodrive_api_clock_skew_seconds",
         "The local clock minus the Date header of the API's latest answer: positive when this host is ahead. Absent before the first answer.",

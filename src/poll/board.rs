@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::time::Instant;
 
-use super::state::AccountState;
+use super::state::{AccountState, Now};
 use crate::account::Account;
 
 /// A loop that has been silent for this many intervals is stuck.
@@ -26,8 +26,8 @@ pub struct Slot {
     created: Instant,
     /// Milliseconds from `created` to the poll loop's latest sign of life.
     beat: AtomicU64,
-    /// Milliseconds from `created` to the next poll; 0 where none is due.
-    due: AtomicU64,
+    /// The moment of the next poll, once it is known.
+    due: ArcSwapOption<Now>,
     /// The board's count of changes.
     changes: Arc<AtomicU64>,
 }
@@ -40,7 +40,7 @@ impl Slot {
             state: ArcSwap::default(),
             created: Instant::now(),
             beat: AtomicU64::new(0),
-            due: AtomicU64::new(0),
+            due: ArcSwapOption::empty(),
             changes,
         }
     }
@@ -64,16 +64,15 @@ impl Slot {
     }
 
     /// The next poll is due then.
-    pub(super) fn set_due(&self, due: Instant) {
-        let until = due.saturating_duration_since(self.created).as_millis();
-        self.due.store(u64::try_from(until).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
+    pub(super) fn set_due(&self, due: Now) {
+        self.due.store(Some(Arc::new(due)));
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// When the next poll is due, once that is known.
     #[must_use]
-    pub fn due(&self) -> Option<Instant> {
-        let until = self.due.load(Ordering::Relaxed);
-        (until > 0).then(|| self.created + Duration::from_millis(until))
+    pub fn due(&self) -> Option<Now> {
+        self.due.load().as_deref().copied()
     }
 
     /// The poll loop's sign of life.

@@ -60,7 +60,7 @@ impl<U: Upstream> Poller<U> {
         let interval = self.slot.account().poll.interval;
         let mut due = Instant::now() + first_offset(&self.slot.account().alias, accounts, interval);
         loop {
-            self.slot.set_due(due);
+            self.slot.set_due(self.at(due));
             self.alive_during(sleep_until(due)).await;
             // After a pause of the whole process everybody's tick has passed: each waits for its next one.
             if due.elapsed() >= interval {
@@ -87,6 +87,11 @@ impl<U: Upstream> Poller<U> {
         let (earlier, exchange) = requests.unwrap_or_else(|_| (Vec::new(), Exchange::unfinished(PollError::Panic)));
         self.record(Finished { began, duration: began.monotonic.elapsed(), earlier, exchange });
         self.slot.beat();
+    }
+
+    /// A moment to come, on both clocks.
+    fn at(&self, monotonic: Instant) -> Now {
+        Now { monotonic, wall: self.clock.now() + monotonic.saturating_duration_since(Instant::now()) }
     }
 
     fn record(&self, finished: Finished) {

@@ -101,7 +101,7 @@ fn write_account(page: &mut String, slot: &Slot, state: &AccountState, now: Now)
     write_cell(page, allocated)?;
     write_cell(page, state.latest.as_ref().map(|latest| ago(latest.began.age(now))))?;
     write_cell(page, state.space.as_ref().map(|space| ago(space.age(now))))?;
-    let next = slot.due().map(|due| match due.saturating_duration_since(now.monotonic) {
+    let next = slot.due().map(|due| match due.monotonic.saturating_duration_since(now.monotonic) {
         Duration::ZERO => "now".to_owned(),
         wait => format!("in {}", human::duration(wait)),
     });
