@@ -117,8 +117,9 @@ def shorten(text):
     """Minutes become a second, ranges some seconds, and each poll's interval stays."""
     text = re.sub(r"\bfor: \d+[mh]", "for: 1s", text)
     text = re.sub(r"keep_firing_for: \d+m", "keep_firing_for: 1s", text)
-    text = re.sub(r"\[\d+[mh]\]", "[20s]", text)
-    return re.sub(r"offset 3h", "offset 10s", text).replace("_interval: 30s", "_interval: 1s")
+    text = re.sub(r"\[\d+[mhd]\]", "[20s]", text)
+    text = text.replace("[3h:1h]", "[15s:5s]")
+    return re.sub(r"offset \d+h", "offset 5s", text).replace("_interval: 30s", "_interval: 1s")
 
 
 def no_rule_fails(prometheus):
@@ -131,9 +132,10 @@ def no_rule_fails(prometheus):
 
 def dashboard_queries():
     dashboard = json.loads((DEPLOY / "grafana" / "dashboards" / "koodrive.json").read_text())
-    for panel in dashboard["panels"]:
+    panels = [inner for panel in dashboard["panels"] for inner in (panel, *panel.get("panels", []))]
+    for panel in panels:
         for target in panel.get("targets", []):
-            expr = target["expr"].replace("$__rate_interval", "20s").replace('account="$account"', 'account="production"')
+            expr = target["expr"].replace("$__rate_interval", "20s")
             expr = re.sub(r'=~"\$\w+"', '=~".*"', expr)
             yield panel["title"], expr
     for variable in dashboard["templating"]["list"]:
@@ -171,9 +173,9 @@ def drive(servers, prometheus):
     fired.append(fires("KooDriveUsageDroppedSharply", "archive"))
     put(f"{servers.simulator}/clock", {"seconds_ahead": 200})
     fired += [fires("KooDriveClockSkew", account) for account in ("production", "archive")]
+    put(f"{servers.simulator}/clock", {"seconds_ahead": 0})
     servers.order("finance", token="another")
     fired.append(fires("KooDriveAuthFailing", "finance", "critical", "pager"))
-    put(f"{servers.simulator}/clock", {"seconds_ahead": 0})
     servers.order("finance", token="simulated-token-00001")
     for account in ("production", "archive"):
         servers.order(account, numbers=numbers)

@@ -118,20 +118,28 @@ def check_dashboard():
     again = json.loads(JSONEncoder(sort_keys=True).encode(Dashboard.from_json(written)))
     lost = list(differences(written, again))
     assert not lost, f"Grafana's classes read the dashboard otherwise: {lost[:10]}"
-    places = {}
-    for panel in written["panels"]:
+    panels = [inner for panel in written["panels"] for inner in (panel, *panel.get("panels", []))]
+    # The panels of a closed row lie below it when it is opened, where nothing else counts.
+    for beside in (written["panels"], *(panel["panels"] for panel in written["panels"] if panel.get("panels"))):
+        check_places(beside)
+    for panel in panels:
         assert panel.get("title"), panel
+        if panel["type"] != "row":
+            field = panel["fieldConfig"]["defaults"]
+            assert panel["description"] and field["unit"] and field["thresholds"]["steps"], panel["title"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    print(f"the dashboard's {len(panels)} panels and rows are well-formed and lie beside each other")
+
+
+def check_places(panels):
+    places = {}
+    for panel in panels:
         grid = panel["gridPos"]
         assert grid["x"] + grid["w"] <= 24
         for x in range(grid["x"], grid["x"] + grid["w"]):
             for y in range(grid["y"], grid["y"] + grid["h"]):
                 other = places.setdefault((x, y), panel)
                 assert other is panel, f"{panel['title']} lies over {other['title']}"
-        if panel["type"] != "row":
-            field = panel["fieldConfig"]["defaults"]
-            assert panel["description"] and field["unit"] and field["thresholds"]["steps"], panel["title"]
-    assert len({panel["id"] for panel in written["panels"]}) == len(written["panels"])
-    print(f"the dashboard's {len(written['panels'])} panels and rows are well-formed and lie beside each other")
 
 
 def differences(ours, theirs, path="$"):

@@ -58,10 +58,10 @@ def stat(title, description, expr, unit, steps, *, size=(4, 4), **field):
         "orientation": "auto",
         "textMode": "auto",
         "colorMode": "value",
-        "graphMode": "area",
+        "graphMode": "none",
         "justifyMode": "auto",
     }
-    return panel("stat", title, description, [target(expr)], size, defaults(unit, steps, **field), options)
+    return panel("stat", title, description, [target(expr, instant=True)], size, defaults(unit, steps, **field), options)
 
 
 def graph(title, description, targets, unit, *, steps=NEUTRAL, size=(12, 8), stacked=False, overrides=(), **field):
@@ -161,7 +161,7 @@ def overview():
     yield stat(
         "Accounts down",
         "Accounts whose latest poll failed at every exporter.",
-        f"count(account:koodrive_up:max{{{ACCOUNTS}}} == 0) or vector(0)",
+        f"count(account:koodrive_up:max{{{ACCOUNTS}}} == 0) or 0 * count(account:koodrive_up:max{{{ACCOUNTS}}})",
         "none",
         [(None, "green"), (1, "red")],
     )
@@ -209,7 +209,7 @@ def overview():
 
 def account():
     """The row that is repeated for each account."""
-    one = 'job=~"$job",account="$account"'
+    one = 'job=~"$job",account=~"$account"'
     used, capacity = f"account:koodrive_space_used_bytes:max{{{one}}}", f"account:koodrive_space_capacity_bytes:max{{{one}}}"
     allocated = f"account:koodrive_space_allocated_bytes:max{{{one}}}"
     yield stat("Used", "How full the account is.", f"account:koodrive_space_used:ratio{{{one}}}", "percentunit", FULLNESS, decimals=1)
@@ -236,14 +236,14 @@ def account():
         "state-timeline",
         "Polls",
         "Whether the latest poll succeeded, by exporter.",
-        [target(f"koodrive_up{{{EXPORTERS},account=\"$account\"}}", "{{instance}}")],
+        [target(f"koodrive_up{{{BOTH}}}", "{{instance}}")],
         (12, 5),
         defaults("none", GOOD_IS_ONE, mappings=[{"type": "value", "options": {"0": {"text": "down", "index": 0, "color": "red"}, "1": {"text": "up", "index": 1, "color": "green"}}}]),
         {"showValue": "never", "mergeValues": True, "rowHeight": 0.8, "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False, "calcs": []}, "tooltip": {"mode": "single", "sort": "none"}},
     )
     yield graph(
         "Data age",
-        "How old the newest good numbers are. The line is five intervals: from there the numbers count as stale.",
+        "How old the newest good numbers are. The line is three intervals: from there the numbers count as stale.",
         [
             target(f"account:koodrive_data_age_seconds:min{{{one}}}", "age"),
             target(f"scalar(koodrive:threshold:data_stale_intervals) * account:koodrive_poll_interval_seconds:min{{{one}}}", "stale"),
@@ -369,10 +369,13 @@ def dashboard():
         ("Polls and the API", polls(), {}),
         ("The exporter", exporter(), {}),
     ):
-        row = {"type": "row", "title": title, "collapsed": False, "gridPos": {"h": 1, "w": WIDTH, "x": 0, "y": top}, "panels": []}
-        placed_panels, top = placed(list(content), top + 1)
-        panels += [row | others, *placed_panels]
-    for number, each in enumerate(panels, 1):
+        # The row of each account is closed until somebody looks at it: what is not shown asks nothing.
+        collapsed = "repeat" in others
+        row = {"type": "row", "title": title, "collapsed": collapsed, "gridPos": {"h": 1, "w": WIDTH, "x": 0, "y": top}}
+        inside, below = placed(list(content), top + 1)
+        panels += [row | others | {"panels": inside}] if collapsed else [row | others | {"panels": []}, *inside]
+        top = top + 1 if collapsed else below
+    for number, each in enumerate([inner for each in panels for inner in (each, *each.get("panels", []))], 1):
         each["id"] = number
     return {
         "uid": "koodrive",
