@@ -19,8 +19,8 @@ use crate::{
 
 /// Colours that can be told apart on either ground; nothing is told by colour alone.
 const STYLE: &str = "\
-:root{color-scheme:light dark;--line:#8886;--soft:#666;--good:#166534;--bad:#b91c1c;--bar:#2563eb;--full:#b45309}\
-@media(prefers-color-scheme:dark){:root{--soft:#aaa;--good:#4ade80;--bad:#f87171;--bar:#60a5fa;--full:#fbbf24}}\
+:root{color-scheme:light dark;--line:#8886;--soft:#666;--good:#166534;--bad:#b91c1c}\
+@media(prefers-color-scheme:dark){:root{--soft:#aaa;--good:#4ade80;--bad:#f87171}}\
 body{font:16px/1.5 system-ui,sans-serif;max-width:80rem;margin:2rem auto;padding:0 1rem}\
 h1{font-size:1.5rem;margin:0}nav a{margin-right:1rem}\
 div{overflow-x:auto}table{border-collapse:collapse;width:100%;margin-top:1rem}\

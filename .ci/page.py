@@ -1,0 +1,69 @@
+"""The status page in a real browser: Chromium takes it without script, in light and dark, and blocks nothing.
+
+Usage: page.py BINARY [FOLDER]     # keeps the screenshots in the folder
+"""
+
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.request
+
+from servers import get_json, wait_until
+
+LIGHT, DARK = 1, 0
+
+
+def screenshot(url, path, scheme):
+    """What the browser's console said meanwhile."""
+    command = [
+        "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1280,520",
+        f"--blink-settings=preferredColorScheme={scheme}",
+        "--enable-logging=stderr", f"--user-data-dir={path.parent}/profile", f"--screenshot={path}", url,
+    ]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stderr
+
+
+def brightness(path):
+    """The mean brightness of the picture's first rows, from 0 to 255."""
+    size = "1280x40+0+0"
+    told = subprocess.run(
+        ["convert", path, "-crop", size, "-colorspace", "Gray", "-format", "%[fx:mean*255]", "info:"],
+        check=True, capture_output=True, text=True,
+    )
+    return float(told.stdout)
+
+
+def main():
+    binary, *folder = sys.argv[1:]
+    with tempfile.TemporaryDirectory() as temporary:
+        kept = pathlib.Path(folder[0] if folder else temporary).resolve()
+        kept.mkdir(parents=True, exist_ok=True)
+        demo = subprocess.Popen(
+            [binary, "demo", "--web.listen-address", "127.0.0.1:0"],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )
+        page, _, simulator = [demo.stdout.readline().split()[-1] for _ in range(3)]
+        users = {told["alias"]: user for user, told in get_json(simulator)["accounts"].items()}
+        order = urllib.request.Request(
+            f"{simulator}/accounts/{users['finance']}", data=b'{"fault": {"kind": "status", "status": 500}}', method="PUT"
+        )
+        urllib.request.urlopen(order, timeout=10).close()
+        html = lambda: urllib.request.urlopen(page, timeout=10).read().decode()
+        wait_until("one account is down and two are up", lambda: "2 of 3 accounts up" in html() and "down: " in html())
+        assert "<script" not in html()
+        for scheme, name in ((LIGHT, "light"), (DARK, "dark")):
+            path = kept / f"status-{name}.png"
+            console = screenshot(page, path, scheme)
+            blocked = re.findall(r".*(?:Refused to|violates the following|Content Security Policy).*", console)
+            assert not blocked, blocked
+            light = brightness(path) > 128
+            assert light == (scheme == LIGHT), f"{name} is {brightness(path)} bright"
+        demo.send_signal(signal.SIGTERM)
+        assert demo.wait(timeout=10) == 0
+        print("Chromium shows the status page without script, light and dark, and blocks nothing")
+
+
+main()
