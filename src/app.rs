@@ -86,6 +86,7 @@ impl App {
         listening: impl FnOnce(&[ListenAddress]),
     ) -> Result<(), RunError> {
         let stop = stop_on_signal()?;
+        let hangup = signal(SignalKind::hangup())?;
         let changes = Changes::new(&sources, self.config.auto_reload);
         let web = self.config.web.clone();
         let bound = server::bind(&web.listen_addresses, inherited).await?;
@@ -95,7 +96,7 @@ impl App {
             info!(%address, path, tls = self.guard.has_tls(), "listening");
         }
         listening(&addresses);
-        let accounts = self.config.own_accounts();
+        let accounts = self.config.accounts_of(self.config.shard);
         self.fleet.run(&accounts)?;
         let accounts = accounts.len();
         info!(version = env!("CARGO_PKG_VERSION"), revision = env!("BUILD_REVISION"), accounts, "polling");
@@ -118,14 +119,13 @@ impl App {
             tasks.spawn(async move { guard.follow(file, &own).await });
         }
         let Self { config, fleet, own, clock, .. } = self;
-        let reloader = Reloader { sources, config, fleet, own, clock, changes };
-        tasks.spawn(async move {
-            if let Err(error) = reloader.run(requests).await {
-                warn!(%error, "cannot wait for SIGHUP");
-            }
-        });
-        bound.serve(Arc::new(routes), terms, stop).await;
-        systemd::stopping();
+        let reloader = Reloader { sources, started: config, fleet, own, clock, changes };
+        tasks.spawn(reloader.run(hangup, requests));
+        let stopping = async {
+            stop.cancelled().await;
+            systemd::stopping();
+        };
+        tokio::join!(bound.serve(Arc::new(routes), terms, stop.clone()), stopping);
         tasks.shutdown().await;
         info!("stopped");
         Ok(())
@@ -137,7 +137,7 @@ impl App {
     /// When an HTTP client can't be made.
     pub async fn once(mut self) -> Result<Once, RunError> {
         let mut polls = JoinSet::new();
-        for poller in self.fleet.set(&self.config.own_accounts())? {
+        for poller in self.fleet.set(&self.config.accounts_of(self.config.shard))? {
             polls.spawn(async move { poller.poll().await });
         }
         polls.join_all().await;

@@ -56,9 +56,9 @@ pub struct Once {
 /// The options of `healthcheck`.
 #[derive(Debug, Args)]
 pub struct Healthcheck {
-    /// The page to ask
-    #[arg(long, value_name = "URL", default_value = "http://localhost:10710/-/healthy")]
-    pub url: String,
+    /// The page to ask [default: the health page of the first address that the configuration has]
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
 }
 
 /// The simulator's options.

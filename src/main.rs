@@ -41,7 +41,7 @@ fn main() -> ExitCode {
             Some(Command::Check(check)) if check.online => check_online(&options).await,
             Some(Command::Check(_)) => explain(&options).map_or_else(|code| code, |_| GOOD.into()),
             Some(Command::Once(once)) => write_once(&options, once.output.as_deref()).await,
-            Some(Command::Healthcheck(health)) => match healthcheck::ask(&health.url).await {
+            Some(Command::Healthcheck(health)) => match healthcheck::ask(&health_url(&options, health.url)).await {
                 Ok(()) => GOOD.into(),
                 Err(why) => fail(RUN_TIME_FAILURE, &why),
             },
@@ -72,7 +72,8 @@ async fn check_online(options: &Options) -> ExitCode {
     };
     match poll_once(config).await {
         Ok(once) => {
-            let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            let colours =
+                std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
             let told = tell(&format!("\n{}", check::online(&once.board, colours)));
             if told == ExitCode::SUCCESS { once_code(&once) } else { told }
         }
@@ -115,11 +116,15 @@ async fn write_once(options: &Options, output: Option<&Path>) -> ExitCode {
 
 /// Writes the file beside its place and moves it there, so that nobody reads half of it.
 fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    // What a link leads to is replaced, and not the link.
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o644)).tempfile_in(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    // Whatever the umask: the collector must read it.
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
+    file.persist(&path).map_err(|error| error.error)?;
     Ok(())
 }
 
@@ -127,6 +132,14 @@ async fn poll_once(config: Config) -> Result<Once, ExitCode> {
     let lanes = Lanes::patient(config.concurrency);
     let app = App::new(config, lanes).map_err(|error| run_error(&error))?;
     app.once().await.map_err(|error| run_error(&error))
+}
+
+/// Where the configuration has the exporter listen, unless a URL is given.
+fn health_url(options: &Options, given: Option<String>) -> String {
+    given.unwrap_or_else(|| {
+        let web = Config::load(&sources(options)).map(|config| config.web).unwrap_or_default();
+        healthcheck::url(&web)
+    })
 }
 
 fn once_code(once: &Once) -> ExitCode {

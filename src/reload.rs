@@ -2,35 +2,41 @@
 //!
 //! A configuration is validated as a whole and put in force as a whole; a bad one changes nothing.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::Signal,
     sync::{mpsc, oneshot},
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, timeout},
 };
 use tracing::{error, info, warn};
 
 use crate::{
     clock::{WallClock, unix_seconds},
     config::{Config, Sources},
-    fleet::Fleet,
+    fleet::{Change, Fleet},
     metrics::OwnMetrics,
     systemd,
 };
 
 /// How often the file is looked at, where its changes are to be followed.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Asks for a reload, and is told what was wrong if anything was.
-pub type Requests = mpsc::Sender<oneshot::Sender<Result<(), String>>>;
+/// A configuration on a network mount may never come.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Asks for a reload, and is told what came of it, or what was wrong.
+pub type Requests = mpsc::Sender<Reply>;
+
+/// Where to tell it.
+pub type Reply = oneshot::Sender<Result<String, String>>;
 
 /// What a reload works on.
 pub struct Reloader {
     /// Read anew each time.
     pub sources: Sources,
-    /// What is in force.
-    pub config: Config,
+    /// The configuration that the exporter was started with.
+    pub started: Config,
     /// Whose accounts change.
     pub fleet: Fleet,
     /// Where reloads are counted.
@@ -42,28 +48,24 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Reloads on SIGHUP and on `requests`, and where it is configured on a change of the file; for ever.
-    ///
-    /// # Errors
-    /// When the signal can't be waited for.
-    pub async fn run(mut self, mut requests: mpsc::Receiver<oneshot::Sender<Result<(), String>>>) -> io::Result<()> {
-        let mut hangup = signal(SignalKind::hangup())?;
+    /// Reloads on `hangup` and on `requests`, and where it is configured on a change of the file; for ever.
+    pub async fn run(mut self, mut hangup: Signal, mut requests: mpsc::Receiver<Reply>) {
         loop {
             tokio::select! {
-                () = received(&mut hangup) => drop(self.reload("SIGHUP")),
-                () = self.changes.next() => drop(self.reload("the file has changed")),
-                Some(reply) = requests.recv() => drop(reply.send(self.reload("a request"))),
+                () = received(&mut hangup) => drop(self.reload("SIGHUP").await),
+                () = self.changes.next() => drop(self.reload("the file has changed").await),
+                Some(reply) = requests.recv() => drop(reply.send(self.reload("a request").await)),
             }
         }
     }
 
-    fn reload(&mut self, cause: &str) -> Result<(), String> {
+    async fn reload(&mut self, cause: &str) -> Result<String, String> {
         systemd::reloading();
-        let loaded = self.load();
+        let loaded = self.load().await;
         match &loaded {
-            Ok(accounts) => {
+            Ok(came_of_it) => {
                 self.own.config_loaded(unix_seconds(self.clock.now()));
-                info!(cause, accounts, "the configuration was reloaded");
+                info!(cause, "the configuration was reloaded: {came_of_it}");
             }
             Err(problems) => {
                 self.own.config_failed();
@@ -71,22 +73,25 @@ impl Reloader {
             }
         }
         systemd::ready("polling");
-        loaded.map(|_| ())
+        loaded
     }
 
-    /// Puts the configuration in force, and tells how many accounts it has.
-    fn load(&mut self) -> Result<usize, String> {
-        let config = Config::load(&self.sources).map_err(|problems| problems.to_string())?;
-        let accounts = config.own_accounts();
-        let change = self.fleet.run(&accounts).map_err(|error| error.to_string())?;
-        info!(started = change.started, stopped = change.stopped, "accounts were put in force");
-        let fixed = config.fixed_differences(&self.config);
-        if !fixed.is_empty() {
-            let keys = fixed.join(", ");
-            warn!(keys, "these changes are in force from the next start on");
+    /// Puts the configuration in force, and says what that came to.
+    async fn load(&mut self) -> Result<String, String> {
+        let sources = self.sources.clone();
+        let loading = tokio::task::spawn_blocking(move || Config::load(&sources));
+        let loaded = timeout(LOAD_TIMEOUT, loading).await.map_err(|_| "the file system does not answer".to_owned())?;
+        let config = loaded.map_err(|error| error.to_string())?.map_err(|problems| problems.to_string())?;
+        let accounts = config.accounts_of(self.started.shard);
+        let Change { started, stopped } = self.fleet.run(&accounts).map_err(|error| error.to_string())?;
+        let came_of_it = format!("{} accounts, {started} started, {stopped} stopped", accounts.len());
+        let fixed = config.fixed_differences(&self.started);
+        if fixed.is_empty() {
+            return Ok(came_of_it);
         }
-        self.config = config;
-        Ok(accounts.len())
+        let keys = fixed.join(", ");
+        warn!(keys, "these changes are in force from the next start on");
+        Ok(format!("{came_of_it}; in force from the next start on: {keys}"))
     }
 }
 
@@ -100,6 +105,8 @@ async fn received(signal: &mut Signal) {
 pub struct Changes {
     file: Option<std::path::PathBuf>,
     latest: Option<Vec<u8>>,
+    /// Read once: it may be half of what is being written.
+    seen: Option<Vec<u8>>,
 }
 
 impl Changes {
@@ -108,7 +115,7 @@ impl Changes {
     pub fn new(sources: &Sources, wanted: bool) -> Self {
         let file = sources.file().filter(|_| wanted).map(ToOwned::to_owned);
         let latest = file.as_ref().and_then(|file| std::fs::read(file).ok());
-        Self { file, latest }
+        Self { file, seen: latest.clone(), latest }
     }
 
     /// Waits for the next one, or for ever.
@@ -121,8 +128,10 @@ impl Changes {
             ticks.tick().await;
             // A file that is not there for a moment is about to be replaced.
             let Ok(content) = tokio::fs::read(&file).await else { continue };
-            if self.latest.as_ref() != Some(&content) {
-                self.latest = Some(content);
+            let settled = self.seen.as_ref() == Some(&content);
+            self.seen = Some(content);
+            if settled && self.seen != self.latest {
+                self.latest.clone_from(&self.seen);
                 return;
             }
         }

@@ -36,6 +36,15 @@ pub struct Account {
     pub transport: Transport,
 }
 
+impl Account {
+    /// Whether the numbers that are known of `other` are this account's, too: the same user at the same endpoint, read
+    /// in the same units.
+    #[must_use]
+    pub fn has_the_numbers_of(&self, other: &Self) -> bool {
+        self.endpoint == other.endpoint && self.user_id == other.user_id && self.units == other.units
+    }
+}
+
 /// How requests are authorised; see the vendor's page on calling the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {

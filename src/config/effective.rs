@@ -65,6 +65,7 @@ fn of_account(account: &Account, merged: &Merged) -> Vec<Setting> {
     };
     let inherited = |key: &str, value: String| setting(key, value, true);
     let own = |key: &str, value: String| setting(key, value, false);
+    let own_interval = at(&merged.root, &["accounts", alias, "poll", "interval"]).is_some();
     let ca_file = if account.transport.extra_roots.is_empty() { "none" } else { "given" };
     let mut settings = vec![
         inherited("endpoint", account.endpoint.to_string()),
@@ -84,8 +85,9 @@ fn of_account(account: &Account, merged: &Merged) -> Vec<Setting> {
     }
     settings.extend([
         inherited("poll.interval", human(account.poll.interval)),
-        inherited("poll.timeout", human(account.poll.timeout)),
-        inherited("poll.max_age", human(account.poll.max_age)),
+        // What goes with an interval is inherited with it alone.
+        setting("poll.timeout", human(account.poll.timeout), !own_interval),
+        setting("poll.max_age", human(account.poll.max_age), !own_interval),
         inherited("units.total_capacity", account.units.total_capacity.as_str().to_owned()),
         inherited("units.total_used", account.units.total_used.as_str().to_owned()),
         inherited("units.total_allocation", account.units.total_allocation.as_str().to_owned()),

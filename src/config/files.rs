@@ -9,8 +9,8 @@ use std::{
 
 use nix::libc::O_NONBLOCK;
 
-/// More than any certificate, key or configuration of the listener.
-const MAX_BYTES: u64 = 1024 * 1024;
+/// More than any configuration, with tens of thousands of accounts, and than any certificate.
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The whole of a regular file. A pipe or a device is refused, not waited for.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
@@ -20,5 +20,5 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     }
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_BYTES { Err(Error::other("is longer than 1 MiB")) } else { Ok(bytes) }
+    if bytes.len() as u64 > MAX_BYTES { Err(Error::other("is longer than 16 MiB")) } else { Ok(bytes) }
 }

@@ -83,9 +83,7 @@ pub(super) struct Merged {
 impl Merged {
     /// One YAML file alone, whatever its name ends in, and empty where it says nothing.
     pub(super) fn of_yaml(path: &Path) -> Result<Self, Problem> {
-        let bytes = files::read(path).map_err(|error| unreadable(path, format!("cannot be read: {error}")))?;
-        let text = String::from_utf8(bytes).map_err(|_| unreadable(path, "is not UTF-8".to_owned()))?;
-        let file = Some(path.to_owned());
+        let (text, file) = (read_text(path)?, Some(path.to_owned()));
         if text.lines().all(|line| line.is_empty() || line.starts_with('#')) {
             return Ok(Self { root: Value::from(HashMap::<String, Value>::new()), file });
         }
@@ -195,7 +193,8 @@ fn read_file(path: &Path) -> Result<File<config::FileSourceString, FileFormat>, 
 }
 
 fn read_text(path: &Path) -> Result<String, Problem> {
-    std::fs::read_to_string(path).map_err(|error| unreadable(path, format!("cannot be read: {error}")))
+    let bytes = files::read(path).map_err(|error| unreadable(path, format!("cannot be read: {error}")))?;
+    String::from_utf8(bytes).map_err(|_| unreadable(path, "is not UTF-8".to_owned()))
 }
 
 fn parse(path: &Path, text: &str, format: FileFormat) -> Result<File<config::FileSourceString, FileFormat>, Problem> {

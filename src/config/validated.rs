@@ -83,14 +83,14 @@ impl Config {
 }
 
 impl Config {
-    /// The accounts that this exporter polls: all, or those of its shard.
+    /// The accounts that an exporter polls: all, or those of its shard.
     #[must_use]
-    pub fn own_accounts(&self) -> Vec<Arc<Account>> {
-        let own = |account: &&Arc<Account>| self.shard.is_none_or(|shard| shard.owns(&account.alias));
+    pub fn accounts_of(&self, shard: Option<Shard>) -> Vec<Arc<Account>> {
+        let own = |account: &&Arc<Account>| shard.is_none_or(|shard| shard.owns(&account.alias));
         self.accounts.iter().filter(own).cloned().collect()
     }
 
-    /// The keys whose values differ from `running` and are used at the start alone. (What the web configuration
+    /// The keys whose values differ from those that are `running` and are used at the start alone. (What the web configuration
     /// file holds is followed by itself.)
     #[must_use]
     pub fn fixed_differences(&self, running: &Self) -> Vec<&'static str> {

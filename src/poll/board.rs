@@ -33,11 +33,11 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// An account of which nothing is known yet.
-    fn new(account: Arc<Account>, changes: Arc<AtomicU64>) -> Self {
+    /// An account of which this is known, or nothing.
+    fn new(account: Arc<Account>, changes: Arc<AtomicU64>, state: Option<Arc<AccountState>>) -> Self {
         Self {
             account,
-            state: ArcSwap::default(),
+            state: ArcSwap::new(state.unwrap_or_default()),
             created: Instant::now(),
             beat: AtomicU64::new(0),
             due: ArcSwapOption::empty(),
@@ -106,19 +106,25 @@ impl Board {
         board
     }
 
-    /// Puts these accounts on the board. An account that is on it as it is keeps its slot; of any other one nothing
-    /// is known yet.
+    /// Puts these accounts on the board. An account that is on it as it is keeps its slot; one that is the same to the
+    /// API gets a new one with what is known; of any other one nothing is known yet.
     pub fn set<'a>(&self, accounts: impl IntoIterator<Item = &'a Arc<Account>>) {
         let before = self.slots();
         if !before.is_empty() {
             self.polled();
         }
-        let kept = |account: &Arc<Account>| {
-            let place = before.binary_search_by(|slot| slot.account.alias.cmp(&account.alias)).ok()?;
-            before.get(place).filter(|slot| slot.account() == account).cloned()
+        let slot = |account: &Arc<Account>| {
+            let place = before.binary_search_by(|slot| slot.account.alias.cmp(&account.alias)).ok();
+            let old = place.and_then(|place| before.get(place));
+            match old {
+                Some(old) if old.account() == account => Arc::clone(old),
+                old => {
+                    let heir = old.filter(|old| account.has_the_numbers_of(old.account()));
+                    Arc::new(Slot::new(Arc::clone(account), Arc::clone(&self.changes), heir.map(|old| old.state())))
+                }
+            }
         };
-        let new = |account: &Arc<Account>| Arc::new(Slot::new(Arc::clone(account), Arc::clone(&self.changes)));
-        let slots = accounts.into_iter().map(|account| kept(account).unwrap_or_else(|| new(account)));
+        let slots = accounts.into_iter().map(slot);
         self.slots.store(Arc::new(slots.collect()));
         self.changes.fetch_add(1, Ordering::Release);
     }

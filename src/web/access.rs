@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::PasswordHash;
 
-/// Requests that wait while a password is checked, of all peers and of one; a further one is told to come again.
+/// Credentials that wait to be checked, of all peers and of one; a further one is told to come again.
 const MAX_WAITING: usize = 64;
 const MAX_WAITING_OF_PEER: usize = 4;
 
@@ -47,7 +47,7 @@ type Digest = [u8; 32];
 pub(super) struct Checker {
     key: Digest,
     checking: Arc<Semaphore>,
-    waiting: Mutex<HashMap<Option<IpAddr>, usize>>,
+    waiting: Mutex<Queue>,
     remembered: Mutex<Remembered>,
 }
 
@@ -75,7 +75,7 @@ impl Checker {
         if let Some(verdict) = self.remembered().verdict(&digest) {
             return verdict;
         }
-        let Some(_place) = Waiting::enter(&self.waiting, peer) else { return Verdict::Busy };
+        let Some(_place) = Waiting::enter(&self.waiting, (peer, digest)) else { return Verdict::Busy };
         let Ok(turn) = Arc::clone(&self.checking).acquire_owned().await else { return Verdict::Busy };
         // Whoever was before may have asked the same.
         if let Some(verdict) = self.remembered().verdict(&digest) {
@@ -116,32 +116,35 @@ impl Checker {
     }
 }
 
-/// A place among those who wait.
+/// Credentials that wait to be checked, by who sent them, and how many requests wait for each.
+type Queue = HashMap<(Option<IpAddr>, Digest), usize>;
+
+/// A place among those who wait: equal requests share one.
 struct Waiting<'a> {
-    places: &'a Mutex<HashMap<Option<IpAddr>, usize>>,
-    peer: Option<IpAddr>,
+    queue: &'a Mutex<Queue>,
+    place: (Option<IpAddr>, Digest),
 }
 
 impl<'a> Waiting<'a> {
-    fn enter(places: &'a Mutex<HashMap<Option<IpAddr>, usize>>, peer: Option<IpAddr>) -> Option<Self> {
-        let mut waiting = places.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_all: usize = waiting.values().sum();
-        let of_peer = waiting.get(&peer).copied().unwrap_or_default();
-        if of_all >= MAX_WAITING || of_peer >= MAX_WAITING_OF_PEER {
+    fn enter(queue: &'a Mutex<Queue>, place: (Option<IpAddr>, Digest)) -> Option<Self> {
+        let mut waiting = queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_peer = waiting.keys().filter(|(peer, _)| *peer == place.0).count();
+        let is_full = waiting.len() >= MAX_WAITING || of_peer >= MAX_WAITING_OF_PEER;
+        if is_full && !waiting.contains_key(&place) {
             return None;
         }
-        waiting.insert(peer, of_peer + 1);
-        Some(Self { places, peer })
+        *waiting.entry(place).or_default() += 1;
+        Some(Self { queue, place })
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let mut waiting = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut of_peer) = waiting.entry(self.peer) {
-            *of_peer.get_mut() -= 1;
-            if *of_peer.get() == 0 {
-                of_peer.remove();
+        let mut waiting = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut requests) = waiting.entry(self.place) {
+            *requests.get_mut() -= 1;
+            if *requests.get() == 0 {
+                requests.remove();
             }
         }
     }
@@ -278,17 +281,18 @@ mod tests {
             tokio::spawn(async move { checker.check(&users, &basic(name, &number.to_string()), peer).await })
         };
         let guesses: Vec<_> = (0..MAX_WAITING_OF_PEER).map(|number| guess(None, number)).collect();
-        while checker.waiting.lock().unwrap().get(&None) != Some(&MAX_WAITING_OF_PEER) {
+        while checker.waiting.lock().unwrap().len() < MAX_WAITING_OF_PEER {
             tokio::task::yield_now().await;
         }
+        let again = guess(None, 0);
         let other_peer = guess(Some([192, 0, 2, 1].into()), 1000);
-        while checker.waiting.lock().unwrap().len() < 2 {
+        while checker.waiting.lock().unwrap().len() <= MAX_WAITING_OF_PEER {
             tokio::task::yield_now().await;
         }
         assert_eq!(checker.check(&users, &basic("alice", "one more"), None).await, Verdict::Busy);
         assert_eq!(checker.check(&users, &basic("alice", "pw"), None).await, Verdict::Granted);
         drop(turn);
-        for guess in guesses.into_iter().chain([other_peer]) {
+        for guess in guesses.into_iter().chain([other_peer, again]) {
             assert_eq!(guess.await.unwrap(), Verdict::Denied);
         }
         assert!(checker.waiting.lock().unwrap().is_empty());

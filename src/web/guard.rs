@@ -18,7 +18,7 @@ use super::{
     tls,
 };
 use crate::{
-    config::{Problem, Problems, RateLimit, WebFile},
+    config::{ClientAuth, Problem, Problems, RateLimit, TlsServer, WebFile},
     metrics::OwnMetrics,
 };
 
@@ -48,6 +48,8 @@ pub(super) struct Door {
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) users: Users,
     bucket: Option<Bucket>,
+    /// How much is asked of clients' certificates: the more, the stricter.
+    strictness: (u8, bool),
     certificate_expiry: Option<i64>,
 }
 
@@ -122,15 +124,26 @@ impl Guard {
         let (now, after) = (self.door(), Door::of(file)?);
         let opened = if now.tls.is_some() && after.tls.is_none() {
             "tls_server_config"
+        } else if after.strictness.0 < now.strictness.0 || (now.strictness.1 && !after.strictness.1) {
+            "tls_server_config.client_auth_type, client_ca_file or client_allowed_sans"
         } else if !now.users.is_empty() && after.users.is_empty() {
             "basic_auth_users"
         } else {
             return Ok(after);
         };
         let (origin, key) = (file.path.display().to_string(), opened.to_owned());
-        let message = "is gone: to go without it, restart the exporter".to_owned();
+        let message = "is gone or weaker: to go without it, restart the exporter".to_owned();
         Err(Problems(vec![Problem { origin, key, message }]))
     }
+}
+
+fn strictness(tls: &TlsServer) -> (u8, bool) {
+    let of_certificates = match tls.client_auth {
+        ClientAuth::NoClientCert | ClientAuth::RequestClientCert => 0,
+        ClientAuth::VerifyClientCertIfGiven | ClientAuth::RequireAnyClientCert => 1,
+        ClientAuth::RequireAndVerifyClientCert => 2,
+    };
+    (of_certificates, tls.client_allowed_sans.is_some())
 }
 
 fn problem(latest: &Result<WebFile, Problems>, message: &str) -> Problems {
@@ -153,6 +166,7 @@ impl Door {
             headers: file.headers.clone(),
             users: file.users.clone(),
             bucket: file.rate_limit.map(Bucket::full),
+            strictness: file.tls.as_ref().map(strictness).unwrap_or_default(),
             certificate_expiry: file.tls.as_ref().and_then(tls::expiry),
         })
     }

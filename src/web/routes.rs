@@ -230,7 +230,7 @@ impl Routes {
         let (reply, told) = oneshot::channel();
         let sent = reloads.send(reply).await.is_ok();
         match told.await {
-            Ok(Ok(())) if sent => answer(StatusCode::OK, TEXT, "reloaded\n"),
+            Ok(Ok(came_of_it)) if sent => answer(StatusCode::OK, TEXT, format!("reloaded: {came_of_it}\n")),
             Ok(Err(problems)) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{problems}\n")),
             _ => later(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
         }

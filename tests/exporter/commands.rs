@@ -97,7 +97,7 @@ async fn healthcheck_tells_by_its_exit_code_over_http_and_tls() {
     assert_eq!(ask(format!("{}/-/healthy", exporter.url)).await.status.code(), Some(0));
     let missing = ask(format!("{}/nonexistent", exporter.url)).await;
     assert_eq!(missing.status.code(), Some(1));
-    assert!(stderr(&missing).contains("answers 404"), "{}", stderr(&missing));
+    assert!(stderr(&missing).contains("the exporter answers 404"), "{}", stderr(&missing));
     let refused = ask("http://127.0.0.1:1/-/healthy".to_owned()).await;
     assert!(stderr(&refused).contains("Connection refused"), "{}", stderr(&refused));
     let door = Door::start(TLS, &[]).await;

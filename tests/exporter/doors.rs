@@ -187,6 +187,18 @@ async fn a_clients_certificate_must_bear_an_allowed_name_where_there_are_any() {
 }
 
 #[tokio::test]
+async fn a_change_that_asks_less_of_clients_is_refused_until_a_restart() {
+    let strict = "tls_server_config: { cert_file: server.crt, key_file: server.key, client_ca_file: ca.crt, \
+                  client_auth_type: RequireAndVerifyClientCert }";
+    let mut scene = Scene::start(strict, &[]).await;
+    for weaker in [TLS.to_owned(), strict.replace("RequireAndVerifyClientCert", "VerifyClientCertIfGiven")] {
+        scene.write("web.yml", &weaker);
+        scene.reloaded("is gone or weaker").await;
+        assert!(scene.client(None).get(scene.url("/metrics")).send().await.is_err());
+    }
+}
+
+#[tokio::test]
 async fn versions_suites_and_curves_are_those_of_the_file() {
     let web = "tls_server_config: { cert_file: server.crt, key_file: server.key, max_version: TLS12, \
                cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384], curve_preferences: [CurveP384] }";

@@ -64,7 +64,7 @@ async fn sighup_starts_what_is_new_ends_what_is_gone_and_leaves_the_rest_alone()
     let before = scene.scrape_until(both_up).await;
     scene.write(configuration(&scene.upstream, 3, "5s").replace("finance", "accounting"));
     scene.exporter.signal("-HUP");
-    scene.exporter.line(|line| line.contains("started=2 stopped=1")).await;
+    scene.exporter.line(|line| line.contains("2 started, 1 stopped")).await;
     let after = scene.scrape_until(|page| page.value("koodrive_up{account=\"archive\"}") == Some(1.0)).await;
     assert!(after.value(POLLS) >= before.value(POLLS), "its counters go on");
     assert_eq!(after.value(UP), Some(1.0));
@@ -78,13 +78,56 @@ async fn sighup_starts_what_is_new_ends_what_is_gone_and_leaves_the_rest_alone()
 }
 
 #[tokio::test]
-async fn an_account_that_changes_begins_anew() {
+async fn an_account_that_changes_keeps_its_numbers_unless_it_is_another_one() {
     let scene = Scene::start(1, &["--web.enable-lifecycle"]).await;
-    scene.scrape_until(|page| page.value(UP) == Some(1.0)).await;
-    scene.write(configuration(&scene.upstream, 1, "7s"));
+    let before = scene.scrape_until(|page| page.value(UP) == Some(1.0)).await;
+    scene.write(configuration(&scene.upstream, 1, "1h"));
+    assert!(scene.post().await.body.contains("1 accounts, 1 started, 1 stopped"));
+    let page = scene.exporter.get("/metrics").await;
+    assert_eq!(page.value("koodrive_poll_interval_seconds{account=\"production\"}"), Some(3600.0));
+    assert_eq!(page.value(UP), Some(1.0));
+    assert!(page.value(POLLS) >= before.value(POLLS) && page.body.contains("koodrive_space_used_bytes{"));
+    scene.write(configuration(&scene.upstream, 1, "1h").replace("1505084218764547200", "1505084218764547201"));
     assert_eq!(scene.post().await.status, 200);
-    let page = scene.scrape_until(|page| page.value(UP) == Some(1.0)).await;
-    assert_eq!(page.value("koodrive_poll_interval_seconds{account=\"production\"}"), Some(7.0));
+    let page = scene.exporter.get("/metrics").await;
+    assert!(!page.body.contains("koodrive_space_used_bytes{"), "another user's numbers are not shown");
+}
+
+#[tokio::test]
+async fn a_file_that_does_not_come_holds_up_neither_scrapes_nor_the_stop() {
+    let mut scene = Scene::start(1, &["--web.enable-lifecycle"]).await;
+    std::fs::remove_file(scene.files.path("k.yml")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(scene.files.path("k.yml")).status().unwrap().success());
+    let answer = scene.post().await;
+    assert!(answer.status == 500 && answer.body.contains("is no regular file"), "{}", answer.body);
+    assert_eq!(scene.exporter.get("/metrics").await.status, 200);
+    scene.exporter.signal("-TERM");
+    scene.exporter.line(|line| line.contains("message=stopped")).await;
+}
+
+#[tokio::test]
+async fn a_shard_stays_as_it_was_started() {
+    let (files, upstream) = (Files::new(), Upstream::start(10).await);
+    let of = |index: u32| format!("{}shard: {{ index: {index}, count: 2 }}\n", configuration(&upstream, 10, "5s"));
+    let config = files.write("k.yml", of(0));
+    let exporter = Exporter::start(&config, &["--web.enable-lifecycle"]).await;
+    let scene = Scene { exporter, files, upstream: Upstream::start(1).await };
+    let accounts = async || {
+        let page = scene.exporter.get("/metrics").await;
+        page.body
+            .lines()
+            .filter(|line| line.starts_with("koodrive_up{"))
+            .map(|line| line[..30].to_owned())
+            .collect::<Vec<_>>()
+    };
+    let before = accounts().await;
+    scene.write(of(1));
+    for _ in 0..2 {
+        assert!(scene.post().await.body.contains("in force from the next start on: shard"), "told each time");
+    }
+    assert_eq!(accounts().await, before);
+    scene.write(of(0));
+    assert!(!scene.post().await.body.contains("next start"));
 }
 
 #[tokio::test]
