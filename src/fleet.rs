@@ -73,12 +73,8 @@ impl Fleet {
     pub fn run(&mut self, accounts: &[Arc<Account>]) -> Result<Change, TransportError> {
         let before = self.loops.len();
         let pollers = self.set(accounts)?;
-        let slots = self.board.slots();
-        let stays = |slot: &Arc<Slot>| {
-            let place = slots.binary_search_by(|other| other.account().alias.cmp(&slot.account().alias)).ok();
-            place.and_then(|place| slots.get(place)).is_some_and(|other| Arc::ptr_eq(other, slot))
-        };
-        self.loops.retain(|_, (slot, _)| stays(slot));
+        let board = Arc::clone(&self.board);
+        self.loops.retain(|alias, (slot, _)| board.slot(alias).is_some_and(|now| Arc::ptr_eq(&now, slot)));
         let change = Change { started: pollers.len(), stopped: before - self.loops.len() };
         for poller in pollers {
             let slot = Arc::clone(&poller.slot);

@@ -103,7 +103,8 @@ async fn received(signal: &mut Signal) {
 
 /// Changes of the configuration file's content, whatever its time stamps say.
 pub struct Changes {
-    file: Option<std::path::PathBuf>,
+    /// Where the changes are to be followed.
+    sources: Option<Arc<Sources>>,
     latest: Option<Vec<u8>>,
     /// Read once: it may be half of what is being written.
     seen: Option<Vec<u8>>,
@@ -113,23 +114,27 @@ impl Changes {
     /// Of the sources' file, where it has one and the changes are `wanted`.
     #[must_use]
     pub fn new(sources: &Sources, wanted: bool) -> Self {
-        let file = sources.file().filter(|_| wanted).map(ToOwned::to_owned);
-        let latest = file.as_ref().and_then(|file| std::fs::read(file).ok());
-        Self { file, seen: latest.clone(), latest }
+        let sources = (wanted && sources.file().is_some()).then(|| Arc::new(sources.clone()));
+        let latest = sources.as_ref().and_then(|sources| sources.file_content());
+        Self { sources, seen: latest.clone(), latest }
     }
 
     /// Waits for the next one, or for ever.
     async fn next(&mut self) {
-        let Some(file) = self.file.clone() else { return std::future::pending().await };
+        let Some(sources) = self.sources.clone() else { return std::future::pending().await };
         let mut ticks = interval(LOOK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         ticks.tick().await;
         loop {
             ticks.tick().await;
+            let sources = Arc::clone(&sources);
+            let content = tokio::task::spawn_blocking(move || sources.file_content()).await.ok().flatten();
             // A file that is not there for a moment is about to be replaced.
-            let Ok(content) = tokio::fs::read(&file).await else { continue };
-            let settled = self.seen.as_ref() == Some(&content);
-            self.seen = Some(content);
+            if content.is_none() {
+                continue;
+            }
+            let settled = self.seen == content;
+            self.seen = content;
             if settled && self.seen != self.latest {
                 self.latest.clone_from(&self.seen);
                 return;

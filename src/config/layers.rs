@@ -110,6 +110,12 @@ impl Sources {
         }
     }
 
+    /// What the file holds, where there is one and it can be read.
+    #[must_use]
+    pub fn file_content(&self) -> Option<Vec<u8>> {
+        files::read(self.file()?).ok()
+    }
+
     pub(super) fn merge(&self) -> Result<Merged, Problems> {
         let mut builder = config::Config::builder();
         builder = match &self.document {
@@ -226,8 +232,7 @@ fn unparsed(format: FileFormat, error: &str) -> String {
 fn unlayered(error: &config::ConfigError) -> Problems {
     // Values have been taken as they are by now: only a variable's name can be at fault.
     let _ = error;
-    let message = "has a variable whose name is no path of keys joined by `__`".to_owned();
-    Problems(vec![Problem { origin: "the environment".to_owned(), key: String::new(), message }])
+    Problems::one("the environment", "", "has a variable whose name is no path of keys joined by `__`")
 }
 
 #[cfg(test)]

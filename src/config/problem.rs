@@ -25,6 +25,14 @@ impl fmt::Display for Problem {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems(pub Vec<Problem>);
 
+impl Problems {
+    /// One problem alone.
+    #[must_use]
+    pub fn one(origin: impl fmt::Display, key: &str, message: impl Into<String>) -> Self {
+        Self(vec![Problem { origin: origin.to_string(), key: key.to_owned(), message: message.into() }])
+    }
+}
+
 impl std::error::Error for Problems {}
 
 impl fmt::Display for Problems {

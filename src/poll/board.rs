@@ -109,19 +109,14 @@ impl Board {
     /// Puts these accounts on the board. An account that is on it as it is keeps its slot; one that is the same to the
     /// API gets a new one with what is known; of any other one nothing is known yet.
     pub fn set<'a>(&self, accounts: impl IntoIterator<Item = &'a Arc<Account>>) {
-        let before = self.slots();
-        if !before.is_empty() {
+        if !self.slots().is_empty() {
             self.polled();
         }
-        let slot = |account: &Arc<Account>| {
-            let place = before.binary_search_by(|slot| slot.account.alias.cmp(&account.alias)).ok();
-            let old = place.and_then(|place| before.get(place));
-            match old {
-                Some(old) if old.account() == account => Arc::clone(old),
-                old => {
-                    let heir = old.filter(|old| account.has_the_numbers_of(old.account()));
-                    Arc::new(Slot::new(Arc::clone(account), Arc::clone(&self.changes), heir.map(|old| old.state())))
-                }
+        let slot = |account: &Arc<Account>| match self.slot(&account.alias) {
+            Some(old) if old.account() == account => old,
+            old => {
+                let known = old.filter(|old| account.has_the_numbers_of(old.account())).map(|old| old.state());
+                Arc::new(Slot::new(Arc::clone(account), Arc::clone(&self.changes), known))
             }
         };
         let slots = accounts.into_iter().map(slot);
@@ -133,6 +128,14 @@ impl Board {
     #[must_use]
     pub fn slots(&self) -> Arc<Vec<Arc<Slot>>> {
         self.slots.load_full()
+    }
+
+    /// The account of this alias.
+    #[must_use]
+    pub fn slot(&self, alias: &str) -> Option<Arc<Slot>> {
+        let slots = self.slots.load();
+        let place = slots.binary_search_by(|slot| slot.account.alias.as_str().cmp(alias)).ok()?;
+        slots.get(place).cloned()
     }
 
     /// How often anything on the board has changed. A state that is read after this number is at least as

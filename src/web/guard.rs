@@ -18,7 +18,7 @@ use super::{
     tls,
 };
 use crate::{
-    config::{ClientAuth, Problem, Problems, RateLimit, TlsServer, WebFile},
+    config::{ClientAuth, Problems, RateLimit, TlsServer, WebFile},
     metrics::OwnMetrics,
 };
 
@@ -60,10 +60,7 @@ impl Guard {
     /// What in the file does not fit together.
     pub fn new(file: Option<&WebFile>) -> Result<Self, Problems> {
         let door = file.map(Door::of).transpose()?.unwrap_or_default();
-        let checker = Checker::new().map_err(|error| {
-            let problem = Problem { origin: "the system".to_owned(), key: String::new(), message: error.to_string() };
-            Problems(vec![problem])
-        })?;
+        let checker = Checker::new().map_err(|error| Problems::one("the system", "", error.to_string()))?;
         Ok(Self { door: ArcSwap::from_pointee(door), checker })
     }
 
@@ -81,6 +78,7 @@ impl Guard {
     /// does one that was read just once: it may be half of what is being written.
     pub async fn follow(&self, file: WebFile, own: &OwnMetrics) {
         let path = file.path.clone();
+        let unreadable = |why| Err(Problems::one(path.display(), "", why));
         own.web_config(true, self.door().certificate_expiry);
         let mut latest = Ok(file);
         let mut seen = latest.clone();
@@ -91,7 +89,7 @@ impl Guard {
             let path = path.clone();
             let mut reading = tokio::task::spawn_blocking(move || WebFile::load(&path));
             let Ok(read) = timeout(READ_TIMEOUT, &mut reading).await else {
-                let hung = Err(problem(&latest, "cannot be read: the file system does not answer"));
+                let hung = unreadable("cannot be read: the file system does not answer");
                 if hung != latest {
                     self.put_in_force(&hung, own);
                     (latest, seen) = (hung.clone(), hung);
@@ -100,7 +98,7 @@ impl Guard {
                 let _ = reading.await;
                 continue;
             };
-            let read = read.unwrap_or_else(|_| Err(problem(&latest, "cannot be read: the reading panicked")));
+            let read = read.unwrap_or_else(|_| unreadable("cannot be read: the reading panicked"));
             if read != latest && read == seen {
                 self.put_in_force(&read, own);
                 latest = read.clone();
@@ -131,9 +129,8 @@ impl Guard {
         } else {
             return Ok(after);
         };
-        let (origin, key) = (file.path.display().to_string(), opened.to_owned());
-        let message = "is gone or weaker: to go without it, restart the exporter".to_owned();
-        Err(Problems(vec![Problem { origin, key, message }]))
+        let message = "is gone or weaker: to go without it, restart the exporter";
+        Err(Problems::one(file.path.display(), opened, message))
     }
 }
 
@@ -146,21 +143,12 @@ fn strictness(tls: &TlsServer) -> (u8, bool) {
     (of_certificates, tls.client_allowed_sans.is_some())
 }
 
-fn problem(latest: &Result<WebFile, Problems>, message: &str) -> Problems {
-    let origin = match latest {
-        Ok(file) => file.path.display().to_string(),
-        Err(Problems(problems)) => problems.first().map(|problem| problem.origin.clone()).unwrap_or_default(),
-    };
-    Problems(vec![Problem { origin, key: String::new(), message: message.to_owned() }])
-}
-
 impl Door {
     fn of(file: &WebFile) -> Result<Self, Problems> {
         let tls = file.tls.as_ref().map(|settings| tls::server_config(settings, file.http2)).transpose();
-        let tls = tls.map_err(|error| {
-            let (origin, key) = (file.path.display().to_string(), "tls_server_config".to_owned());
-            Problems(vec![Problem { origin, key, message: format!("cannot be served: {error}") }])
-        })?;
+        let unusable =
+            |error| Problems::one(file.path.display(), "tls_server_config", format!("cannot be served: {error}"));
+        let tls = tls.map_err(unusable)?;
         Ok(Self {
             tls: tls.map(Arc::new),
             headers: file.headers.clone(),

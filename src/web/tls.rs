@@ -68,49 +68,65 @@ fn provider(settings: &TlsServer) -> CryptoProvider {
 }
 
 fn client_verifier(settings: &TlsServer, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+    let (mandatory, verified) = match settings.client_auth {
+        ClientAuth::NoClientCert => return Ok(Arc::new(NoClientAuth)),
+        ClientAuth::RequestClientCert => (false, false),
+        ClientAuth::RequireAnyClientCert => (true, false),
+        ClientAuth::VerifyClientCertIfGiven => (false, true),
+        ClientAuth::RequireAndVerifyClientCert => (true, true),
+    };
+    Ok(Arc::new(ClientVerifier {
+        mandatory,
+        authorities: verified.then(|| authorities(settings, provider)).transpose()?,
+        allowed: settings.client_allowed_sans.clone(),
+        algorithms: provider.signature_verification_algorithms,
+    }))
+}
+
+fn authorities(settings: &TlsServer, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, Error> {
     let mut roots = RootCertStore::empty();
     for root in &settings.client_ca {
         roots.add(root.clone())?;
     }
-    let any = |mandatory| AnyClient { mandatory, algorithms: provider.signature_verification_algorithms };
-    let authorities = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-    let unusable = |error: rustls::server::VerifierBuilderError| Error::General(error.to_string());
-    let verifier: Arc<dyn ClientCertVerifier> = match settings.client_auth {
-        ClientAuth::NoClientCert => Arc::new(NoClientAuth),
-        ClientAuth::RequestClientCert => Arc::new(any(false)),
-        ClientAuth::RequireAnyClientCert => Arc::new(any(true)),
-        ClientAuth::VerifyClientCertIfGiven => authorities.allow_unauthenticated().build().map_err(unusable)?,
-        ClientAuth::RequireAndVerifyClientCert => authorities.build().map_err(unusable)?,
-    };
-    Ok(match &settings.client_allowed_sans {
-        Some(allowed) => Arc::new(NamedClient { verifier, allowed: allowed.clone() }),
-        None => verifier,
-    })
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    builder.build().map_err(|error| Error::General(error.to_string()))
 }
 
-/// Takes a certificate of any authority, from a client that has its key.
+/// Takes the certificate of a client that has its key, if its authority and its names are right where that is asked.
 #[derive(Debug)]
-struct AnyClient {
+struct ClientVerifier {
     mandatory: bool,
+    /// Without them, any authority is taken.
+    authorities: Option<Arc<dyn ClientCertVerifier>>,
+    /// Without them, any name is taken.
+    allowed: Option<Vec<AllowedSan>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ClientCertVerifier for AnyClient {
+impl ClientCertVerifier for ClientVerifier {
     fn client_auth_mandatory(&self) -> bool {
         self.mandatory
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
+        self.authorities.as_ref().map_or(&[], |authorities| authorities.root_hint_subjects())
     }
 
     fn verify_client_cert(
         &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: UnixTime,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        Ok(ClientCertVerified::assertion())
+        if let Some(authorities) = &self.authorities {
+            authorities.verify_client_cert(certificate, intermediates, now)?;
+        }
+        match &self.allowed {
+            Some(allowed) if !names(certificate).iter().any(|name| allowed.contains(name)) => {
+                Err(Error::General("the client's certificate has none of client_allowed_sans".to_owned()))
+            }
+            _ => Ok(ClientCertVerified::assertion()),
+        }
     }
 
     fn verify_tls12_signature(
@@ -133,59 +149,6 @@ impl ClientCertVerifier for AnyClient {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
-    }
-}
-
-/// Takes what another verifier takes, if it bears an allowed name.
-#[derive(Debug)]
-struct NamedClient {
-    verifier: Arc<dyn ClientCertVerifier>,
-    allowed: Vec<AllowedSan>,
-}
-
-impl ClientCertVerifier for NamedClient {
-    fn client_auth_mandatory(&self) -> bool {
-        self.verifier.client_auth_mandatory()
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.verifier.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        let verified = self.verifier.verify_client_cert(certificate, intermediates, now)?;
-        if names(certificate).iter().any(|name| self.allowed.contains(name)) {
-            Ok(verified)
-        } else {
-            Err(Error::General("the client's certificate has none of client_allowed_sans".to_owned()))
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
     }
 }
 
