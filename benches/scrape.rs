@@ -69,7 +69,7 @@ fn serve(name: &str, accounts: usize, compressed: bool) {
             println!("{}", bound.addresses()[0]);
             let (clock, stop) = (WallClock::system(), CancellationToken::new());
             let shared = Arc::new(Shared::new(exposition, clock.clone()));
-            let web = Web { max_requests: 0, ..Web::default() };
+            let web = Web { max_requests: None, ..Web::default() };
             let guard = Arc::new(Guard::new(None).unwrap());
             let terms = Terms { guard: Some(Arc::clone(&guard)), max_connections: web.max_connections, own: None };
             let routes = Arc::new(Routes::new(shared, &web, guard, clock, None, stop.clone()));

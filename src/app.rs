@@ -6,7 +6,6 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
     task::JoinSet,
-    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -18,7 +17,7 @@ use crate::{
     koodrive::TransportError,
     logging,
     metrics::{Exposition, Format, OwnMetrics, Shared},
-    poll::{Board, Finished, Lanes, Now, Observer},
+    poll::{Board, Finished, Lanes, Observer},
     reload::{Changes, Reloader},
     systemd,
     web::{
@@ -141,7 +140,7 @@ impl App {
             polls.spawn(async move { poller.poll().await });
         }
         polls.join_all().await;
-        let now = Now { monotonic: Instant::now(), wall: self.clock.now() };
+        let now = self.clock.moment();
         let board = self.fleet.board;
         let exposition = Exposition { board: Arc::clone(&board), own: self.own };
         Ok(Once { exposition: exposition.encode(Format::Text0, now, 0).0, board })

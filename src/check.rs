@@ -7,7 +7,7 @@ use crate::{
     config::Setting,
     human,
     koodrive::{Measure, Overview, Reason},
-    poll::{Board, Slot},
+    poll::{Board, Failure, Slot},
 };
 
 /// Used beyond this many times the capacity is hardly true.
@@ -42,7 +42,7 @@ fn row(slot: &Slot) -> [String; 7] {
     let result = match state.latest.as_ref().map(|latest| &latest.failure) {
         None => "not polled",
         Some(None) => "good",
-        Some(Some((reason, _))) => reason.as_str(),
+        Some(Some(failure)) => failure.reason.as_str(),
     };
     let time = state.latest.as_ref().map(|latest| format!("{:.3} s", latest.duration.as_secs_f64()));
     let skew = state.clock_skew.map(|skew| format!("{skew:+.1} s"));
@@ -75,10 +75,10 @@ fn amount(measure: &Measure, unit: Unit) -> String {
 fn remarks(slot: &Slot) -> Vec<String> {
     let state = slot.state();
     let mut remarks = Vec::new();
-    if let Some((reason, error)) = state.latest.as_ref().and_then(|latest| latest.failure.as_ref()) {
+    if let Some(Failure { reason, words }) = state.failure() {
         let remedy = remedy(*reason);
         let end = if remedy.ends_with('?') { "" } else { "." };
-        remarks.push(format!("{error}\n    Look at {remedy}{end}"));
+        remarks.push(format!("{words}\n    Look at {remedy}{end}"));
     }
     if let Some(skew) = state.clock_skew.filter(|skew| skew.abs() > 60.0) {
         remarks.push(format!(
@@ -100,8 +100,9 @@ fn remarks(slot: &Slot) -> Vec<String> {
     remarks
 }
 
-/// What to look at.
-fn remedy(reason: Reason) -> &'static str {
+/// What to look at where polls fail for this reason.
+#[must_use]
+pub fn remedy(reason: Reason) -> &'static str {
     match reason {
         Reason::Connect => "the name (DNS), the route, the proxy and the firewall between here and the endpoint",
         Reason::Tls => "the certificate's name, issuer and dates, and at http.ca_file where it is a private one",
@@ -109,7 +110,7 @@ fn remedy(reason: Reason) -> &'static str {
         Reason::Credentials => "the secret's file: is it there, readable for this user, not empty?",
         Reason::Auth => {
             "the token or secret (expired, revoked, another account's?), at app_id and user_id, at the application's \
-             permission, and at the clock skew above"
+             permission, and at the clock skew"
         }
         Reason::RateLimited => "poll.interval, and at who else calls the API with this account",
         Reason::HttpStatus => "the endpoint, and at the proxy on the way",

@@ -78,7 +78,7 @@ pub struct Simulate {
     pub write_config: Option<PathBuf>,
 }
 
-/// The options of every command.
+/// The options of every command. One that sets a key of the configuration has its path as its id.
 #[derive(Debug, Args)]
 pub struct Options {
     /// Configuration in YAML, TOML or JSON, by its extension [default: config/koodrive-exporter.yml,
@@ -86,38 +86,38 @@ pub struct Options {
     #[arg(long = "config.file", value_name = "PATH", global = true)]
     pub config_file: Option<PathBuf>,
     /// Reload the configuration when its file changes
-    #[arg(long = "config.auto-reload", global = true)]
+    #[arg(id = "auto_reload", long = "config.auto-reload", global = true)]
     pub auto_reload: bool,
     /// Where to listen: HOST:PORT, :PORT or unix:/PATH?mode=660&owner=USER&group=GROUP; can be repeated; sockets
     /// that systemd passes on go before it [default: :10710, on all addresses]
-    #[arg(long = "web.listen-address", value_name = "ADDR", global = true)]
+    #[arg(id = "web.listen_addresses", long = "web.listen-address", value_name = "ADDR", global = true)]
     pub listen_addresses: Vec<String>,
     /// Where the metrics are [default: /metrics]
-    #[arg(long = "web.telemetry-path", value_name = "PATH", global = true)]
+    #[arg(id = "web.telemetry_path", long = "web.telemetry-path", value_name = "PATH", global = true)]
     pub telemetry_path: Option<String>,
     /// TLS, client certificates, passwords and headers, by the keys of the Prometheus exporter toolkit
-    #[arg(long = "web.config.file", value_name = "PATH", global = true)]
+    #[arg(id = "web.config_file", long = "web.config.file", value_name = "PATH", global = true)]
     pub web_config_file: Option<String>,
     /// What the paths of requests begin with [default: the path of --web.external-url]
-    #[arg(long = "web.route-prefix", value_name = "PATH", global = true)]
+    #[arg(id = "web.route_prefix", long = "web.route-prefix", value_name = "PATH", global = true)]
     pub route_prefix: Option<String>,
     /// The URL under which others reach the exporter, behind a reverse proxy; links are made from it
-    #[arg(long = "web.external-url", value_name = "URL", global = true)]
+    #[arg(id = "web.external_url", long = "web.external-url", value_name = "URL", global = true)]
     pub external_url: Option<String>,
     /// Allow POST and PUT /-/reload
-    #[arg(long = "web.enable-lifecycle", global = true)]
+    #[arg(id = "web.enable_lifecycle", long = "web.enable-lifecycle", global = true)]
     pub enable_lifecycle: bool,
     /// How many scrapes are answered at once; 0 is without a bound [default: 40]
-    #[arg(long = "web.max-requests", value_name = "N", global = true)]
+    #[arg(id = "web.max_requests", long = "web.max-requests", value_name = "N", global = true)]
     pub max_requests: Option<String>,
     /// How many connections may be open [default: 4096]
-    #[arg(long = "web.max-connections", value_name = "N", global = true)]
+    #[arg(id = "web.max_connections", long = "web.max-connections", value_name = "N", global = true)]
     pub max_connections: Option<String>,
     /// The least severe log level: error, warn, info, debug or trace [default: info]
-    #[arg(long = "log.level", value_name = "LEVEL", global = true)]
+    #[arg(id = "log.level", long = "log.level", value_name = "LEVEL", global = true)]
     pub log_level: Option<String>,
     /// The form of log lines: logfmt or json [default: logfmt]
-    #[arg(long = "log.format", value_name = "FORMAT", global = true)]
+    #[arg(id = "log.format", long = "log.format", value_name = "FORMAT", global = true)]
     pub log_format: Option<String>,
 }
 
@@ -125,18 +125,18 @@ impl Options {
     /// What the flags lay over the configuration.
     #[must_use]
     pub fn overrides(&self) -> Overrides {
-        Overrides {
-            listen_addresses: self.listen_addresses.clone(),
-            telemetry_path: self.telemetry_path.clone(),
-            web_config_file: self.web_config_file.clone(),
-            route_prefix: self.route_prefix.clone(),
-            external_url: self.external_url.clone(),
-            enable_lifecycle: self.enable_lifecycle,
-            auto_reload: self.auto_reload,
-            max_requests: self.max_requests.clone(),
-            max_connections: self.max_connections.clone(),
-            log_level: self.log_level.clone(),
-            log_format: self.log_format.clone(),
-        }
+        let listen_addresses = (!self.listen_addresses.is_empty()).then(|| self.listen_addresses.clone());
+        Overrides::default()
+            .with("web.listen_addresses", listen_addresses)
+            .with("web.telemetry_path", self.telemetry_path.clone())
+            .with("web.config_file", self.web_config_file.clone())
+            .with("web.route_prefix", self.route_prefix.clone())
+            .with("web.external_url", self.external_url.clone())
+            .with("web.enable_lifecycle", self.enable_lifecycle.then_some(true))
+            .with("web.max_requests", self.max_requests.clone())
+            .with("web.max_connections", self.max_connections.clone())
+            .with("auto_reload", self.auto_reload.then_some(true))
+            .with("log.level", self.log_level.clone())
+            .with("log.format", self.log_format.clone())
     }
 }

@@ -1,13 +1,15 @@
-//! The wall clock, as a value that is passed in, so that tests can set it.
+//! The two clocks. The wall clock is a value that is passed in, so that tests can set it.
 //!
-//! Schedules and ages use `tokio::time`, which no one can step; this clock serves for what other
+//! Schedules and ages use `tokio::time`, which no one can step; the wall clock serves for what other
 //! machines and people read: `X-Date`, timestamps in metrics, the status page.
 
 use std::{
     fmt,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+use tokio::time::Instant;
 
 /// Tells the time of day.
 #[derive(Clone)]
@@ -30,11 +32,56 @@ impl WallClock {
     pub fn now(&self) -> SystemTime {
         (self.0)()
     }
+
+    /// This moment on both clocks.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        self.moment_at(Instant::now())
+    }
+
+    /// A moment to come, as far as it can be told now, on both clocks.
+    #[must_use]
+    pub fn moment_at(&self, monotonic: Instant) -> Moment {
+        Moment { monotonic, wall: self.now() + monotonic.saturating_duration_since(Instant::now()) }
+    }
 }
 
 impl fmt::Debug for WallClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("WallClock")
+    }
+}
+
+/// One moment on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// The clock that nobody can step; it may stand still while the machine sleeps.
+    pub monotonic: Instant,
+    /// The time of day.
+    pub wall: SystemTime,
+}
+
+impl Moment {
+    /// How long ago this was at `now`: the larger of both clocks' views, so that neither a sleep of the
+    /// machine nor a wall clock set back makes it look recent.
+    #[must_use]
+    pub fn age(self, now: Self) -> Duration {
+        let monotonic = now.monotonic.saturating_duration_since(self.monotonic);
+        monotonic.max(now.wall.duration_since(self.wall).unwrap_or_default())
+    }
+
+    /// This moment in Unix time, as seen at `now`.
+    ///
+    /// It is what the wall clock showed then. If the wall clock has been set back since, which makes
+    /// that a moment of another time scale, it is counted back from `now`.
+    #[must_use]
+    pub fn unix_seconds(self, now: Self) -> f64 {
+        let age = now.monotonic.saturating_duration_since(self.monotonic);
+        let shown = now.wall.duration_since(self.wall).unwrap_or_default();
+        // Clocks that are slewed differ by less.
+        let set_back = shown + age / 100 + Duration::from_secs(1) < age;
+        let recorded = unix_seconds(self.wall);
+        if set_back { unix_seconds(now.wall) - age.as_secs_f64() } else { recorded }
     }
 }
 

@@ -58,9 +58,9 @@ pub async fn demo(mut overrides: Overrides, inherited: Option<Inherited>) -> Res
     let stop_simulator = CancellationToken::new().drop_guard();
     tokio::spawn(simulator.serve(upstream, stop_simulator.token().clone()));
 
-    if overrides.listen_addresses.is_empty() && inherited.is_none() {
+    if !overrides.has("web.listen_addresses") && inherited.is_none() {
         let usual_is_free = server::bind(&[address(DEMO_ADDRESS)?], None).await.is_ok();
-        overrides.listen_addresses = vec![if usual_is_free { DEMO_ADDRESS } else { ANY_PORT }.to_owned()];
+        overrides = overrides.with("web.listen_addresses", Some(if usual_is_free { DEMO_ADDRESS } else { ANY_PORT }));
     }
     let document = Document::BuiltIn(DEMO_ROSTER.configuration(&endpoint, DEMO_INTERVAL));
     let sources = Sources { document: Some(document), environment: Vec::new(), overrides };

@@ -30,6 +30,8 @@ pub mod logging;
 pub mod metrics;
 /// When each account is asked, and what is known of it.
 pub mod poll;
+/// The tables of the documentation.
+pub mod reference;
 /// The configuration read anew while the exporter runs.
 pub mod reload;
 /// KooDrive's API as a server.

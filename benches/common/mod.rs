@@ -8,10 +8,10 @@ use std::{
 
 use koodrive_exporter::{
     account::{Account, AppId, Credential, Endpoint, Language, PollPolicy, Secret, Transport, Units, UserId},
-    clock::WallClock,
-    koodrive::{Exchange, PollError, answer},
+    clock::{Moment, WallClock},
+    koodrive::{Exchange, Head, PollError, Stage, answer},
     metrics::{Exposition, OwnMetrics},
-    poll::{Board, Lanes, Now, Poller, Upstream},
+    poll::{Board, Lanes, Poller, Upstream},
 };
 use prometheus::{GaugeVec, Opts, Registry};
 use tokio::time::Instant;
@@ -27,9 +27,7 @@ impl Upstream for Prompt {
             numbers.0, numbers.1, numbers.2
         );
         Exchange {
-            sent: true,
-            status: Some(200),
-            clock_skew: Some(0.637_412_9),
+            stage: Stage::Answered(Head { status: 200, clock_skew: Some(0.637_412_9), retry_after: None }),
             result: answer::read(200, body.as_bytes(), Units::default()),
             ..Exchange::unfinished(PollError::Panic)
         }
@@ -72,8 +70,8 @@ fn account(index: usize) -> Arc<Account> {
     })
 }
 
-pub(crate) fn now() -> Now {
-    Now { monotonic: Instant::now(), wall: SystemTime::now() }
+pub(crate) fn now() -> Moment {
+    Moment { monotonic: Instant::now(), wall: SystemTime::now() }
 }
 
 /// The series of a text exposition as gauges of the `prometheus` crate.

@@ -11,7 +11,7 @@ mod unit;
 use std::time::Duration;
 
 pub use endpoint::Endpoint;
-pub use secret::{Secret, SecretError};
+pub use secret::Secret;
 pub use shard::Shard;
 pub use unit::{Unit, Units};
 

@@ -27,55 +27,74 @@ const DEFAULT_MAX_AGE_INTERVALS: u32 = 3;
 /// A token dies after 20 minutes without a call (the vendor's page on tokens).
 const TOKEN_LIFETIME: Duration = Duration::from_mins(20);
 
-/// The settings that stand at the top and can be set again under an account.
-pub(super) struct Defaults {
+/// The settings that can stand at the top, for all accounts, and again under each.
+pub(super) struct Common {
     endpoint: Taken<Endpoint>,
     language: Taken<Language>,
-    units: [Taken<Unit>; 3],
     interval: Taken<Duration>,
     timeout: Taken<Duration>,
     max_age: Taken<Duration>,
-    transport: (Taken<Proxy>, Taken<Vec<u8>>),
+    total_capacity: Taken<Unit>,
+    total_used: Taken<Unit>,
+    total_allocation: Taken<Unit>,
+    proxy: Taken<Proxy>,
+    extra_roots: Taken<Vec<u8>>,
 }
 
-impl Defaults {
-    /// Takes them out of a section; `concurrency` is `poll`'s one key that is for the top alone.
-    pub(super) fn take(section: &mut Section<'_>) -> Self {
-        let mut poll = section.section("poll");
-        let defaults = Self::take_with_poll(section, &mut poll);
+impl Common {
+    /// Takes them out of a section and of `poll` below it.
+    pub(super) fn take(section: &mut Section<'_>, mut poll: Section<'_>) -> Self {
+        let endpoint = section.take_string("endpoint", "The API's base address.", Endpoint::parse);
+        let language =
+            section.take_string("language", "The language in which the API words its errors.", Language::parse);
+        let interval = poll.take("interval", "From one poll of an account to the next.", duration);
+        let timeout = poll.take("timeout", "The bound on one poll, retries included; at most the interval.", duration);
+        let max_age = poll.take(
+            "max_age",
+            "Older numbers are no longer shown; 3 intervals unless set, and at least interval plus timeout.",
+            duration,
+        );
         poll.finish();
-        defaults
-    }
-
-    pub(super) fn take_with_poll(section: &mut Section<'_>, poll: &mut Section<'_>) -> Self {
-        let endpoint = section.take_string("endpoint", Endpoint::parse);
-        let language = section.take_string("language", Language::parse);
-        let [interval, timeout, max_age] = ["interval", "timeout", "max_age"].map(|key| poll.take(key, duration));
         let mut units = section.section("units");
-        let taken_units = [
-            units.take("total_capacity", byte_unit),
-            units.take("total_used", byte_unit),
-            units.take("total_allocation", Unit::parse),
-        ];
+        let total_capacity = units.take("total_capacity", "The unit of `totalCapacity`, in powers of 1024.", byte_unit);
+        let total_used = units.take("total_used", "The unit of `totalUsed`.", byte_unit);
+        let total_allocation = units.take("total_allocation", "The unit of `totalAllocation`.", Unit::parse);
         units.finish();
         let mut http = section.section("http");
-        let proxy = http.take_string("proxy_url", proxy);
-        let roots = http.take_path("ca_file").and_then(|path| extra_roots(&http, path));
+        let proxy = http.take_string(
+            "proxy_url",
+            "The forward proxy for HTTPS, which may bear a password; unless set, the `*_PROXY` variables are heeded.",
+            proxy,
+        );
+        let ca_file = http.take_path("ca_file", "PEM certificates that are trusted beside the system's roots.");
+        let extra_roots = ca_file.and_then(|path| extra_roots(&http, path));
         http.finish();
-        Self { endpoint, language, units: taken_units, interval, timeout, max_age, transport: (proxy, roots) }
+        Self {
+            endpoint,
+            language,
+            interval,
+            timeout,
+            max_age,
+            total_capacity,
+            total_used,
+            total_allocation,
+            proxy,
+            extra_roots,
+        }
     }
 }
 
 /// Takes one account out of its section.
-pub(super) fn account(alias: &str, mut section: Section<'_>, defaults: &Defaults) -> Result<Arc<Account>, Reported> {
+pub(super) fn account(alias: &str, mut section: Section<'_>, top: &Common) -> Result<Arc<Account>, Reported> {
     let label = label(alias).map_err(|error| section.problem("", error));
-    let own = Defaults::take(&mut section);
-    let user_id = section.take_string("user_id", UserId::parse);
+    let poll = section.section("poll");
+    let own = Common::take(&mut section, poll);
+    let user_id = section.take_string("user_id", "The KooDrive user whose space is asked for.", UserId::parse);
     let user_id = user_id.and_then(|id| id.ok_or_else(|| section.problem("user_id", "is missing")));
     let mut auth = section.section("auth");
     let credential = credential(&mut auth);
     auth.finish();
-    let poll = poll_policy(&section, &own, defaults);
+    let poll = poll_policy(&section, &own, top);
     if let (Ok(Credential::Token { .. }), Ok(PollPolicy { interval, .. })) = (&credential, &poll)
         && *interval >= TOKEN_LIFETIME
     {
@@ -84,29 +103,30 @@ pub(super) fn account(alias: &str, mut section: Section<'_>, defaults: &Defaults
             "must be below 20 minutes with a token, which dies after 20 minutes without a call",
         );
     }
+    let endpoint = match inherit(&own.endpoint, &top.endpoint) {
+        Ok(None) => Endpoint::parse(DEFAULT_ENDPOINT).map_err(|error| section.problem("endpoint", error)),
+        Ok(Some(endpoint)) => Ok(endpoint),
+        Err(reported) => Err(reported),
+    };
     section.finish();
 
-    let endpoint = inherit(&own.endpoint, &defaults.endpoint)?.map_or_else(|| Endpoint::parse(DEFAULT_ENDPOINT), Ok);
-    let endpoint = endpoint.map_err(|_| Reported)?;
-    let proxy = inherit(&own.transport.0, &defaults.transport.0)?.unwrap_or_default();
-    let [capacity, used, allocation] = &own.units;
-    let [default_capacity, default_used, default_allocation] = &defaults.units;
-    let unit = |own, default| Ok(inherit(own, default)?.unwrap_or(Unit::KB));
+    let endpoint = endpoint?;
+    let proxy = inherit(&own.proxy, &top.proxy)?.unwrap_or_default();
     Ok(Arc::new(Account {
         alias: label?,
         user_id: user_id?,
-        language: inherit(&own.language, &defaults.language)?.unwrap_or_default(),
+        language: inherit(&own.language, &top.language)?.unwrap_or_default(),
         credential: credential?,
         units: Units {
-            total_capacity: unit(capacity, default_capacity)?,
-            total_used: unit(used, default_used)?,
-            total_allocation: unit(allocation, default_allocation)?,
+            total_capacity: inherit(&own.total_capacity, &top.total_capacity)?.unwrap_or(Unit::KB),
+            total_used: inherit(&own.total_used, &top.total_used)?.unwrap_or(Unit::KB),
+            total_allocation: inherit(&own.total_allocation, &top.total_allocation)?.unwrap_or(Unit::KB),
         },
         poll: poll?,
         transport: Transport {
             // What is sent in the clear stays on this host.
             proxy: if endpoint.is_plain() { Proxy::Direct } else { proxy },
-            extra_roots: inherit(&own.transport.1, &defaults.transport.1)?.unwrap_or_default(),
+            extra_roots: inherit(&own.extra_roots, &top.extra_roots)?.unwrap_or_default(),
         },
         endpoint,
     }))
@@ -120,15 +140,15 @@ fn inherit<T: Clone>(own: &Taken<T>, default: &Taken<T>) -> Taken<T> {
 }
 
 /// An account that sets its own interval alone gets the default age for it, and a timeout that fits.
-fn poll_policy(section: &Section<'_>, own: &Defaults, defaults: &Defaults) -> Result<PollPolicy, Reported> {
-    let interval = inherit(&own.interval, &defaults.interval)?.unwrap_or(DEFAULT_INTERVAL);
+fn poll_policy(section: &Section<'_>, own: &Common, top: &Common) -> Result<PollPolicy, Reported> {
+    let interval = inherit(&own.interval, &top.interval)?.unwrap_or(DEFAULT_INTERVAL);
     let own_interval = matches!(own.interval, Ok(Some(_)));
-    let timeout = match (own.timeout?, defaults.timeout?) {
+    let timeout = match (own.timeout?, top.timeout?) {
         (Some(timeout), _) => timeout,
         (None, Some(timeout)) if !own_interval => timeout,
         (None, inherited) => inherited.unwrap_or(DEFAULT_TIMEOUT).min(interval),
     };
-    let max_age = match (own.max_age?, defaults.max_age?) {
+    let max_age = match (own.max_age?, top.max_age?) {
         (Some(max_age), _) => max_age,
         (None, Some(max_age)) if !own_interval => max_age,
         (None, _) => interval * DEFAULT_MAX_AGE_INTERVALS,
@@ -144,23 +164,32 @@ fn poll_policy(section: &Section<'_>, own: &Defaults, defaults: &Defaults) -> Re
 }
 
 fn credential(auth: &mut Section<'_>) -> Result<Credential, Reported> {
-    let kind = auth.take("type", |text| match text {
+    let kind = auth.take("type", "How requests are authorised.", |text| match text {
         "app" | "token" => Ok(text.to_owned()),
         _ => Err("must be app or token"),
     })?;
     match kind.as_deref() {
         Some("app") => {
-            let app_id = auth.take_string("app_id", AppId::parse);
+            let app_id = auth.take_string("app_id", "The application's public id.", AppId::parse);
             let app_id = app_id.and_then(|id| id.ok_or_else(|| auth.problem("app_id", "is missing")));
-            let secret = secret(auth, "app_secret", "app_secret_file");
+            let secret = secret(
+                auth,
+                ("app_secret", "The application's secret itself, for an environment variable."),
+                ("app_secret_file", "The application's secret, read anew for each poll."),
+            );
             Ok(Credential::App { app_id: app_id?, secret: secret? })
         }
         Some(_) => {
-            let token = secret(auth, "token", "token_file");
-            let prefix = auth.take_string("token_prefix", |text| match text {
-                "Bearer " | "Bearer+" | "" => Ok(text.to_owned()),
-                _ => Err("must be \"Bearer \", \"Bearer+\" or empty"),
-            });
+            let token = secret(
+                auth,
+                ("token", "The token itself, for an environment variable."),
+                ("token_file", "The token, which something else renews there; read anew for each poll."),
+            );
+            let prefix =
+                auth.take_string("token_prefix", "What goes before a token that bears no scheme.", |text| match text {
+                    "Bearer " | "Bearer+" | "" => Ok(text.to_owned()),
+                    _ => Err("must be \"Bearer \", \"Bearer+\" or empty"),
+                });
             Ok(Credential::Token { token: token?, prefix: prefix?.unwrap_or_else(|| "Bearer ".to_owned()) })
         }
         None => {
@@ -169,9 +198,14 @@ fn credential(auth: &mut Section<'_>) -> Result<Credential, Reported> {
     }
 }
 
-fn secret(auth: &mut Section<'_>, inline: &'static str, file: &'static str) -> Result<Secret, Reported> {
+/// Takes a secret that is given inline or by a file: each with its key and what that means.
+fn secret(
+    auth: &mut Section<'_>,
+    (inline, of_inline): (&'static str, &'static str),
+    (file, of_file): (&'static str, &'static str),
+) -> Result<Secret, Reported> {
     let both = auth.has(inline) && auth.has(file);
-    let (given, path) = (auth.take_string(inline, Secret::inline), auth.take_path(file));
+    let (given, path) = (auth.take_string(inline, of_inline, Secret::inline), auth.take_path(file, of_file));
     if both {
         return Err(auth.problem(inline, format!("and {file} are two forms of one secret: give one of them")));
     }

@@ -47,7 +47,7 @@ pub(super) fn settings(config: &Config, merged: &Merged) -> Vec<Setting> {
         at_top("web.config_file", file),
         at_top("web.health_without_password", web.health_without_password.to_string()),
         at_top("web.enable_lifecycle", web.enable_lifecycle.to_string()),
-        at_top("web.max_requests", web.max_requests.to_string()),
+        at_top("web.max_requests", web.max_requests.unwrap_or(0).to_string()),
         at_top("web.max_connections", web.max_connections.to_string()),
         at_top("log.level", config.log.level.as_str().to_lowercase()),
         at_top("log.format", format!("{:?}", config.log.format).to_lowercase()),

@@ -25,31 +25,23 @@ pub const ENVIRONMENT_PREFIX: &str = "KOODRIVE_EXPORTER";
 /// The origin that values given by flags bear.
 pub(super) const COMMAND_LINE: &str = "the command line";
 
-/// What flags can set.
+/// What flags set: values that are laid over all others.
 #[derive(Debug, Clone, Default)]
-pub struct Overrides {
-    /// `--web.listen-address`
-    pub listen_addresses: Vec<String>,
-    /// `--web.telemetry-path`
-    pub telemetry_path: Option<String>,
-    /// `--web.config.file`
-    pub web_config_file: Option<String>,
-    /// `--web.route-prefix`
-    pub route_prefix: Option<String>,
-    /// `--web.external-url`
-    pub external_url: Option<String>,
-    /// `--web.enable-lifecycle`
-    pub enable_lifecycle: bool,
-    /// `--config.auto-reload`
-    pub auto_reload: bool,
-    /// `--web.max-requests`
-    pub max_requests: Option<String>,
-    /// `--web.max-connections`
-    pub max_connections: Option<String>,
-    /// `--log.level`
-    pub log_level: Option<String>,
-    /// `--log.format`
-    pub log_format: Option<String>,
+pub struct Overrides(Vec<(&'static str, ValueKind)>);
+
+impl Overrides {
+    /// Sets a key by its path, where there is a value for it.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: Option<impl Into<ValueKind>>) -> Self {
+        self.0.extend(value.map(|value| (key, value.into())));
+        self
+    }
+
+    /// Whether a key is set.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.0.iter().any(|(set, _)| *set == key)
+    }
 }
 
 /// The configuration's document.
@@ -130,9 +122,9 @@ impl Sources {
             .separator("__")
             .source(Some(self.settings_of_environment()?));
         builder = builder.add_source(environment);
-        for (key, value) in self.overrides.values() {
-            let value = Value::new(Some(&COMMAND_LINE.to_owned()), value);
-            builder = builder.set_override(key, value).map_err(|error| unlayered(&error))?;
+        for (key, value) in &self.overrides.0 {
+            let value = Value::new(Some(&COMMAND_LINE.to_owned()), value.clone());
+            builder = builder.set_override(*key, value).map_err(|error| unlayered(&error))?;
         }
         let merged = builder.build().map_err(|error| unlayered(&error))?;
         Ok(Merged { root: merged.cache, file: self.file().map(Path::to_owned) })
@@ -158,28 +150,6 @@ impl Sources {
             }
         }
         if problems.is_empty() { Ok(settings) } else { Err(Problems(problems)) }
-    }
-}
-
-impl Overrides {
-    fn values(&self) -> impl Iterator<Item = (&'static str, ValueKind)> {
-        let listen = (!self.listen_addresses.is_empty()).then(|| ValueKind::from(self.listen_addresses.clone()));
-        let text = |value: &Option<String>| value.clone().map(ValueKind::from);
-        [
-            ("web.listen_addresses", listen),
-            ("web.telemetry_path", text(&self.telemetry_path)),
-            ("web.config_file", text(&self.web_config_file)),
-            ("web.route_prefix", text(&self.route_prefix)),
-            ("web.external_url", text(&self.external_url)),
-            ("web.enable_lifecycle", self.enable_lifecycle.then(|| ValueKind::from(true))),
-            ("auto_reload", self.auto_reload.then(|| ValueKind::from(true))),
-            ("web.max_requests", text(&self.max_requests)),
-            ("web.max_connections", text(&self.max_connections)),
-            ("log.level", text(&self.log_level)),
-            ("log.format", text(&self.log_format)),
-        ]
-        .into_iter()
-        .filter_map(|(key, value)| Some((key, value?)))
     }
 }
 

@@ -49,29 +49,63 @@ impl fmt::Display for Problems {
 
 /// Says that a problem has been put into the [`Report`].
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reported;
+pub(super) struct Reported(());
 
-/// Gathers problems while the configuration is read.
+/// Gathers problems while the configuration is read, and for the reference what is said of its keys.
 #[derive(Debug, Default)]
-pub(super) struct Report(RefCell<Vec<Problem>>);
+pub(super) struct Report {
+    problems: RefCell<Vec<Problem>>,
+    keys: Option<RefCell<Vec<Key>>>,
+}
+
+/// A key that can be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// Its path, such as `poll.interval`.
+    pub path: String,
+    /// What its value may be, in the words in which any other is refused.
+    pub values: String,
+    /// What it is for.
+    pub meaning: &'static str,
+}
 
 impl Report {
     pub(super) fn add(&self, origin: &str, key: &str, message: impl Into<String>) -> Reported {
         let problem = Problem { origin: origin.to_owned(), key: key.to_owned(), message: message.into() };
-        self.0.borrow_mut().push(problem);
-        Reported
+        self.problems.borrow_mut().push(problem);
+        Reported(())
     }
 
     pub(super) fn extend(&self, problems: Problems) -> Reported {
-        self.0.borrow_mut().extend(problems.0);
-        Reported
+        self.problems.borrow_mut().extend(problems.0);
+        Reported(())
     }
 
-    /// All of them, in the order of their keys; `None` where there are none.
-    pub(super) fn into_problems(self) -> Option<Problems> {
-        let mut problems = self.0.into_inner();
+    /// What was read, if nothing is wrong with it; else all problems, in the order of their keys.
+    pub(super) fn conclude<T>(self, read: Result<T, Reported>) -> Result<T, Problems> {
+        let mut problems = self.problems.into_inner();
         problems.sort();
         problems.dedup();
-        (!problems.is_empty()).then_some(Problems(problems))
+        match read {
+            Ok(read) if problems.is_empty() => Ok(read),
+            _ => Err(Problems(problems)),
+        }
+    }
+
+    /// A report that notes the keys that are looked for, too.
+    pub(super) fn of_keys() -> Self {
+        Self { keys: Some(RefCell::default()), ..Self::default() }
+    }
+
+    /// Notes a key, where that is wanted.
+    pub(super) fn note(&self, key: impl FnOnce() -> Key) {
+        if let Some(keys) = &self.keys {
+            keys.borrow_mut().push(key());
+        }
+    }
+
+    /// The keys that were looked for, in that order.
+    pub(super) fn into_keys(self) -> Vec<Key> {
+        self.keys.map(RefCell::into_inner).unwrap_or_default()
     }
 }

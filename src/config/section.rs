@@ -6,7 +6,7 @@ use config::{Value, ValueKind};
 
 use super::{
     layers::{ENVIRONMENT_PREFIX, Merged},
-    problem::{Problems, Report, Reported},
+    problem::{Key, Problems, Report, Reported},
 };
 
 /// A table of keys, which reports what is wrong in it.
@@ -31,8 +31,10 @@ impl<'a> Section<'a> {
     pub(super) fn take<T, E: Display>(
         &mut self,
         key: &'static str,
-        parse: impl FnOnce(&str) -> Result<T, E>,
+        meaning: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
     ) -> Taken<T> {
+        self.note(key, meaning, || refusal(&parse).unwrap_or_else(|| "a single value".to_owned()));
         let Some(value) = self.take_value(key) else { return Ok(None) };
         let text = match &value.kind {
             ValueKind::Table(_) | ValueKind::Array(_) => return Err(self.wrong(key, &value, "must be a single value")),
@@ -46,8 +48,10 @@ impl<'a> Section<'a> {
     pub(super) fn take_string<T, E: Display>(
         &mut self,
         key: &'static str,
-        parse: impl FnOnce(&str) -> Result<T, E>,
+        meaning: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
     ) -> Taken<T> {
+        self.note(key, meaning, || refusal(&parse).unwrap_or_else(|| "a string".to_owned()));
         let Some(value) = self.take_value(key) else { return Ok(None) };
         match &value.kind {
             ValueKind::String(text) => parse(text).map(Some).map_err(|error| self.wrong(key, &value, error)),
@@ -56,11 +60,11 @@ impl<'a> Section<'a> {
     }
 
     /// The path of a file, where it is not empty; a relative one is relative to the configuration file it stands in.
-    pub(super) fn take_path(&mut self, key: &'static str) -> Taken<PathBuf> {
+    pub(super) fn take_path(&mut self, key: &'static str, meaning: &'static str) -> Taken<PathBuf> {
         let in_file = self.table.get(key).is_some_and(|value| value.origin().is_none());
         let folder = self.file.and_then(Path::parent).filter(|_| in_file).unwrap_or(Path::new(""));
         let folder = folder.to_owned();
-        let path = self.take_string(key, |text| match text {
+        let path = self.take_string(key, meaning, |text| match text {
             "" => Ok(None),
             text if text.contains(char::is_control) || text.contains("-----BEGIN") => {
                 Err("must be a path, and is a secret or a certificate itself")
@@ -74,8 +78,12 @@ impl<'a> Section<'a> {
     pub(super) fn take_list<T, E: Display>(
         &mut self,
         key: &'static str,
+        meaning: &'static str,
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Taken<Vec<T>> {
+        self.note(key, meaning, || {
+            refusal(&parse).map_or_else(|| "a list".to_owned(), |each| format!("a list, each of it {each}"))
+        });
         let Some(value) = self.take_value(key) else { return Ok(None) };
         let texts: Vec<String> = match &value.kind {
             ValueKind::Array(items) => items.iter().map(|item| item.kind.to_string()).collect(),
@@ -90,8 +98,10 @@ impl<'a> Section<'a> {
     pub(super) fn take_map<T, E: Display>(
         &mut self,
         key: &'static str,
+        meaning: &'static str,
         parse: impl Fn(&str, &str) -> Result<T, E>,
     ) -> Taken<Vec<T>> {
+        self.note(key, meaning, || "a map of names and values".to_owned());
         let Some(value) = self.take_value(key) else { return Ok(None) };
         let mut entries: Vec<_> = self.table_of(key, value).into_iter().collect();
         entries.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -177,6 +187,10 @@ impl<'a> Section<'a> {
         }
     }
 
+    fn note(&self, key: &str, meaning: &'static str, values: impl FnOnce() -> String) {
+        self.report.note(|| Key { path: self.key_path(key), values: values(), meaning });
+    }
+
     fn take_value(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
         self.table.get(key).filter(|value| value.kind != ValueKind::Nil).cloned()
@@ -205,4 +219,11 @@ impl<'a> Section<'a> {
             (path, key) => format!("{path}.{key}"),
         }
     }
+}
+
+/// What a parser takes, in the words in which it refuses what none takes.
+fn refusal<T, E: Display>(parse: impl Fn(&str) -> Result<T, E>) -> Option<String> {
+    let refusal = parse("\0").err()?.to_string();
+    let taken = refusal.strip_prefix("must be ")?;
+    Some(taken.split(", and ").next().unwrap_or(taken).to_owned())
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tracing::Level;
 
 use super::{
-    accounts::{self, Defaults},
+    accounts::{self, Common},
     effective::{self, Setting},
     layers::{Merged, Sources},
-    problem::{Problems, Report},
+    problem::{Key, Problems, Report, Reported},
     section::{Section, Taken},
     web::{self, Web},
 };
@@ -74,11 +74,14 @@ impl Config {
     fn of(merged: &Merged) -> Result<Self, Problems> {
         let report = Report::default();
         let config = read(Section::root(merged, &report));
-        match (report.into_problems(), config) {
-            (None, Some(config)) => Ok(config),
-            (Some(problems), _) => Err(problems),
-            (None, None) => unreachable!("a value that is missing has been reported"),
-        }
+        report.conclude(config)
+    }
+
+    /// The keys that are looked for where these sources are read, in that order.
+    pub(super) fn keys(sources: &Sources) -> Result<Vec<Key>, Problems> {
+        let (merged, report) = (sources.merge()?, Report::of_keys());
+        let _ = read(Section::root(&merged, &report));
+        Ok(report.into_keys())
     }
 }
 
@@ -116,17 +119,20 @@ pub(super) fn boolean(text: &str) -> Result<bool, &'static str> {
     }
 }
 
-/// `None` where a problem was reported.
-fn read(mut root: Section<'_>) -> Option<Config> {
+fn read(mut root: Section<'_>) -> Result<Config, Reported> {
     let mut poll = root.section("poll");
-    let defaults = Defaults::take_with_poll(&mut root, &mut poll);
-    let concurrency = poll.take("concurrency", |text| match text.parse() {
-        Ok(polls @ 1..=10_000) => Ok(polls),
-        _ => Err("must be a number of polls from 1 to 10000"),
-    });
-    poll.finish();
+    let concurrency =
+        poll.take("concurrency", "Polls in flight at once, over all accounts.", |text| match text.parse() {
+            Ok(polls @ 1..=10_000) => Ok(polls),
+            _ => Err("must be a number of polls from 1 to 10000"),
+        });
+    let top = Common::take(&mut root, poll);
     let shard = shard(root.section("shard"));
-    let auto_reload = root.take("auto_reload", boolean);
+    let auto_reload = root.take(
+        "auto_reload",
+        "Whether a change of the file is put in force by itself; SIGHUP does it always.",
+        boolean,
+    );
     let web = web::web(root.section("web"));
     let log = log(root.section("log"));
     let has_accounts = root.has("accounts");
@@ -140,13 +146,13 @@ fn read(mut root: Section<'_>) -> Option<Config> {
         root.problem("accounts", message);
     }
     let accounts: Vec<_> =
-        sections.into_iter().map(|(alias, section)| accounts::account(&alias, section, &defaults)).collect();
+        sections.into_iter().map(|(alias, section)| accounts::account(&alias, section, &top)).collect();
     root.finish();
-    Some(Config {
-        accounts: accounts.into_iter().collect::<Result<_, _>>().ok()?,
-        shard: shard.ok()?,
-        concurrency: concurrency.ok()?.unwrap_or(DEFAULT_CONCURRENCY),
-        auto_reload: auto_reload.ok()?.unwrap_or(false),
+    Ok(Config {
+        accounts: accounts.into_iter().collect::<Result<_, _>>()?,
+        shard: shard?,
+        concurrency: concurrency?.unwrap_or(DEFAULT_CONCURRENCY),
+        auto_reload: auto_reload?.unwrap_or(false),
         web: web?,
         log: log?,
     })
@@ -154,11 +160,11 @@ fn read(mut root: Section<'_>) -> Option<Config> {
 
 /// The index may be `hostname`: the number at the end of this host's name, as a `StatefulSet` gives it to a pod.
 fn shard(mut section: Section<'_>) -> Taken<Shard> {
-    let count = section.take("count", |text| match text.parse() {
+    let count = section.take("count", "How many exporters share the accounts.", |text| match text.parse() {
         Ok(count @ 1..=10_000) => Ok(count),
         _ => Err("must be a number of shards from 1 to 10000"),
     });
-    let index = section.take("index", |text| match text {
+    let index = section.take("index", "Which of them this one is.", |text| match text {
         "hostname" => ordinal_of_hostname().ok_or("is hostname, and this host's name does not end in - and a number"),
         text => text.parse().map_err(|_| "must be the number of this shard, from 0, or hostname"),
     });
@@ -183,8 +189,8 @@ fn ordinal(name: &str) -> Option<u32> {
     name.rsplit_once('-')?.1.parse().ok()
 }
 
-fn log(mut section: Section<'_>) -> Option<Log> {
-    let level = section.take("level", |text| match text {
+fn log(mut section: Section<'_>) -> Result<Log, Reported> {
+    let level = section.take("level", "The least severe level that is written.", |text| match text {
         "error" => Ok(Level::ERROR),
         "warn" => Ok(Level::WARN),
         "info" => Ok(Level::INFO),
@@ -192,13 +198,13 @@ fn log(mut section: Section<'_>) -> Option<Log> {
         "trace" => Ok(Level::TRACE),
         _ => Err("must be one of error, warn, info, debug, trace"),
     });
-    let format = section.take("format", |text| match text {
+    let format = section.take("format", "The form of each line.", |text| match text {
         "logfmt" => Ok(LogFormat::Logfmt),
         "json" => Ok(LogFormat::Json),
         _ => Err("must be logfmt or json"),
     });
     section.finish();
-    Some(Log { level: level.ok()?.unwrap_or(Level::INFO), format: format.ok()?.unwrap_or(LogFormat::Logfmt) })
+    Ok(Log { level: level?.unwrap_or(Level::INFO), format: format?.unwrap_or(LogFormat::Logfmt) })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use url::Url;
 
 use super::{
     listen::ListenAddress,
+    problem::Reported,
     section::{Section, Taken},
     validated::boolean,
     web_file::WebFile,
@@ -24,8 +25,8 @@ pub struct Web {
     pub health_without_password: bool,
     /// Whether a request may have the configuration reloaded.
     pub enable_lifecycle: bool,
-    /// Scrapes that are answered at once; 0 is without a bound.
-    pub max_requests: usize,
+    /// Scrapes that are answered at once; without it there is no bound.
+    pub max_requests: Option<usize>,
     /// Open connections.
     pub max_connections: usize,
 }
@@ -51,7 +52,7 @@ impl Default for Web {
             file: None,
             health_without_password: true,
             enable_lifecycle: false,
-            max_requests: 40,
+            max_requests: Some(40),
             max_connections: 4096,
         }
     }
@@ -65,52 +66,65 @@ impl Paths {
     }
 }
 
-/// `None` where a problem was reported.
-pub(super) fn web(mut section: Section<'_>) -> Option<Web> {
-    let addresses = section.take_list("listen_addresses", str::parse::<ListenAddress>);
+pub(super) fn web(mut section: Section<'_>) -> Result<Web, Reported> {
+    let addresses = section.take_list("listen_addresses", "Where the exporter listens.", str::parse::<ListenAddress>);
     if matches!(&addresses, Ok(Some(addresses)) if addresses.is_empty()) {
         section.problem("listen_addresses", "is empty: at least one address is needed");
     }
     let paths = paths(&mut section);
     let file = file(&mut section);
-    let health_without_password = section.take("health_without_password", boolean);
-    let enable_lifecycle = section.take("enable_lifecycle", boolean);
-    let max_requests = section.take("max_requests", |text| match text.parse() {
-        Ok(requests @ 0..=100_000) => Ok(requests),
+    let health_without_password = section.take(
+        "health_without_password",
+        "Whether the health paths need no password where `config_file` asks for one.",
+        boolean,
+    );
+    let enable_lifecycle = section.take("enable_lifecycle", "Whether POST and PUT `/-/reload` are allowed.", boolean);
+    let max_requests = section.take("max_requests", "Scrapes that are answered at once.", |text| match text.parse() {
+        Ok(requests @ 0..=100_000) => Ok((requests > 0).then_some(requests)),
         _ => Err("must be a number of scrapes from 0 (no bound) to 100000"),
     });
-    let max_connections = section.take("max_connections", |text| match text.parse() {
+    let max_connections = section.take("max_connections", "Connections that may be open.", |text| match text.parse() {
         Ok(connections @ 1..=100_000) => Ok(connections),
         _ => Err("must be a number of connections from 1 to 100000"),
     });
     section.finish();
     let default = Web::default();
-    Some(Web {
-        listen_addresses: addresses.ok()?.unwrap_or(default.listen_addresses),
+    Ok(Web {
+        listen_addresses: addresses?.unwrap_or(default.listen_addresses),
         paths: paths?,
-        file: file.ok()?,
-        health_without_password: health_without_password.ok()?.unwrap_or(default.health_without_password),
-        enable_lifecycle: enable_lifecycle.ok()?.unwrap_or(default.enable_lifecycle),
-        max_requests: max_requests.ok()?.unwrap_or(default.max_requests),
-        max_connections: max_connections.ok()?.unwrap_or(default.max_connections),
+        file: file?,
+        health_without_password: health_without_password?.unwrap_or(default.health_without_password),
+        enable_lifecycle: enable_lifecycle?.unwrap_or(default.enable_lifecycle),
+        max_requests: max_requests?.unwrap_or(default.max_requests),
+        max_connections: max_connections?.unwrap_or(default.max_connections),
     })
 }
 
 fn file(section: &mut Section<'_>) -> Taken<WebFile> {
-    let Some(path) = section.take_path("config_file")? else { return Ok(None) };
+    let Some(path) = section.take_path("config_file", "TLS, passwords and headers: see below.")? else {
+        return Ok(None);
+    };
     WebFile::load(&path).map(Some).map_err(|problems| section.problems(problems))
 }
 
 /// As Prometheus does it, the prefix is the external URL's path unless it is given.
-fn paths(section: &mut Section<'_>) -> Option<Paths> {
-    let telemetry = section.take("telemetry_path", telemetry_path);
-    let prefix = section.take("route_prefix", route_prefix);
-    let external = section.take("external_url", external_url);
-    let (prefix, external) = (prefix.ok()?, external.ok()?);
+fn paths(section: &mut Section<'_>) -> Result<Paths, Reported> {
+    let telemetry = section.take("telemetry_path", "Where the exposition is.", telemetry_path);
+    let prefix = section.take(
+        "route_prefix",
+        "What the paths of requests begin with; the path of `external_url` unless set.",
+        route_prefix,
+    );
+    let external = section.take(
+        "external_url",
+        "The URL under which others reach the exporter, behind a reverse proxy; links are made from it.",
+        external_url,
+    );
+    let (prefix, external) = (prefix?, external?);
     let external_path = |url: &Url| url.path().trim_end_matches('/').to_owned();
     let prefix = prefix.unwrap_or_else(|| external.as_ref().map(external_path).unwrap_or_default());
     let links = external.map_or_else(|| prefix.clone(), |url| url.as_str().trim_end_matches('/').to_owned());
-    Some(Paths { telemetry: telemetry.ok()?.unwrap_or(Web::default().paths.telemetry), prefix, links })
+    Ok(Paths { telemetry: telemetry?.unwrap_or(Web::default().paths.telemetry), prefix, links })
 }
 
 /// Whether a request and a link can have it as their path.

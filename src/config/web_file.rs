@@ -2,7 +2,7 @@
 //! exporter toolkit (`docs/web-configuration.md` there), so that a file which serves another exporter works here.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     net::IpAddr,
     path::{Path, PathBuf},
     str::FromStr,
@@ -10,6 +10,7 @@ use std::{
 };
 
 use bcrypt::HashParts;
+use config::Value;
 use hyper::header::{HeaderName, HeaderValue};
 use rustls::{
     CipherSuite, NamedGroup,
@@ -20,7 +21,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{
     files,
     layers::Merged,
-    problem::{Problems, Report},
+    problem::{Key, Problems, Report, Reported},
     section::{Section, Taken},
     validated::boolean,
 };
@@ -186,50 +187,71 @@ impl WebFile {
         let merged = Merged::of_yaml(path).map_err(|problem| Problems(vec![problem]))?;
         let report = Report::default();
         let file = read(path, Section::root(&merged, &report));
-        match (report.into_problems(), file) {
-            (None, Some(file)) => Ok(file),
-            (problems, _) => Err(problems.unwrap_or_else(|| Problems(Vec::new()))),
-        }
+        report.conclude(file)
+    }
+
+    /// The keys that are looked for in a file with TLS, in that order.
+    pub(super) fn keys() -> Vec<Key> {
+        let tls = HashMap::from([("min_version".to_owned(), Value::from("TLS12"))]);
+        let root = Value::from(HashMap::from([("tls_server_config".to_owned(), Value::from(tls))]));
+        let (merged, report) = (Merged { root, file: None }, Report::of_keys());
+        let _ = read(Path::new(""), Section::root(&merged, &report));
+        report.into_keys()
     }
 }
 
-/// `None` where a problem was reported.
-fn read(path: &Path, mut root: Section<'_>) -> Option<WebFile> {
+fn read(path: &Path, mut root: Section<'_>) -> Result<WebFile, Reported> {
     let tls_server = root.section("tls_server_config");
-    let tls = if tls_server.is_empty() { Some(None) } else { tls(tls_server).map(Some) };
+    let tls = if tls_server.is_empty() { Ok(None) } else { tls(tls_server).map(Some) };
     let mut http = root.section("http_server_config");
-    let http2 = http.take("http2", boolean);
-    let headers = http.take_map("headers", header);
+    let http2 = http.take("http2", "Whether HTTP/2 is offered to clients that come by TLS; true unless set.", boolean);
+    let headers = http.take_map(
+        "headers",
+        "Set on every answer: `Content-Security-Policy`, `X-Frame-Options`, `X-Content-Type-Options`, \
+         `X-XSS-Protection`, `Strict-Transport-Security`.",
+        header,
+    );
     http.finish();
-    let users = root.take_map("basic_auth_users", |name, hash| Ok::<_, &str>((name.to_owned(), password_hash(hash)?)));
+    let users = root.take_map(
+        "basic_auth_users",
+        "Users and the bcrypt hashes of their passwords; where there is any, each request needs one.",
+        |name, hash| Ok::<_, &str>((name.to_owned(), password_hash(hash)?)),
+    );
     let rate_limit = rate_limit(root.section("rate_limit"));
     root.finish();
-    Some(WebFile {
+    Ok(WebFile {
         path: path.to_owned(),
         tls: tls?,
-        http2: http2.ok()?.unwrap_or(true),
-        headers: headers.ok()?.unwrap_or_default().into_iter().flatten().collect(),
-        users: users.ok()?.unwrap_or_default().into_iter().collect(),
-        rate_limit: rate_limit.ok()?,
+        http2: http2?.unwrap_or(true),
+        headers: headers?.unwrap_or_default().into_iter().flatten().collect(),
+        users: users?.unwrap_or_default().into_iter().collect(),
+        rate_limit: rate_limit?,
     })
 }
 
-fn tls(mut section: Section<'_>) -> Option<TlsServer> {
-    let certificates = pem(&mut section, "cert", "cert_file", "a certificate", certificates);
-    let key = pem(&mut section, "key", "key_file", "a private key", |pem| PrivateKeyDer::from_pem_slice(pem).ok());
-    let client_ca = pem(&mut section, "client_ca", "client_ca_file", "a certificate", self::certificates);
-    for (key, missing) in [("cert", matches!(certificates, Ok(None))), ("key", matches!(key, Ok(None)))] {
-        if missing {
-            section.problem(&format!("{key}_file"), format!("is missing: TLS needs {key}_file, or {key} inline"));
-        }
-    }
-    let client_auth = section.take("client_auth_type", client_auth);
-    let sans = section.take_list("client_allowed_sans", |text| Ok::<_, &str>(allowed_san(text)));
-    let min = section.take("min_version", tls_version);
-    let max = section.take("max_version", tls_version);
-    let suites = section.take_list("cipher_suites", |name| of_table(name, &CIPHER_SUITES));
-    let prefer_server_cipher_suites = section.take("prefer_server_cipher_suites", boolean);
-    let curves = section.take_list("curve_preferences", |name| of_table(name, &CURVES));
+fn tls(mut section: Section<'_>) -> Result<TlsServer, Reported> {
+    let of_certificate = "The server's certificate in PEM, then those up to its root.";
+    let certificates = pem(&mut section, ["cert", "cert_file"], of_certificate, "a certificate", certificates);
+    let private_key = |pem: &[u8]| PrivateKeyDer::from_pem_slice(pem).ok();
+    let key = pem(&mut section, ["key", "key_file"], "The certificate's key in PEM.", "a private key", private_key);
+    let of_ca = "The authorities of clients' certificates, in PEM.";
+    let client_ca = pem(&mut section, ["client_ca", "client_ca_file"], of_ca, "a certificate", self::certificates);
+    let certificates = certificates.and_then(|given| given.ok_or_else(|| missing(&section, "cert")));
+    let key = key.and_then(|given| given.ok_or_else(|| missing(&section, "key")));
+    let client_auth = section.take("client_auth_type", "What is asked of clients; nothing unless set.", client_auth);
+    let sans = section.take_list(
+        "client_allowed_sans",
+        "A client's certificate must have one of these subject alternative names.",
+        |text| Ok::<_, &str>(allowed_san(text)),
+    );
+    let min = section.take("min_version", "The lowest version of TLS; TLS12 unless set.", tls_version);
+    let max = section.take("max_version", "The highest version of TLS; TLS13 unless set.", tls_version);
+    let of_suites = "The suites of TLS 1.2, in this order; all unless set. Those of TLS 1.3 are always on.";
+    let suites = section.take_list("cipher_suites", of_suites, |name| of_table(name, &CIPHER_SUITES));
+    let of_preference = "Whether the server's order of suites counts, not the client's; true unless set.";
+    let prefer_server_cipher_suites = section.take("prefer_server_cipher_suites", of_preference, boolean);
+    let of_curves = "The groups of the key exchange, in this order; all unless set.";
+    let curves = section.take_list("curve_preferences", of_curves, |name| of_table(name, &CURVES));
     let client_auth = client_auth.map(|auth| auth.unwrap_or(ClientAuth::NoClientCert));
     if let (Ok(auth), Ok(ca), Ok(sans)) = (&client_auth, &client_ca, &sans) {
         check_client_auth(&section, *auth, ca.is_some(), sans.is_some());
@@ -239,34 +261,38 @@ fn tls(mut section: Section<'_>) -> Option<TlsServer> {
         check_versions(&section, *versions, suites.as_deref().unwrap_or_default());
     }
     section.finish();
-    Some(TlsServer {
-        certificates: certificates.ok()??,
-        key: key.ok()??,
-        client_auth: client_auth.ok()?,
-        client_ca: client_ca.ok()?.unwrap_or_default(),
-        client_allowed_sans: sans.ok()?,
-        versions: versions.ok()?,
-        cipher_suites: suites.ok()?.unwrap_or_default(),
-        prefer_server_cipher_suites: prefer_server_cipher_suites.ok()?.unwrap_or(true),
-        curves: curves.ok()?.unwrap_or_default(),
+    Ok(TlsServer {
+        certificates: certificates?,
+        key: key?,
+        client_auth: client_auth?,
+        client_ca: client_ca?.unwrap_or_default(),
+        client_allowed_sans: sans?,
+        versions: versions?,
+        cipher_suites: suites?.unwrap_or_default(),
+        prefer_server_cipher_suites: prefer_server_cipher_suites?.unwrap_or(true),
+        curves: curves?.unwrap_or_default(),
     })
+}
+
+fn missing(section: &Section<'_>, key: &str) -> Reported {
+    section.problem(&format!("{key}_file"), format!("is missing: TLS needs {key}_file, or {key} inline"))
 }
 
 /// PEM that stands in the file itself or in one that it names.
 fn pem<T>(
     section: &mut Section<'_>,
-    inline: &'static str,
-    file: &'static str,
+    [inline, file]: [&'static str; 2],
+    meaning: &'static str,
     what: &str,
     parse: impl Fn(&[u8]) -> Option<T>,
 ) -> Taken<T> {
     let refusal = format!("holds no PEM of {what}");
-    let given = section.take_string(inline, |text| match text {
+    let given = section.take_string(inline, meaning, |text| match text {
         "" => Ok(None),
         text => parse(text.as_bytes()).map(Some).ok_or(&refusal),
     });
     // A path is not repeated: a key may stand in its place.
-    let path = section.take_path(file)?;
+    let path = section.take_path(file, meaning)?;
     let given = given?.flatten();
     let Some(path) = path else { return Ok(given) };
     if given.is_some() {
@@ -333,7 +359,7 @@ fn of_table<T: Copy>(name: &str, table: &[(&str, T)]) -> Result<T, String> {
     let named = table.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     named.ok_or_else(|| {
         let known: Vec<_> = table.iter().map(|(known, _)| *known).collect();
-        format!("names one that is not offered here; offered: {}", known.join(", "))
+        format!("must be one of those offered here: {}", known.join(", "))
     })
 }
 
@@ -365,11 +391,15 @@ fn password_hash(text: &str) -> Result<PasswordHash, &'static str> {
 }
 
 fn rate_limit(mut section: Section<'_>) -> Taken<RateLimit> {
-    let interval = section.take("interval", |text| match text.trim_end_matches(char::is_alphabetic) {
-        "0" => Ok(Duration::ZERO),
-        _ => super::accounts::duration(text),
+    let interval = section.take("interval", "One more request may come after each.", |text| {
+        match text.trim_end_matches(char::is_alphabetic) {
+            "0" => Ok(Duration::ZERO),
+            _ => super::accounts::duration(text),
+        }
     });
-    let burst = section.take("burst", |text| text.parse::<u32>().map_err(|_| "must be a number of requests"));
+    let burst = section.take("burst", "How many requests may come at once.", |text| {
+        text.parse::<u32>().map_err(|_| "must be a number of requests")
+    });
     let limit = match (interval?, burst?) {
         (None | Some(Duration::ZERO), _) => Ok(None),
         (Some(interval), Some(burst @ 1..)) => Ok(Some(RateLimit { interval, burst })),

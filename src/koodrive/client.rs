@@ -1,28 +1,22 @@
 //! One account's client: one request, one answer.
 
-use std::{
-    error::Error,
-    iter::repeat_with,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{error::Error, iter::repeat_with, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use tokio::time::Instant;
 
 use super::{
     answer::{self, Overview},
+    credential::{self, CredentialRead, SecretReader},
     error::PollError,
+    exchange::{Exchange, Head, Stage},
     retry_after,
     server_clock::ServerClock,
     signature::Signed,
 };
-use crate::{
-    account::{Account, Credential, SecretError},
-    clock::WallClock,
-};
+use crate::{account::Account, clock::WallClock};
 
 /// A good answer has some hundred bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -46,67 +40,15 @@ pub struct Client {
     account: Arc<Account>,
     clock: WallClock,
     server_clock: Arc<ServerClock>,
-    /// The secret as last read.
-    known_secret: Mutex<Option<SecretString>>,
-    /// Held while the secret is read: a file that hangs costs one thread, not one for each poll.
-    reading: Arc<tokio::sync::Mutex<()>>,
-}
-
-/// One request and what came of it.
-#[derive(Debug)]
-pub struct Exchange {
-    /// The request's `X-Traceid`, by which the vendor's support finds it; empty where there was no request.
-    pub trace_id: String,
-    /// How the credential was read for it.
-    pub credential: CredentialRead,
-    /// Whether a request was sent at all: none is without a credential.
-    pub sent: bool,
-    /// The answer's HTTP status, where one came.
-    pub status: Option<u16>,
-    /// The local clock minus the answer's `Date` header, in seconds, where it came with one.
-    pub clock_skew: Option<f64>,
-    /// How long the API asks to be left alone, where it answered 429 or 503 and says so.
-    pub retry_after: Option<Duration>,
-    /// By how much `X-Date` was corrected, in milliseconds.
-    pub date_correction: i64,
-    /// The overview, or why there is none.
-    pub result: Result<Overview, PollError>,
-}
-
-/// How a credential was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum CredentialRead {
-    /// It is the one that was known, or the first.
-    #[default]
-    Known,
-    /// It is another one than before.
-    Rotated,
-    /// It can't be read.
-    Failed,
-}
-
-impl Exchange {
-    /// One that has not come to anything yet, and which ends with `error` unless it does.
-    #[must_use]
-    pub fn unfinished(error: PollError) -> Self {
-        Self {
-            trace_id: String::new(),
-            credential: CredentialRead::Known,
-            sent: false,
-            status: None,
-            clock_skew: None,
-            retry_after: None,
-            date_correction: 0,
-            result: Err(error),
-        }
-    }
+    secret: SecretReader,
 }
 
 impl Client {
     /// A client for `account` over the connections of `http`. `server_clock` is its origin's.
     #[must_use]
     pub fn new(http: reqwest::Client, account: Arc<Account>, clock: WallClock, server_clock: Arc<ServerClock>) -> Self {
-        Self { http, account, clock, server_clock, known_secret: Mutex::default(), reading: Arc::default() }
+        let secret = SecretReader::new(account.credential.secret().clone());
+        Self { http, account, clock, server_clock, secret }
     }
 
     /// Asks for the account's space usage overview, once, until `deadline` at the latest.
@@ -121,86 +63,59 @@ impl Client {
 
     /// Whether the request of a refused exchange would go out with another secret or date now.
     pub async fn would_differ(&self, refused: &Exchange) -> bool {
-        if self.server_clock.differs_from(refused.date_correction) {
-            return true;
-        }
-        let Ok(secret) = self.secret().await else { return false };
-        !self.knows(&secret)
+        self.server_clock.differs_from(refused.date_correction) || self.secret.has_changed().await
     }
 
     async fn ask(&self, exchange: &mut Exchange, timeout: Duration) -> Result<Overview, PollError> {
         let secret = self.read_secret(exchange).await?;
         exchange.date_correction = self.server_clock.correction();
         let headers = self.headers(&secret, &exchange.trace_id).ok_or(PollError::Unsendable)?;
-        let credential = headers.get(AUTHORIZATION).cloned().ok_or(PollError::Unsendable)?;
+        let authorization = headers.get(AUTHORIZATION).cloned().ok_or(PollError::Unsendable)?;
         let request = self.http.get(self.account.endpoint.overview().clone()).headers(headers);
-        exchange.sent = true;
+        exchange.stage = Stage::Sent;
         let response = request.send().await.map_err(|error| transport_error(&error, timeout))?;
-        let status = response.status().as_u16();
-        exchange.status = Some(status);
-        self.read_times(response.headers(), status, exchange);
+        let head = self.head(&response);
+        exchange.stage = Stage::Answered(head);
         let body = body(response, timeout).await?;
-        answer::read(status, &body, self.account.units).map_err(|error| without_credential(error, &credential))
+        answer::read(head.status, &body, self.account.units).map_err(|error| match error {
+            PollError::Refused { reason, refusal } => {
+                PollError::Refused { reason, refusal: credential::withhold(refusal, &authorization) }
+            }
+            error => error,
+        })
     }
 
-    /// The secret as it is now, noting whether that is another one than before.
     async fn read_secret(&self, exchange: &mut Exchange) -> Result<SecretString, PollError> {
         exchange.credential = CredentialRead::Failed;
-        let secret = self.secret().await?;
-        let rotated = !self.knows(&secret);
-        let first = self.known_secret().replace(secret.clone()).is_none();
-        exchange.credential = if rotated && !first { CredentialRead::Rotated } else { CredentialRead::Known };
+        let (secret, rotated) = self.secret.read().await?;
+        exchange.credential = if rotated { CredentialRead::Rotated } else { CredentialRead::Known };
         Ok(secret)
     }
 
-    async fn secret(&self) -> Result<SecretString, SecretError> {
-        let reading = Arc::clone(&self.reading).lock_owned().await;
-        self.account.credential.secret().read(reading).await
-    }
-
-    fn knows(&self, secret: &SecretString) -> bool {
-        self.known_secret().as_ref().is_some_and(|known| known.expose_secret() == secret.expose_secret())
-    }
-
-    fn known_secret(&self) -> MutexGuard<'_, Option<SecretString>> {
-        self.known_secret.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What the answer says of the server's clock and patience.
-    fn read_times(&self, headers: &HeaderMap, status: u16, exchange: &mut Exchange) {
-        let local = self.clock.now();
-        let text = |name| headers.get(name)?.to_str().ok();
+    /// What the answer says before its body: of the server's clock and patience, too.
+    fn head(&self, response: &reqwest::Response) -> Head {
+        let (local, status) = (self.clock.now(), response.status().as_u16());
+        let text = |name| response.headers().get(name)?.to_str().ok();
         let date = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
-        if let Some(date) = date {
-            exchange.clock_skew = Some(self.server_clock.observe(local, date, self.account.endpoint.host()));
-        }
-        if matches!(status, 429 | 503) {
-            exchange.retry_after = text(RETRY_AFTER).and_then(|value| retry_after::parse(value, date.unwrap_or(local)));
-        }
+        let clock_skew = date.map(|date| self.server_clock.observe(local, date, self.account.endpoint.host()));
+        let retry_after = text(RETRY_AFTER).filter(|_| matches!(status, 429 | 503));
+        let retry_after = retry_after.and_then(|value| retry_after::parse(value, date.unwrap_or(local)));
+        Head { status, clock_skew, retry_after }
     }
 
     /// The request's headers; `None` where one of them can't be sent.
     fn headers(&self, secret: &SecretString, trace_id: &str) -> Option<HeaderMap> {
         let server_now = self.server_clock.now(self.clock.now());
         let x_date = x_date(Timestamp::try_from(server_now.checked_sub(BACK_DATE)?).ok()?);
-        let user_id = self.account.user_id.as_str();
-        let authorization = match &self.account.credential {
-            Credential::Token { prefix, .. } => bearer(prefix, secret.expose_secret()),
-            Credential::App { app_id, .. } => {
-                let endpoint = &self.account.endpoint;
-                let signed =
-                    Signed { host: endpoint.host(), path: endpoint.overview().path(), x_date: &x_date, user_id };
-                signed.authorization(app_id.as_str(), secret.expose_secret())
-            }
-        };
-        let mut authorization = HeaderValue::try_from(authorization).ok()?;
-        authorization.set_sensitive(true);
+        let Account { endpoint, user_id, language, credential, .. } = &*self.account;
+        let user_id = user_id.as_str();
+        let signed = Signed { host: endpoint.host(), path: endpoint.overview().path(), x_date: &x_date, user_id };
         Some(HeaderMap::from_iter([
-            (AUTHORIZATION, authorization),
+            (AUTHORIZATION, credential::authorization(credential, secret, &signed)?),
             (X_USER_ID, HeaderValue::from_str(user_id).ok()?),
-            (X_DATE, HeaderValue::try_from(x_date).ok()?),
+            (X_DATE, HeaderValue::from_str(&x_date).ok()?),
             (X_TRACEID, HeaderValue::from_str(trace_id).ok()?),
-            (LANGUAGE, HeaderValue::from_str(self.account.language.as_str()).ok()?),
+            (LANGUAGE, HeaderValue::from_str(language.as_str()).ok()?),
         ]))
     }
 }
@@ -239,11 +154,6 @@ fn tls_error<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
     cause.downcast_ref().or_else(wrapped)
 }
 
-/// A token that bears a scheme (`AT x`, `Bearer x`, or the vendor's literal `Bearer+x`) goes out unchanged.
-fn bearer(prefix: &str, token: &str) -> String {
-    if token.contains(' ') || token.starts_with("Bearer+") { token.to_owned() } else { format!("{prefix}{token}") }
-}
-
 /// `yyyyMMdd'T'HHmmss'Z'`, in UTC.
 fn x_date(time: Timestamp) -> String {
     time.strftime("%Y%m%dT%H%M%SZ").to_string()
@@ -253,50 +163,13 @@ fn trace_id() -> String {
     repeat_with(fastrand::alphanumeric).take(TRACE_ID_LENGTH).collect()
 }
 
-/// An API that repeats the credential in its error text must not bring it into the logs.
-fn without_credential(error: PollError, authorization: &HeaderValue) -> PollError {
-    let PollError::Refused { reason, mut refusal } = error else { return error };
-    let credential = authorization.to_str().unwrap_or_default();
-    let credential = credential.rsplit([' ', '=']).find(|part| !part.is_empty()).unwrap_or(credential);
-    let credential = credential.strip_prefix("Bearer+").unwrap_or(credential);
-    for text in [&mut refusal.code, &mut refusal.message, &mut refusal.request_id] {
-        if text.as_ref().is_some_and(|text| text.contains(credential)) {
-            *text = Some("(withheld: it repeats the credential)".to_owned());
-        }
-    }
-    PollError::Refused { reason, refusal }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_token_goes_out_behind_its_prefix_unless_it_bears_a_scheme() {
-        assert_eq!(bearer("Bearer ", "abc"), "Bearer abc");
-        assert_eq!(bearer("Bearer+", "abc"), "Bearer+abc");
-        assert_eq!(bearer("", "abc"), "abc");
-        for with_scheme in ["Bearer abc", "AT abc", "Bearer+abc"] {
-            assert_eq!(bearer("Bearer ", with_scheme), with_scheme);
-        }
-    }
-
-    #[test]
     fn x_date_has_the_vendors_form() {
         assert_eq!(x_date("2025-11-03T07:01:40Z".parse().unwrap()), "20251103T070140Z");
-    }
-
-    #[test]
-    fn a_refusal_that_repeats_the_credential_is_withheld() {
-        for authorization in
-            ["Bearer hunter2==", "AT hunter2", "Bearer+hunter2", "hunter2", "HMAC-SHA256 AppId=a,Signature=hunter2"]
-        {
-            let message = Some(format!("bad header {authorization:?}"));
-            let refusal = super::super::error::Refusal { message, ..Default::default() };
-            let error = PollError::Refused { reason: super::super::Reason::Auth, refusal };
-            let shown = without_credential(error, &HeaderValue::from_str(authorization).unwrap()).to_string();
-            assert!(!shown.contains("hunter2"), "{shown}");
-        }
     }
 
     #[test]

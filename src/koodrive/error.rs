@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::account::SecretError;
+use super::credential::SecretError;
 
 /// The `reason` label of `koodrive_poll_failures_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,14 +6,18 @@
 
 pub mod answer;
 mod client;
+mod credential;
 mod error;
+mod exchange;
 pub mod retry_after;
 mod server_clock;
 pub mod signature;
 mod transport;
 
 pub use answer::{Field, FieldFault, Measure, Overview};
-pub use client::{Client, CredentialRead, Exchange};
-pub use error::{PollError, Reason};
+pub use client::Client;
+pub use credential::{CredentialRead, SecretError};
+pub use error::{PollError, Reason, Refusal};
+pub use exchange::{Exchange, Head, Stage};
 pub use server_clock::ServerClock;
 pub use transport::{TransportError, build as build_http};

@@ -1,4 +1,4 @@
-//! The `koodrive_*` families, in one table: name, kind, help, and how to read each from an account.
+//! The `koodrive_*` families, in one table: name, kind, labels, help, and how to read each from an account.
 
 use std::sync::Arc;
 
@@ -7,15 +7,18 @@ use tokio::time::Instant;
 use super::exposition::{FamilyWriter, Kind, Writer, float, rendered};
 use crate::{
     account::{Account, Unit},
+    clock::Moment,
     koodrive::{Field, Overview},
-    poll::{AccountState, Board, Now, Slot},
+    poll::{AccountState, Board, Slot},
 };
 
 /// One family: `samples` writes those of one account.
-struct Family {
-    name: &'static str,
-    kind: Kind,
-    help: &'static str,
+pub(super) struct Family {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// Those beside `account`, which all bear.
+    pub(super) labels: &'static [&'static str],
+    pub(super) help: &'static str,
     samples: fn(&View, &mut Samples<'_, '_>),
 }
 
@@ -25,29 +28,30 @@ struct View {
     /// The account's label, escaped once for all of its samples.
     label: String,
     state: Arc<AccountState>,
-    due: Option<Now>,
-    now: Now,
+    due: Option<Moment>,
+    now: Moment,
 }
 
-/// Writes samples that bear the account's label.
+/// Writes samples that bear the account's label, and the family's others.
 struct Samples<'a, 'b> {
-    family: &'a mut FamilyWriter<'b>,
-    label: &'a str,
+    writer: &'a mut FamilyWriter<'b>,
+    account: &'a str,
+    labels: &'static [&'static str],
 }
 
 /// Writes all families of all accounts, and tells when the first of the shown values will be stale.
 ///
 /// Each account's state is read once, so that its series agree.
-pub(super) fn write(board: &Board, now: Now, writer: &mut Writer) -> Option<Instant> {
+pub(super) fn write(board: &Board, now: Moment, writer: &mut Writer) -> Option<Instant> {
     let view = |slot: &Arc<Slot>| {
         let (account, state) = (Arc::clone(slot.account()), slot.state());
         View { label: rendered("account", &account.alias), account, state, due: slot.due(), now }
     };
     let views: Vec<View> = board.slots().iter().map(view).collect();
     for family in &FAMILIES {
-        let mut family_writer = writer.family(family.name, family.kind, family.help);
+        let mut writer = writer.family(family.name, family.kind, family.help);
         for view in &views {
-            (family.samples)(view, &mut Samples { family: &mut family_writer, label: &view.label });
+            (family.samples)(view, &mut Samples { writer: &mut writer, account: &view.label, labels: family.labels });
         }
     }
     let max_age = |view: &View| view.account.poll.max_age;
@@ -72,7 +76,7 @@ impl View {
 
 impl Samples<'_, '_> {
     fn one(&mut self, value: f64) {
-        self.family.sample("", self.label, [], value);
+        self.labelled([], value);
     }
 
     fn maybe(&mut self, value: Option<f64>) {
@@ -81,32 +85,41 @@ impl Samples<'_, '_> {
         }
     }
 
-    fn labelled<const N: usize>(&mut self, labels: [(&str, &str); N], value: f64) {
-        self.family.sample("", self.label, labels, value);
+    /// A sample with these values of the family's labels.
+    fn labelled<const N: usize>(&mut self, values: [&str; N], value: f64) {
+        self.writer.sample("", self.account, self.labels.iter().copied().zip(values), value);
     }
 }
 
-const fn gauge(name: &'static str, help: &'static str, samples: fn(&View, &mut Samples<'_, '_>)) -> Family {
-    Family { name, kind: Kind::Gauge, help, samples }
+const fn family(
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    help: &'static str,
+    samples: fn(&View, &mut Samples<'_, '_>),
+) -> Family {
+    Family { name, kind, labels, help, samples }
 }
 
-const fn counter(name: &'static str, help: &'static str, samples: fn(&View, &mut Samples<'_, '_>)) -> Family {
-    Family { name, kind: Kind::Counter, help, samples }
-}
-
-static FAMILIES: [Family; 19] = [
-    gauge(
+pub(super) static FAMILIES: [Family; 19] = [
+    family(
         "koodrive_space_capacity_bytes",
+        Kind::Gauge,
+        &[],
         "Space the account may use: totalCapacity of KooDrive's space usage overview, in bytes. Absent when older than max_age.",
         |view, samples| samples.maybe(view.value(|overview| &overview.total_capacity)),
     ),
-    gauge(
+    family(
         "koodrive_space_used_bytes",
+        Kind::Gauge,
+        &[],
         "Space in use: totalUsed of the overview, in bytes. It may exceed the capacity. Absent when older than max_age.",
         |view, samples| samples.maybe(view.value(|overview| &overview.total_used)),
     ),
-    gauge(
+    family(
         "koodrive_space_allocated_bytes",
+        Kind::Gauge,
+        &[],
         "Space allocated to users and departments: totalAllocation of the overview, in bytes. Absent when older than max_age, or where its unit is count.",
         |view, samples| {
             if !view.counts_allocations() {
@@ -114,8 +127,10 @@ static FAMILIES: [Family; 19] = [
             }
         },
     ),
-    gauge(
+    family(
         "koodrive_space_allocations",
+        Kind::Gauge,
+        &[],
         "Number of allocations: totalAllocation of the overview where its unit is configured as count. Absent when older than max_age.",
         |view, samples| {
             if view.counts_allocations() {
@@ -123,13 +138,17 @@ static FAMILIES: [Family; 19] = [
             }
         },
     ),
-    gauge(
+    family(
         "koodrive_space_quota_bytes",
+        Kind::Gauge,
+        &[],
         "Quota of the account, in bytes, where the overview has it. Absent when older than max_age.",
         |view, samples| samples.maybe(view.overview().and_then(|overview| overview.quota?.ok())),
     ),
-    gauge(
+    family(
         "koodrive_space_reported",
+        Kind::Gauge,
+        &["field"],
         "The API's own number, as it gave it, to check the configured units against. Absent when older than max_age.",
         |view, samples| {
             let Some(overview) = view.overview() else { return };
@@ -139,80 +158,116 @@ static FAMILIES: [Family; 19] = [
                 ("totalAllocation", overview.total_allocation),
             ] {
                 if let Ok(measure) = field {
-                    samples.labelled([("field", name)], float(measure.reported));
+                    samples.labelled([name], float(measure.reported));
                 }
             }
         },
     ),
-    gauge(
+    family(
         "koodrive_up",
+        Kind::Gauge,
+        &[],
         "Whether the latest finished poll of the account succeeded (1) or not (0); 0 before the first.",
         |view, samples| samples.one(f64::from(u8::from(view.state.up()))),
     ),
-    gauge(
+    family(
         "koodrive_poll_last_success_timestamp_seconds",
+        Kind::Gauge,
+        &[],
         "When the latest poll ended whose whole answer was good, in Unix time; 0 is never.",
         |view, samples| samples.one(view.state.last_success.map_or(0.0, |success| success.unix_seconds(view.now))),
     ),
-    gauge(
+    family(
         "koodrive_poll_last_attempt_timestamp_seconds",
+        Kind::Gauge,
+        &[],
         "When the latest finished poll began, in Unix time; 0 is never.",
         |view, samples| {
             samples.one(view.state.latest.as_ref().map_or(0.0, |latest| latest.began.unix_seconds(view.now)));
         },
     ),
-    gauge(
+    family(
         "koodrive_poll_last_duration_seconds",
+        Kind::Gauge,
+        &[],
         "How long the latest finished poll took, retries included. Absent before the first.",
         |view, samples| samples.maybe(view.state.latest.as_ref().map(|latest| latest.duration.as_secs_f64())),
     ),
-    gauge(
+    family(
         "koodrive_poll_next_timestamp_seconds",
+        Kind::Gauge,
+        &[],
         "When the next poll is due, in Unix time, as back-off and Retry-After have it. Absent where none is planned.",
         |view, samples| samples.maybe(view.due.map(|due| due.unix_seconds(view.now))),
     ),
-    gauge("koodrive_poll_interval_seconds", "How often the account is polled, as configured.", |view, samples| {
-        samples.one(view.account.poll.interval.as_secs_f64());
-    }),
-    counter("koodrive_polls_total", "Finished polls of the account, failed ones included.", |view, samples| {
-        samples.one(float(view.state.polls));
-    }),
-    counter("koodrive_poll_failures_total", "Failed polls of the account by reason.", |view, samples| {
-        for (reason, count) in view.state.failures() {
-            samples.labelled([("reason", reason.as_str())], float(count));
-        }
-    }),
-    gauge(
-        "koodrive_poll_failure_info",
-        "Why the latest finished poll of the account failed; always 1, and absent where it succeeded.",
+    family(
+        "koodrive_poll_interval_seconds",
+        Kind::Gauge,
+        &[],
+        "How often the account is polled, as configured.",
         |view, samples| {
-            let failure = view.state.latest.as_ref().and_then(|latest| latest.failure.as_ref());
-            if let Some((reason, _)) = failure {
-                samples.labelled([("reason", reason.as_str())], 1.0);
+            samples.one(view.account.poll.interval.as_secs_f64());
+        },
+    ),
+    family(
+        "koodrive_polls_total",
+        Kind::Counter,
+        &[],
+        "Finished polls of the account, failed ones included.",
+        |view, samples| {
+            samples.one(float(view.state.polls));
+        },
+    ),
+    family(
+        "koodrive_poll_failures_total",
+        Kind::Counter,
+        &["reason"],
+        "Failed polls of the account by reason.",
+        |view, samples| {
+            for (reason, count) in view.state.failures() {
+                samples.labelled([reason.as_str()], float(count));
             }
         },
     ),
-    gauge(
+    family(
+        "koodrive_poll_failure_info",
+        Kind::Gauge,
+        &["reason"],
+        "Why the latest finished poll of the account failed; always 1, and absent where it succeeded.",
+        |view, samples| {
+            if let Some(failure) = view.state.failure() {
+                samples.labelled([failure.reason.as_str()], 1.0);
+            }
+        },
+    ),
+    family(
         "koodrive_api_clock_skew_seconds",
+        Kind::Gauge,
+        &[],
         "The local clock minus the Date header of the API's latest answer: positive when this host is ahead. Absent before the first answer.",
         |view, samples| samples.maybe(view.state.clock_skew),
     ),
-    counter(
+    family(
         "koodrive_credential_rotations_total",
+        Kind::Counter,
+        &[],
         "How often the account's secret file was found to hold another secret than before.",
         |view, samples| samples.one(float(view.state.credential_rotations)),
     ),
-    counter(
+    family(
         "koodrive_credential_read_failures_total",
+        Kind::Counter,
+        &[],
         "How often the account's secret file could not be read or held no secret.",
         |view, samples| samples.one(float(view.state.credential_read_failures)),
     ),
-    gauge(
+    family(
         "koodrive_account_info",
+        Kind::Gauge,
+        &["endpoint", "auth_type"],
         "The account's endpoint (host only) and kind of credential; always 1.",
         |view, samples| {
-            let labels = [("endpoint", view.account.endpoint.host()), ("auth_type", view.account.credential.kind())];
-            samples.labelled(labels, 1.0);
+            samples.labelled([view.account.endpoint.host(), view.account.credential.kind()], 1.0);
         },
     ),
 ];

@@ -2,13 +2,18 @@
 
 use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    core::Collector,
     process_collector::ProcessCollector,
     proto::{Metric, MetricFamily, MetricType},
 };
 use tracing::Level;
 
 use super::exposition::{Kind, Writer, float};
-use crate::{account::Shard, poll::Finished};
+use crate::{
+    account::Shard,
+    koodrive::{Head, Stage},
+    poll::Finished,
+};
 
 /// The bounds of `koodrive_exporter_poll_duration_seconds`: an API call over the internet takes some
 /// 100 ms, and the default timeout is 10 s.
@@ -82,94 +87,85 @@ impl OwnMetrics {
     /// Never with the names in this file; the registry checks them.
     pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
+        let counter = |name: &str, help: &str| register(&registry, IntCounter::new(name, help));
         let counters = |name: &str, help: &str, labels: &[&str]| {
-            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counters.clone()))?;
-            Ok::<_, prometheus::Error>(counters)
+            register(&registry, IntCounterVec::new(Opts::new(name, help), labels))
         };
-        let maybe = |name: &str, help: &str| {
-            let gauge = IntGaugeVec::new(Opts::new(name, help), &[])?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
-        let poll_duration = Histogram::with_opts(
-            HistogramOpts::new(
-                "koodrive_exporter_poll_duration_seconds",
-                "How long polls took, retries included, over all accounts.",
-            )
-            .buckets(POLL_DURATION_BUCKETS.to_vec()),
-        )?;
+        let gauge = |name: &str, help: &str| register(&registry, IntGauge::new(name, help));
+        // One without labels that is not shown before it is set.
+        let maybe = |name: &str, help: &str| register(&registry, IntGaugeVec::new(Opts::new(name, help), &[]));
         let http_requests = counters(
             "koodrive_exporter_http_requests_total",
             "HTTP requests to the exporter by handler and status.",
             &["handler", "code"],
         )?;
-        let metrics = Self {
+        let api_requests = counters(
+            "koodrive_exporter_api_requests_total",
+            "Single HTTP requests to the API by the class of their answer's status; none is without an answer.",
+            &["code"],
+        )?;
+        for code in ["1xx", "2xx", "3xx", "4xx", "5xx", "none"] {
+            api_requests.with_label_values(&[code]);
+        }
+        register(&registry, build_info())?;
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        Ok(Self {
+            poll_duration: register(&registry, poll_duration())?,
+            api_requests,
             http_successes: Handler::ALL.map(|handler| http_requests.with_label_values(&[handler.as_str(), "200"])),
             http_requests,
-            api_requests: counters(
-                "koodrive_exporter_api_requests_total",
-                "Single HTTP requests to the API by the class of their answer's status; none is without an answer.",
-                &["code"],
-            )?,
             log_messages: counters(
                 "koodrive_exporter_log_messages_total",
                 "Log messages written, by level.",
                 &["level"],
             )?,
-            reload_successful: IntGauge::new(
+            reload_successful: gauge(
                 "koodrive_exporter_config_last_reload_successful",
                 "Whether the latest reading of the configuration succeeded.",
             )?,
-            reload_success_timestamp: Gauge::new(
-                "koodrive_exporter_config_last_reload_success_timestamp_seconds",
-                "When the configuration was last read successfully, in Unix time.",
+            reload_success_timestamp: register(
+                &registry,
+                Gauge::new(
+                    "koodrive_exporter_config_last_reload_success_timestamp_seconds",
+                    "When the configuration was last read successfully, in Unix time.",
+                ),
             )?,
-            open_connections: IntGauge::new("koodrive_exporter_http_connections", "Connections that are open.")?,
-            connections_over_bound: IntCounter::new(
+            open_connections: gauge("koodrive_exporter_http_connections", "Connections that are open.")?,
+            connections_over_bound: counter(
                 "koodrive_exporter_http_connections_over_bound_total",
                 "Connections that came while as many as may be open were.",
             )?,
             web_config_successful: maybe(
                 "koodrive_exporter_web_config_last_reload_successful",
-                "Whether the latest reading of the web configuration file and the files it names succeeded.",
+                "Whether the latest reading of the web configuration file and the files it names succeeded. Absent without such a file.",
             )?,
             web_config_failures: counters(
                 "koodrive_exporter_web_config_reload_failures_total",
-                "Changes of the web configuration that were not put in force, as they are bad.",
+                "Changes of the web configuration that were not put in force, as they are bad. Absent without such a file.",
                 &[],
             )?,
             certificate_expiry: maybe(
                 "koodrive_exporter_tls_certificate_expiry_timestamp_seconds",
-                "When the listener's certificate expires, in Unix time.",
+                "When the listener's certificate expires, in Unix time. Absent without TLS.",
             )?,
-            poll_duration,
-            registry: registry.clone(),
-        };
-        registry.register(Box::new(metrics.poll_duration.clone()))?;
-        registry.register(Box::new(metrics.reload_successful.clone()))?;
-        registry.register(Box::new(metrics.reload_success_timestamp.clone()))?;
-        registry.register(Box::new(metrics.open_connections.clone()))?;
-        registry.register(Box::new(metrics.connections_over_bound.clone()))?;
-        registry.register(Box::new(build_info()?))?;
-        registry.register(Box::new(ProcessCollector::for_self()))?;
-        for code in ["1xx", "2xx", "3xx", "4xx", "5xx", "none"] {
-            metrics.api_requests.with_label_values(&[code]);
-        }
-        Ok(metrics)
+            registry,
+        })
     }
 
     /// Counts a finished poll and its requests.
     pub fn polled(&self, finished: &Finished) {
         self.poll_duration.observe(finished.duration.as_secs_f64());
-        for request in finished.exchanges().filter(|exchange| exchange.sent) {
-            let class = match request.status {
-                Some(100..200) => "1xx",
-                Some(200..300) => "2xx",
-                Some(300..400) => "3xx",
-                Some(400..500) => "4xx",
-                Some(_) => "5xx",
-                None => "none",
+        for request in finished.exchanges() {
+            let class = match request.stage {
+                Stage::Unsent => continue,
+                Stage::Sent => "none",
+                Stage::Answered(Head { status, .. }) => match status {
+                    ..200 => "1xx",
+                    200..300 => "2xx",
+                    300..400 => "3xx",
+                    400..500 => "4xx",
+                    500.. => "5xx",
+                },
             };
             self.api_requests.with_label_values(&[class]).inc();
         }
@@ -231,11 +227,11 @@ impl OwnMetrics {
     /// # Errors
     /// When it is told twice.
     pub fn sharded(&self, shard: Shard) -> prometheus::Result<()> {
-        let opts =
-            Opts::new("koodrive_exporter_shard_info", "Which part of the accounts this exporter polls; always 1.");
-        let info = IntGaugeVec::new(opts, &["index", "count"])?;
+        let help = "Which part of the accounts this exporter polls; always 1. Absent without shards.";
+        let opts = Opts::new("koodrive_exporter_shard_info", help);
+        let info = register(&self.registry, IntGaugeVec::new(opts, &["index", "count"]))?;
         info.with_label_values(&[shard.index().to_string(), shard.count().to_string()]).set(1);
-        self.registry.register(Box::new(info))
+        Ok(())
     }
 
     /// The counter of log messages of one level.
@@ -244,11 +240,31 @@ impl OwnMetrics {
         self.log_messages.with_label_values(&[level.as_str().to_lowercase()])
     }
 
+    /// The families as they are now.
+    pub(super) fn gather(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
+    }
+
     pub(super) fn write(&self, writer: &mut Writer) {
-        for family in self.registry.gather() {
+        for family in self.gather() {
             write_family(&family, writer);
         }
     }
+}
+
+fn register<M: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: prometheus::Result<M>,
+) -> prometheus::Result<M> {
+    let metric = metric?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn poll_duration() -> prometheus::Result<Histogram> {
+    let help = "How long polls took, retries included, over all accounts.";
+    let opts = HistogramOpts::new("koodrive_exporter_poll_duration_seconds", help);
+    Histogram::with_opts(opts.buckets(POLL_DURATION_BUCKETS.to_vec()))
 }
 
 fn build_info() -> prometheus::Result<IntGaugeVec> {
@@ -260,12 +276,19 @@ fn build_info() -> prometheus::Result<IntGaugeVec> {
     Ok(info)
 }
 
+impl Kind {
+    /// The kind of one of the registry's families, which are of these three kinds alone.
+    pub(super) fn of(family: &MetricFamily) -> Self {
+        match family.get_field_type() {
+            MetricType::COUNTER => Self::Counter,
+            MetricType::HISTOGRAM => Self::Histogram,
+            _ => Self::Gauge,
+        }
+    }
+}
+
 fn write_family(family: &MetricFamily, writer: &mut Writer) {
-    let kind = match family.get_field_type() {
-        MetricType::COUNTER => Kind::Counter,
-        MetricType::HISTOGRAM => Kind::Histogram,
-        _ => Kind::Gauge,
-    };
+    let kind = Kind::of(family);
     let mut out = writer.family(family.name(), kind, family.help());
     for metric in family.get_metric() {
         match kind {

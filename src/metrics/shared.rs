@@ -8,7 +8,7 @@ use flate2::{Compression, write::GzEncoder};
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{Exposition, Format, encoder::Encoder};
-use crate::{clock::WallClock, poll::Now};
+use crate::clock::WallClock;
 
 /// How far the exporter's own metrics may lag behind. What is known of the accounts never does.
 const OWN_LAG: Duration = Duration::from_secs(1);
@@ -83,7 +83,7 @@ impl Shared {
     async fn encode(&self, format: Format) -> Option<Encoded> {
         let previous = self.cell(format, Coding::Identity).latest.load().as_ref().map_or(0, |latest| latest.body.len());
         let changes = self.exposition.board.changes();
-        let now = Now { monotonic: Instant::now(), wall: self.clock.now() };
+        let now = self.clock.moment();
         let exposition = self.exposition.clone();
         let encoding = self.encoder.run(move || {
             // A little room to grow saves copying the whole.

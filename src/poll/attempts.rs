@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::poller::Upstream;
-use crate::koodrive::{Exchange, PollError, Reason};
+use crate::koodrive::{Exchange, PollError, Reason, Stage};
 
 /// Requests in one poll, at most.
 const MAX_REQUESTS: usize = 3;
@@ -38,7 +38,8 @@ pub(super) struct Progress {
 impl Progress {
     /// How the poll ends that is given up now.
     pub(super) fn given_up(&self, error: PollError) -> Exchange {
-        Exchange { sent: self.in_flight, ..Exchange::unfinished(error) }
+        let stage = if self.in_flight { Stage::Sent } else { Stage::Unsent };
+        Exchange { stage, ..Exchange::unfinished(error) }
     }
 }
 
@@ -81,8 +82,8 @@ pub(super) async fn ask<U: Upstream>(upstream: &U, deadline: Instant, progress: 
 fn next(exchange: &Exchange) -> Next {
     match &exchange.result {
         Ok(_) => Next::Settled,
-        Err(_) if exchange.retry_after.is_some() => Next::Settled,
-        Err(error) => match (error.reason(), exchange.status) {
+        Err(_) if exchange.retry_after().is_some() => Next::Settled,
+        Err(error) => match (error.reason(), exchange.head().map(|head| head.status)) {
             (Reason::Connect | Reason::Timeout, _) | (Reason::HttpStatus, Some(502..=504)) => Next::AfterBackOff,
             // The code for a wrong date is not documented, and may be any at status 400.
             (Reason::Auth, _) | (_, Some(400)) => Next::IfDifferent,
@@ -101,11 +102,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::koodrive::answer;
+    use crate::koodrive::{Head, Overview, answer};
 
     fn after(status: u16, body: &str) -> Next {
         let result = answer::read(status, body.as_bytes(), crate::account::Units::default());
-        next(&Exchange { status: Some(status), result, ..Exchange::unfinished(PollError::Panic) })
+        next(&answered(status, None, result))
+    }
+
+    fn answered(status: u16, retry_after: Option<Duration>, result: Result<Overview, PollError>) -> Exchange {
+        let stage = Stage::Answered(Head { status, clock_skew: None, retry_after });
+        Exchange { stage, result, ..Exchange::unfinished(PollError::Panic) }
     }
 
     #[test]
@@ -130,8 +136,7 @@ mod tests {
     fn a_server_that_asks_for_patience_gets_it() {
         let result = Err(answer::read(503, b"", crate::account::Units::default()).unwrap_err());
         let retry_after = Some(Duration::from_secs(1));
-        let exchange = Exchange { status: Some(503), retry_after, result, ..Exchange::unfinished(PollError::Panic) };
-        assert_eq!(next(&exchange), Next::Settled);
+        assert_eq!(next(&answered(503, retry_after, result)), Next::Settled);
     }
 
     proptest! {

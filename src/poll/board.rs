@@ -12,8 +12,8 @@ use std::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::time::Instant;
 
-use super::state::{AccountState, Now};
-use crate::account::Account;
+use super::state::AccountState;
+use crate::{account::Account, clock::Moment};
 
 /// A loop that has been silent for this many intervals is stuck.
 const SILENT_INTERVALS: u32 = 4;
@@ -27,7 +27,7 @@ pub struct Slot {
     /// Milliseconds from `created` to the poll loop's latest sign of life.
     beat: AtomicU64,
     /// The moment of the next poll, once it is known.
-    due: ArcSwapOption<Now>,
+    due: ArcSwapOption<Moment>,
     /// The board's count of changes.
     changes: Arc<AtomicU64>,
 }
@@ -64,14 +64,14 @@ impl Slot {
     }
 
     /// The next poll is due then.
-    pub(super) fn set_due(&self, due: Now) {
+    pub(super) fn set_due(&self, due: Moment) {
         self.due.store(Some(Arc::new(due)));
         self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// When the next poll is due, once that is known.
     #[must_use]
-    pub fn due(&self) -> Option<Now> {
+    pub fn due(&self) -> Option<Moment> {
         self.due.load().as_deref().copied()
     }
 

@@ -12,4 +12,4 @@ mod state;
 pub use board::{Board, Slot};
 pub use lanes::Lanes;
 pub use poller::{Observer, Poller, Upstream};
-pub use state::{AccountState, Attempt, Finished, Now, Space};
+pub use state::{AccountState, Attempt, Failure, Finished, Space};

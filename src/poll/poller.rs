@@ -11,7 +11,7 @@ use super::{
     board::Slot,
     lanes::{Lanes, Permit, SLOW_AFTER},
     schedule::{first_offset, next_poll, next_tick},
-    state::{AccountState, Finished, Now},
+    state::{AccountState, Failure, Finished},
 };
 use crate::{
     clock::WallClock,
@@ -60,7 +60,7 @@ impl<U: Upstream> Poller<U> {
         let interval = self.slot.account().poll.interval;
         let mut due = Instant::now() + first_offset(&self.slot.account().alias, accounts, interval);
         loop {
-            self.slot.set_due(self.at(due));
+            self.slot.set_due(self.clock.moment_at(due));
             self.alive_during(sleep_until(due)).await;
             // After a pause of the whole process everybody's tick has passed: each waits for its next one.
             if due.elapsed() >= interval {
@@ -80,18 +80,13 @@ impl<U: Upstream> Poller<U> {
         let slow = self.slot.state().latest.as_ref().is_some_and(|latest| latest.duration > SLOW_AFTER);
         let Some(permit) = self.alive_during(self.lanes.acquire(slow)).await else { return };
         self.slot.beat();
-        let began = Now { monotonic: Instant::now(), wall: self.clock.now() };
+        let began = self.clock.moment();
         let deadline = began.monotonic + self.slot.account().poll.timeout;
         let requests = requests(Arc::clone(&self.upstream), deadline, self.lanes.clone(), permit);
         let requests = AbortOnDropHandle::new(tokio::spawn(requests)).await;
         let (earlier, exchange) = requests.unwrap_or_else(|_| (Vec::new(), Exchange::unfinished(PollError::Panic)));
         self.record(Finished { began, duration: began.monotonic.elapsed(), earlier, exchange });
         self.slot.beat();
-    }
-
-    /// A moment to come, on both clocks.
-    fn at(&self, monotonic: Instant) -> Now {
-        Now { monotonic, wall: self.clock.now() + monotonic.saturating_duration_since(Instant::now()) }
     }
 
     fn record(&self, finished: Finished) {
@@ -146,7 +141,7 @@ fn log(account: &str, trace_id: &str, before: &AccountState, after: &AccountStat
     let duration = latest.duration.as_secs_f64();
     let trace_id = (!trace_id.is_empty()).then_some(trace_id);
     match &latest.failure {
-        Some((reason, error)) => {
+        Some(Failure { reason, words: error }) => {
             let reason = reason.as_str();
             if after.failures_in_a_row == 1 {
                 warn!(account, reason, %error, trace_id, duration, "polls of this account fail from now on");

@@ -3,56 +3,20 @@
 //! Each account's state is an immutable value that a poll replaces whole: a reader sees all of one poll
 //! or nothing of it, and waits for nobody.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use crate::{
-    clock::unix_seconds,
+    clock::Moment,
     koodrive::{CredentialRead, Exchange, Overview, PollError, Reason},
 };
-
-/// One moment on both clocks.
-#[derive(Debug, Clone, Copy)]
-pub struct Now {
-    /// The clock that nobody can step; it may stand still while the machine sleeps.
-    pub monotonic: Instant,
-    /// The time of day.
-    pub wall: SystemTime,
-}
-
-impl Now {
-    /// How long ago this was at `now`: the larger of both clocks' views, so that neither a sleep of the
-    /// machine nor a wall clock set back makes it look recent.
-    #[must_use]
-    pub fn age(self, now: Self) -> Duration {
-        let monotonic = now.monotonic.saturating_duration_since(self.monotonic);
-        monotonic.max(now.wall.duration_since(self.wall).unwrap_or_default())
-    }
-
-    /// This moment in Unix time, as seen at `now`.
-    ///
-    /// It is what the wall clock showed then. If the wall clock has been set back since, which makes
-    /// that a moment of another time scale, it is counted back from `now`.
-    #[must_use]
-    pub fn unix_seconds(self, now: Self) -> f64 {
-        let age = now.monotonic.saturating_duration_since(self.monotonic);
-        let shown = now.wall.duration_since(self.wall).unwrap_or_default();
-        // Clocks that are slewed differ by less.
-        let set_back = shown + age / 100 + Duration::from_secs(1) < age;
-        let recorded = unix_seconds(self.wall);
-        if set_back { unix_seconds(now.wall) - age.as_secs_f64() } else { recorded }
-    }
-}
 
 /// One poll that has come to its end.
 #[derive(Debug)]
 pub struct Finished {
     /// When it began.
-    pub began: Now,
+    pub began: Moment,
     /// How long it took, retries included.
     pub duration: Duration,
     /// All its requests but the last, none of which succeeded.
@@ -74,7 +38,7 @@ pub struct AccountState {
     /// The latest finished poll; `None` before the first.
     pub latest: Option<Attempt>,
     /// When the latest poll ended whose whole answer was good.
-    pub last_success: Option<Now>,
+    pub last_success: Option<Moment>,
     /// The latest numbers.
     pub space: Option<Space>,
     /// All finished polls.
@@ -99,11 +63,20 @@ pub struct AccountState {
 #[derive(Debug, Clone)]
 pub struct Attempt {
     /// When it began.
-    pub began: Now,
+    pub began: Moment,
     /// How long it took.
     pub duration: Duration,
     /// Why it failed, if it did.
-    pub failure: Option<(Reason, Arc<str>)>,
+    pub failure: Option<Failure>,
+}
+
+/// Why a poll failed.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// One of the closed set.
+    pub reason: Reason,
+    /// The [`PollError`] in words.
+    pub words: Arc<str>,
 }
 
 /// Numbers and when they were asked for.
@@ -111,7 +84,7 @@ pub struct Attempt {
 pub struct Space {
     /// The numbers.
     pub overview: Overview,
-    asked: Now,
+    asked: Moment,
 }
 
 impl Space {
@@ -123,7 +96,7 @@ impl Space {
 
     /// How old the numbers are.
     #[must_use]
-    pub fn age(&self, now: Now) -> Duration {
+    pub fn age(&self, now: Moment) -> Duration {
         self.asked.age(now)
     }
 }
@@ -135,15 +108,15 @@ impl AccountState {
         let mut state = self.clone();
         state.polls += 1;
         for request in finished.exchanges() {
-            if request.status.is_some() {
+            if let Some(head) = request.head() {
                 state.last_answered = Some(finished.began.monotonic);
+                state.clock_skew = head.clock_skew.or(state.clock_skew);
             }
-            state.clock_skew = request.clock_skew.or(state.clock_skew);
             state.credential_rotations += u64::from(request.credential == CredentialRead::Rotated);
             state.credential_read_failures += u64::from(request.credential == CredentialRead::Failed);
         }
         let Finished { began, duration, exchange, .. } = finished;
-        state.retry_after = exchange.retry_after;
+        state.retry_after = exchange.retry_after();
         let failure = match exchange.result {
             Ok(overview) => {
                 let faults = overview.faults().map(PollError::InvalidData);
@@ -159,9 +132,9 @@ impl AccountState {
             }
         } else {
             state.failures_in_a_row = 0;
-            state.last_success = Some(Now { monotonic: began.monotonic + duration, wall: began.wall + duration });
+            state.last_success = Some(Moment { monotonic: began.monotonic + duration, wall: began.wall + duration });
         }
-        let failure = failure.map(|error| (error.reason(), error.to_string().into()));
+        let failure = failure.map(|error| Failure { reason: error.reason(), words: error.to_string().into() });
         state.latest = Some(Attempt { began, duration, failure });
         state
     }
@@ -172,9 +145,15 @@ impl AccountState {
         self.latest.as_ref().is_some_and(|latest| latest.failure.is_none())
     }
 
+    /// Why the latest finished poll failed, if it did.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        self.latest.as_ref()?.failure.as_ref()
+    }
+
     /// The numbers, while they are at most `max_age` old.
     #[must_use]
-    pub fn fresh_space(&self, max_age: Duration, now: Now) -> Option<&Space> {
+    pub fn fresh_space(&self, max_age: Duration, now: Moment) -> Option<&Space> {
         self.space.as_ref().filter(|space| space.age(now) <= max_age)
     }
 

@@ -22,10 +22,7 @@ use hyper::{
     },
 };
 use serde_json::{Value, json};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot},
-    time::Instant,
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -37,10 +34,10 @@ use super::{
     status_page,
 };
 use crate::{
-    clock::WallClock,
+    clock::{Moment, WallClock},
     config::{Paths, Web},
     metrics::{Coding, Handler, Shared},
-    poll::{Board, Now},
+    poll::Board,
     reload::Requests,
 };
 
@@ -89,7 +86,7 @@ impl Routes {
         reloads: Option<Requests>,
         stop: CancellationToken,
     ) -> Self {
-        let scrapes = (web.max_requests > 0).then(|| Arc::new(Semaphore::new(web.max_requests)));
+        let scrapes = web.max_requests.map(|scrapes| Arc::new(Semaphore::new(scrapes)));
         let health_without_password = web.health_without_password;
         Self { shared, paths: web.paths.clone(), guard, health_without_password, scrapes, clock, reloads, stop }
     }
@@ -174,8 +171,8 @@ impl Routes {
         &self.shared.exposition().board
     }
 
-    fn now(&self) -> Now {
-        Now { monotonic: Instant::now(), wall: self.clock.now() }
+    fn now(&self) -> Moment {
+        self.clock.moment()
     }
 
     async fn metrics(&self, headers: &HeaderMap) -> Answer {
@@ -256,7 +253,7 @@ impl Routes {
 }
 
 /// What is known of the accounts, without the words of errors.
-fn accounts(board: &Board, now: Now) -> Value {
+fn accounts(board: &Board, now: Moment) -> Value {
     let slots = board.slots();
     let accounts = slots.iter().map(|slot| {
         let state = slot.state();
@@ -264,7 +261,7 @@ fn accounts(board: &Board, now: Now) -> Value {
         let account = json!({
             "up": state.up(),
             "alive": slot.alive(),
-            "reason": latest.and_then(|latest| latest.failure.as_ref()).map(|(reason, _)| reason.as_str()),
+            "reason": state.failure().map(|failure| failure.reason.as_str()),
             "failures_in_a_row": state.failures_in_a_row,
             "last_attempt_timestamp_seconds": latest.map(|latest| latest.began.unix_seconds(now)),
             "last_success_timestamp_seconds": state.last_success.map(|success| success.unix_seconds(now)),

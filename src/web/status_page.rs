@@ -11,10 +11,11 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    clock::Moment,
     config::Paths,
     human,
     koodrive::{Field, Overview},
-    poll::{AccountState, Board, Now, Slot},
+    poll::{AccountState, Board, Failure, Slot},
 };
 
 /// Colours that can be told apart on either ground; nothing is told by colour alone.
@@ -41,14 +42,14 @@ pub(super) fn content_security_policy() -> &'static str {
 }
 
 /// The page.
-pub(super) fn render(board: &Board, paths: &Paths, now: Now) -> String {
+pub(super) fn render(board: &Board, paths: &Paths, now: Moment) -> String {
     let mut page = String::new();
     // Writing to a String cannot fail.
     let _ = write_page(&mut page, board, paths, now);
     page
 }
 
-fn write_page(page: &mut String, board: &Board, paths: &Paths, now: Now) -> fmt::Result {
+fn write_page(page: &mut String, board: &Board, paths: &Paths, now: Moment) -> fmt::Result {
     let mut accounts: Vec<_> = board.slots().iter().map(|slot| (Arc::clone(slot), slot.state())).collect();
     // Whoever needs care comes first.
     accounts.sort_by_key(|(_, state)| state.up());
@@ -79,14 +80,14 @@ fn write_page(page: &mut String, board: &Board, paths: &Paths, now: Now) -> fmt:
     )
 }
 
-fn write_account(page: &mut String, slot: &Slot, state: &AccountState, now: Now) -> fmt::Result {
+fn write_account(page: &mut String, slot: &Slot, state: &AccountState, now: Moment) -> fmt::Result {
     let account = slot.account();
     write!(page, "\n<tr><th scope=\"row\">{}</th>", escaped(&account.alias))?;
     match state.latest.as_ref().map(|latest| &latest.failure) {
         None => page.write_str("<td class=\"none\">not polled yet</td>")?,
         Some(None) => page.write_str("<td class=\"up\">up</td>")?,
-        Some(Some((reason, error))) => {
-            let (reason, error) = (reason.as_str(), escaped(error));
+        Some(Some(Failure { reason, words })) => {
+            let (reason, error) = (reason.as_str(), escaped(words));
             write!(page, "<td class=\"down\"><strong>down: {reason}</strong><small>{error}</small></td>")?;
         }
     }

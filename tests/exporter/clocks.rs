@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use koodrive_exporter::{
     account::{Credential, Secret},
     clock::WallClock,
-    koodrive::{Client, CredentialRead, ServerClock, build_http},
+    koodrive::{Client, CredentialRead, ServerClock, Stage, build_http},
 };
 use tokio::time::Instant;
 
@@ -67,7 +67,7 @@ async fn a_secret_that_changed_since_a_refusal_makes_a_different_request() {
     assert!(ask().await.result.is_ok());
     upstream.simulator.set_token(&upstream.user_id(1), "renewed".to_owned());
     let refused = ask().await;
-    assert_eq!((refused.status, refused.credential), (Some(401), CredentialRead::Known));
+    assert_eq!((refused.head().map(|head| head.status), refused.credential), (Some(401), CredentialRead::Known));
     assert!(!client.would_differ(&refused).await);
     // Another line end is no other secret.
     std::fs::write(&token, "simulated-token-00001").unwrap();
@@ -75,11 +75,11 @@ async fn a_secret_that_changed_since_a_refusal_makes_a_different_request() {
     std::fs::write(&token, "renewed").unwrap();
     assert!(client.would_differ(&refused).await);
     let again = ask().await;
-    assert_eq!((again.status, again.credential), (Some(200), CredentialRead::Rotated));
+    assert_eq!((again.head().map(|head| head.status), again.credential), (Some(200), CredentialRead::Rotated));
     assert_eq!(ask().await.credential, CredentialRead::Known);
     std::fs::remove_file(&token).unwrap();
     let unread = ask().await;
-    assert_eq!((unread.sent, unread.credential), (false, CredentialRead::Failed));
+    assert_eq!((unread.stage, unread.credential), (Stage::Unsent, CredentialRead::Failed));
 }
 
 #[tokio::test]

@@ -10,10 +10,10 @@ use std::{
 
 use koodrive_exporter::{
     account::{Account, Credential, Endpoint, Language, PollPolicy, Secret, Transport, Units, UserId},
-    clock::WallClock,
-    koodrive::{Exchange, PollError, answer},
+    clock::{Moment, WallClock},
+    koodrive::{Exchange, Head, PollError, Stage, answer},
     metrics::{Exposition, Format, OwnMetrics, Shared},
-    poll::{Board, Lanes, Now, Poller, Upstream},
+    poll::{Board, Lanes, Poller, Upstream},
 };
 use tokio::{task::JoinSet, time::Instant};
 
@@ -30,12 +30,19 @@ pub fn good() -> Exchange {
 /// The answer that this status and body are.
 pub fn answer_with(status: u16, body: &str) -> Exchange {
     let result = answer::read(status, body.as_bytes(), Units::default());
-    Exchange { sent: true, status: Some(status), result, ..Exchange::unfinished(PollError::Panic) }
+    let stage = Stage::Answered(Head { status, clock_skew: None, retry_after: None });
+    Exchange { stage, result, ..Exchange::unfinished(PollError::Panic) }
+}
+
+/// An answer that asks for patience.
+pub fn asking_for_patience(status: u16, patience: Duration) -> Exchange {
+    let stage = Stage::Answered(Head { status, clock_skew: None, retry_after: Some(patience) });
+    Exchange { stage, ..answer_with(status, "") }
 }
 
 /// A request that was never answered.
 pub fn unanswered() -> Exchange {
-    Exchange { sent: true, ..Exchange::unfinished(PollError::Connect("reset".to_owned())) }
+    Exchange { stage: Stage::Sent, ..Exchange::unfinished(PollError::Connect("reset".to_owned())) }
 }
 
 /// How requests are answered, by their number from 0: after how long, and with what.
@@ -173,7 +180,7 @@ impl Loops {
     }
 
     pub fn exposition(&self) -> String {
-        let now = Now { monotonic: Instant::now(), wall: self.clock.now() };
+        let now = self.clock.moment();
         String::from_utf8(self.shown().encode(Format::Text0, now, 0).0).unwrap()
     }
 
@@ -196,8 +203,8 @@ impl Loops {
 }
 
 /// A moment that is the same in every run, on the wall clock.
-pub fn fixed_now() -> Now {
-    Now { monotonic: Instant::now(), wall: UNIX_EPOCH + Duration::from_secs(1_000_000_000) }
+pub fn fixed_now() -> Moment {
+    Moment { monotonic: Instant::now(), wall: UNIX_EPOCH + Duration::from_secs(1_000_000_000) }
 }
 
 /// The exposition of one account that has been polled once, at [`fixed_now`].

@@ -5,6 +5,7 @@
 mod clocks;
 mod commands;
 mod configuration;
+mod documents;
 mod doors;
 mod failures;
 mod fake;

@@ -8,7 +8,7 @@ use std::{
 use koodrive_exporter::koodrive::{CredentialRead, Exchange};
 use tokio::time::Instant;
 
-use crate::fake::{Fake, INSTANTLY, Loops, MINUTE, answer_with, good, unanswered};
+use crate::fake::{Fake, INSTANTLY, Loops, MINUTE, answer_with, asking_for_patience, good, unanswered};
 
 #[tokio::test(start_paused = true)]
 async fn a_passing_failure_is_mended_within_the_poll() {
@@ -54,8 +54,8 @@ async fn a_secret_that_cannot_be_read_again_does_not_hold_the_poll_beyond_its_ti
 #[tokio::test(start_paused = true)]
 async fn retry_after_moves_the_next_poll_but_never_so_far_that_a_token_dies() {
     for (seconds, gap) in [(0, 60), (59, 60), (150, 180), (86_400, 19 * 60)] {
-        let retry_after = Some(Duration::from_secs(seconds));
-        let upstream = Arc::new(Fake::new(move |_| (Duration::ZERO, Exchange { retry_after, ..answer_with(429, "") })));
+        let patience = Duration::from_secs(seconds);
+        let upstream = Arc::new(Fake::new(move |_| (Duration::ZERO, asking_for_patience(429, patience))));
         let _loops = Loops::start(1, 16, &upstream);
         tokio::time::sleep(30 * MINUTE).await;
         assert_eq!(upstream.gaps()[0], gap, "Retry-After: {seconds}");
@@ -78,8 +78,7 @@ async fn accounts_that_are_all_asked_to_wait_until_one_moment_stay_spread() {
     let over = Instant::now() + MINUTE * 5;
     let upstream = Arc::new(Fake::new(move |_| {
         let left = over.saturating_duration_since(Instant::now());
-        let refused = Exchange { retry_after: Some(left), ..answer_with(503, "") };
-        (Duration::ZERO, if left.is_zero() { good() } else { refused })
+        (Duration::ZERO, if left.is_zero() { good() } else { asking_for_patience(503, left) })
     }));
     let _loops = Loops::start(600, 1000, &upstream);
     tokio::time::sleep(MINUTE * 7).await;

@@ -1,0 +1,52 @@
+//! All families that the exporter can show, told by the code that makes them.
+
+use prometheus::proto::Metric;
+use tracing::Level;
+
+use super::{exposition::Kind, families::FAMILIES, own::OwnMetrics};
+use crate::account::Shard;
+
+/// A family of the exposition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FamilyReference {
+    /// Its name.
+    pub name: String,
+    /// `gauge`, `counter` or `histogram`.
+    pub kind: &'static str,
+    /// The names of its labels.
+    pub labels: Vec<String>,
+    /// What it means.
+    pub help: String,
+}
+
+/// The families of the accounts, then the exporter's own.
+#[must_use]
+pub fn families() -> Vec<FamilyReference> {
+    let of_accounts = FAMILIES.iter().map(|family| FamilyReference {
+        name: family.name.to_owned(),
+        kind: family.kind.as_str(),
+        labels: ["account"].iter().chain(family.labels).map(ToString::to_string).collect(),
+        help: family.help.to_owned(),
+    });
+    of_accounts.chain(own_families().unwrap_or_default()).collect()
+}
+
+/// The exporter's own, each of which has been touched once.
+fn own_families() -> prometheus::Result<Vec<FamilyReference>> {
+    let own = OwnMetrics::new()?;
+    own.web_config(true, Some(0));
+    let _ = own.log_messages(Level::INFO);
+    if let Ok(shard) = Shard::new(0, 1) {
+        own.sharded(shard)?;
+    }
+    let labels = |metric: Option<&Metric>| {
+        metric.map(|metric| metric.get_label().iter().map(|label| label.name().to_owned()).collect())
+    };
+    let family = |family: prometheus::proto::MetricFamily| FamilyReference {
+        name: family.name().to_owned(),
+        kind: Kind::of(&family).as_str(),
+        labels: labels(family.get_metric().first()).unwrap_or_default(),
+        help: family.help().to_owned(),
+    };
+    Ok(own.gather().into_iter().map(family).collect())
+}

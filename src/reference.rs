@@ -1,0 +1,88 @@
+//! The tables of the pages under `docs/`, made from the code that they tell of.
+//!
+//! A page holds a table between `<!-- table: NAME -->` and `<!-- end -->`; all else is written by hand.
+
+use std::fmt::Display;
+
+use clap::CommandFactory;
+
+use crate::{check, cli::Cli, config, koodrive::Reason, metrics};
+
+const BEGIN: &str = "<!-- table: ";
+const END: &str = "<!-- end -->";
+
+/// The page with its tables as they are now.
+///
+/// # Errors
+/// Names what is no table, or does not end.
+pub fn fill(page: &str) -> Result<String, String> {
+    let mut filled = String::new();
+    let mut rest = page;
+    while let Some((before, table)) = rest.split_once(BEGIN) {
+        let (name, table) = table.split_once(" -->").ok_or("a table's name does not end")?;
+        let (_, after) = table.split_once(END).ok_or_else(|| format!("the table {name} does not end"))?;
+        let rows = rows(name).ok_or_else(|| format!("there is no table {name}"))?;
+        filled += &format!("{before}{BEGIN}{name} -->\n{rows}{END}");
+        rest = after;
+    }
+    Ok(filled + rest)
+}
+
+fn rows(name: &str) -> Option<String> {
+    match name {
+        "keys" => Some(keys()),
+        "web file keys" => Some(web_file_keys()),
+        "families" => Some(families()),
+        "reasons" => Some(reasons()),
+        _ => None,
+    }
+}
+
+fn keys() -> String {
+    let command = Cli::command();
+    let flag = |path: &str| {
+        let long = command.get_arguments().find(|argument| argument.get_id() == path)?.get_long()?;
+        Some(format!("`--{long}`"))
+    };
+    let rows = config::config_keys().into_iter().map(|config::ConfigKey { key, default, again_under_accounts }| {
+        let again = if again_under_accounts { "yes" } else { "" };
+        [
+            code(&key.path),
+            key.values,
+            default.map(code).unwrap_or_default(),
+            again.to_owned(),
+            flag(&key.path).unwrap_or_default(),
+            key.meaning.to_owned(),
+        ]
+    });
+    table(["key", "value", "default", "again under an account", "flag", "meaning"], rows)
+}
+
+fn web_file_keys() -> String {
+    let rows = config::web_file_keys().into_iter().map(|key| [code(key.path), key.values, key.meaning.to_owned()]);
+    table(["key", "value", "meaning"], rows)
+}
+
+fn families() -> String {
+    let rows = metrics::families().into_iter().map(|family| {
+        let labels: Vec<_> = family.labels.iter().map(code).collect();
+        [code(family.name), family.kind.to_owned(), labels.join(", "), family.help]
+    });
+    table(["name", "type", "labels", "meaning"], rows)
+}
+
+fn reasons() -> String {
+    let rows = Reason::ALL.into_iter().map(|reason| [code(reason.as_str()), check::remedy(reason).to_owned()]);
+    table(["`reason`", "look at"], rows)
+}
+
+fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let escaped = |row: [String; N]| row.map(|cell| cell.replace('|', "\\|"));
+    let head = line(&head.map(ToOwned::to_owned)) + &line(&[const { "---" }; N].map(ToOwned::to_owned));
+    rows.fold(head, |table, row| table + &line(&escaped(row)))
+}
+
+fn code(text: impl Display) -> String {
+    format!("`{text}`")
+}

@@ -1,0 +1,32 @@
+//! The documentation holds what the code holds.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use koodrive_exporter::{config::config_keys, reference};
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+#[test]
+fn the_tables_of_the_reference_are_those_of_the_code() {
+    for page in ["docs/configuration.md", "docs/metrics.md"] {
+        let page = read(page);
+        assert!(reference::fill(&page).unwrap() == page, "update it by: cargo run --example reference");
+    }
+    for bad in ["<!-- table: nonsense -->\n<!-- end -->", "<!-- table: keys -->", "<!-- table: keys"] {
+        assert!(reference::fill(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn the_example_configuration_shows_every_key() {
+    let example = read("config/koodrive-exporter.yml");
+    let words: BTreeSet<_> = example.split(|char: char| !char.is_alphanumeric() && char != '_').collect();
+    for key in config_keys().into_iter().map(|key| key.key.path) {
+        // A secret stands there by its file alone, and a prefix is for tokens of other servers.
+        if !key.ends_with(".app_secret") && !key.ends_with(".token") && !key.ends_with(".token_prefix") {
+            assert!(words.contains(key.rsplit('.').next().unwrap()), "{key}");
+        }
+    }
+}
