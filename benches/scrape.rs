@@ -31,7 +31,7 @@ use hyper_util::rt::TokioIo;
 use koodrive_exporter::{
     clock::WallClock,
     config::Web,
-    metrics::{Format, GZIP_LEVEL, Shared, gzip},
+    metrics::{Format, GZIP_LEVEL, gzip},
     web::{
         Guard, Routes,
         server::{self, Terms},
@@ -68,11 +68,10 @@ fn serve(name: &str, accounts: usize, compressed: bool) {
             let bound = server::bind(&["127.0.0.1:0".parse().unwrap()], None).await.unwrap();
             println!("{}", bound.addresses()[0]);
             let (clock, stop) = (WallClock::system(), CancellationToken::new());
-            let shared = Arc::new(Shared::new(exposition, clock.clone()));
             let web = Web { max_requests: None, ..Web::default() };
             let guard = Arc::new(Guard::new(None).unwrap());
             let terms = Terms { guard: Some(Arc::clone(&guard)), max_connections: web.max_connections, own: None };
-            let routes = Arc::new(Routes::new(shared, &web, guard, clock, None, stop.clone()));
+            let routes = Arc::new(Routes::new(exposition, &web, guard, clock, None, stop.clone()));
             return bound.serve(routes, terms, stop).await;
         }
         let (text, _) = exposition.encode(Format::Text0, common::now(), 0);

@@ -16,9 +16,9 @@ use crate::{
     fleet::Fleet,
     koodrive::TransportError,
     logging,
-    metrics::{Exposition, Format, OwnMetrics, Shared},
+    metrics::{Exposition, Format, OwnMetrics},
     poll::{Board, Finished, Lanes, Observer},
-    reload::{Changes, Reloader},
+    reload::{self, Reloader},
     systemd,
     web::{
         Guard, Inherited, Routes,
@@ -86,7 +86,7 @@ impl App {
     ) -> Result<(), RunError> {
         let stop = stop_on_signal()?;
         let hangup = signal(SignalKind::hangup())?;
-        let changes = Changes::new(&sources, self.config.auto_reload);
+        let followed = self.config.auto_reload.then(|| reload::followed(&sources)).flatten();
         let web = self.config.web.clone();
         let bound = server::bind(&web.listen_addresses, inherited).await?;
         let addresses = bound.addresses();
@@ -102,7 +102,6 @@ impl App {
         systemd::ready("polling");
         let board = Arc::clone(&self.fleet.board);
         let exposition = Exposition { board: Arc::clone(&board), own: Arc::clone(&self.own) };
-        let shared = Arc::new(Shared::new(exposition, self.clock.clone()));
         let terms = Terms {
             guard: Some(Arc::clone(&self.guard)),
             max_connections: web.max_connections,
@@ -110,7 +109,7 @@ impl App {
         };
         let (reloads, requests) = mpsc::channel(1);
         let reloads = web.enable_lifecycle.then_some(reloads);
-        let routes = Routes::new(shared, &web, Arc::clone(&self.guard), self.clock.clone(), reloads, stop.clone());
+        let routes = Routes::new(exposition, &web, Arc::clone(&self.guard), self.clock.clone(), reloads, stop.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(systemd::feed_watchdog(board));
         if let Some(file) = web.file {
@@ -118,7 +117,7 @@ impl App {
             tasks.spawn(async move { guard.follow(file, &own).await });
         }
         let Self { config, fleet, own, clock, .. } = self;
-        let reloader = Reloader { sources, started: config, fleet, own, clock, changes };
+        let reloader = Reloader { sources, started: config, fleet, own, clock, followed };
         tasks.spawn(reloader.run(hangup, requests));
         let stopping = async {
             stop.cancelled().await;

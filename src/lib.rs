@@ -16,6 +16,8 @@ pub mod clock;
 pub mod config;
 /// The exporter against the built-in simulator.
 pub mod demo;
+/// Files that change while the program runs.
+pub mod files;
 /// The poll loops that run.
 pub mod fleet;
 /// Whether a running exporter is healthy.

@@ -3,7 +3,6 @@
 use std::{
     fmt::Display,
     io::{IsTerminal, Write},
-    os::unix::fs::PermissionsExt,
     path::Path,
     process::ExitCode,
 };
@@ -15,7 +14,7 @@ use koodrive_exporter::{
     cli::{Cli, Command, Options},
     config::{Config, Sources},
     demo::{self, DemoError},
-    healthcheck,
+    files, healthcheck,
     poll::Lanes,
     web::{Guard, Inherited},
 };
@@ -105,27 +104,13 @@ async fn write_once(options: &Options, output: Option<&Path>) -> ExitCode {
         Err(code) => return code,
     };
     let written = match output {
-        Some(path) => write_whole(path, &once.exposition),
+        Some(path) => files::replace(path, &once.exposition),
         None => std::io::stdout().write_all(&once.exposition),
     };
     match written {
         Ok(()) => once_code(&once),
         Err(error) => fail(RUN_TIME_FAILURE, &error),
     }
-}
-
-/// Writes the file beside its place and moves it there, so that nobody reads half of it.
-fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    // What a link leads to is replaced, and not the link.
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    // Whatever the umask: the collector must read it.
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    file.persist(&path).map_err(|error| error.error)?;
-    Ok(())
 }
 
 async fn poll_once(config: Config) -> Result<Once, ExitCode> {

@@ -22,7 +22,7 @@ pub fn fill(page: &str) -> Result<String, String> {
         let (name, table) = table.split_once(" -->").ok_or("a table's name does not end")?;
         let (_, after) = table.split_once(END).ok_or_else(|| format!("the table {name} does not end"))?;
         let rows = rows(name).ok_or_else(|| format!("there is no table {name}"))?;
-        filled += &format!("{before}{BEGIN}{name} -->\n{rows}{END}");
+        filled.extend([before, BEGIN, name, " -->\n", &rows, END]);
         rest = after;
     }
     Ok(filled + rest)

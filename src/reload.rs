@@ -7,20 +7,18 @@ use std::{sync::Arc, time::Duration};
 use tokio::{
     signal::unix::Signal,
     sync::{mpsc, oneshot},
-    time::{MissedTickBehavior, interval, timeout},
+    time::timeout,
 };
 use tracing::{error, info, warn};
 
 use crate::{
     clock::{WallClock, unix_seconds},
     config::{Config, Sources},
+    files::Followed,
     fleet::{Change, Fleet},
     metrics::OwnMetrics,
     systemd,
 };
-
-/// How often the file is looked at, where its changes are to be followed.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A configuration on a network mount may never come.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,8 +41,8 @@ pub struct Reloader {
     pub own: Arc<OwnMetrics>,
     /// The time of day.
     pub clock: WallClock,
-    /// Where they are to be followed, the changes of the file since it was read.
-    pub changes: Changes,
+    /// The content of the configuration file, where its changes are to be followed.
+    pub followed: Option<Followed<Vec<u8>>>,
 }
 
 impl Reloader {
@@ -53,7 +51,7 @@ impl Reloader {
         loop {
             tokio::select! {
                 () = received(&mut hangup) => drop(self.reload("SIGHUP").await),
-                () = self.changes.next() => drop(self.reload("the file has changed").await),
+                () = changed(&mut self.followed) => drop(self.reload("the file has changed").await),
                 Some(reply) = requests.recv() => drop(reply.send(self.reload("a request").await)),
             }
         }
@@ -101,44 +99,15 @@ async fn received(signal: &mut Signal) {
     }
 }
 
-/// Changes of the configuration file's content, whatever its time stamps say.
-pub struct Changes {
-    /// Where the changes are to be followed.
-    sources: Option<Arc<Sources>>,
-    latest: Option<Vec<u8>>,
-    /// Read once: it may be half of what is being written.
-    seen: Option<Vec<u8>>,
+/// The content of the sources' file, where they have one.
+#[must_use]
+pub fn followed(sources: &Sources) -> Option<Followed<Vec<u8>>> {
+    let (known, sources) = (sources.file_content()?, sources.clone());
+    Some(Followed::new(known, move || sources.file_content()))
 }
 
-impl Changes {
-    /// Of the sources' file, where it has one and the changes are `wanted`.
-    #[must_use]
-    pub fn new(sources: &Sources, wanted: bool) -> Self {
-        let sources = (wanted && sources.file().is_some()).then(|| Arc::new(sources.clone()));
-        let latest = sources.as_ref().and_then(|sources| sources.file_content());
-        Self { sources, seen: latest.clone(), latest }
-    }
-
-    /// Waits for the next one, or for ever.
-    async fn next(&mut self) {
-        let Some(sources) = self.sources.clone() else { return std::future::pending().await };
-        let mut ticks = interval(LOOK_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        ticks.tick().await;
-        loop {
-            ticks.tick().await;
-            let sources = Arc::clone(&sources);
-            let content = tokio::task::spawn_blocking(move || sources.file_content()).await.ok().flatten();
-            // A file that is not there for a moment is about to be replaced.
-            if content.is_none() {
-                continue;
-            }
-            let settled = self.seen == content;
-            self.seen = content;
-            if settled && self.seen != self.latest {
-                self.latest.clone_from(&self.seen);
-                return;
-            }
-        }
-    }
+/// Waits for the file's next change, or for ever.
+async fn changed(followed: &mut Option<Followed<Vec<u8>>>) {
+    let Some(followed) = followed else { return std::future::pending().await };
+    while followed.changed().await.is_err() {}
 }

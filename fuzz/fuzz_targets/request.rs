@@ -10,7 +10,7 @@ use std::{
 use koodrive_exporter::{
     clock::WallClock,
     config::Web,
-    metrics::{Exposition, OwnMetrics, Shared},
+    metrics::{Exposition, OwnMetrics},
     poll::Board,
     web::{Guard, Routes, serve_connection},
 };
@@ -26,9 +26,8 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Builder::new_current_thread
 static ROUTES: LazyLock<Arc<Routes>> = LazyLock::new(|| {
     let exposition = Exposition { board: Arc::new(Board::new(&[])), own: Arc::new(OwnMetrics::new().unwrap()) };
     let clock = WallClock::new(|| UNIX_EPOCH + Duration::from_secs(1_795_573_716));
-    let shared = Arc::new(Shared::new(exposition, clock.clone()));
     let guard = Arc::new(Guard::new(None).unwrap());
-    Arc::new(Routes::new(shared, &Web::default(), guard, clock, None, CancellationToken::new()))
+    Arc::new(Routes::new(exposition, &Web::default(), guard, clock, None, CancellationToken::new()))
 });
 
 fuzz_target!(|input: (bool, &[u8])| {

@@ -10,12 +10,14 @@ use rustls::{
 use url::Url;
 
 use super::{
-    files,
     problem::Reported,
     section::{Section, Taken},
 };
-use crate::account::{
-    Account, AppId, Credential, Endpoint, Language, PollPolicy, Proxy, Secret, Transport, Unit, Units, UserId,
+use crate::{
+    account::{
+        Account, AppId, Credential, Endpoint, Language, PollPolicy, Proxy, Secret, Transport, Unit, Units, UserId,
+    },
+    files,
 };
 
 /// The vendor's international site.

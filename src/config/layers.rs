@@ -10,10 +10,8 @@ use std::{
 
 use config::{Environment, File, FileFormat, Value, ValueKind};
 
-use super::{
-    files,
-    problem::{Problem, Problems},
-};
+use super::problem::{Problem, Problems};
+use crate::files;
 
 /// Where a configuration file is looked for when no flag names one.
 pub const DEFAULT_PATHS: [&str; 2] = ["config/koodrive-exporter.yml", "/etc/koodrive-exporter/koodrive-exporter.yml"];

@@ -5,7 +5,6 @@
 
 mod accounts;
 mod effective;
-mod files;
 mod layers;
 mod listen;
 mod problem;

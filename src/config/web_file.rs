@@ -19,12 +19,12 @@ use rustls::{
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    files,
     layers::Merged,
     problem::{Key, Problems, Report, Reported},
     section::{Section, Taken},
     validated::boolean,
 };
+use crate::files;
 
 /// A password that takes longer to check than this many rounds (2 to the cost) outlasts a scrape.
 const MAX_BCRYPT_COST: u32 = 16;

@@ -59,12 +59,6 @@ impl Shared {
         Self { exposition, clock, encoder: Encoder::start(), cells: Default::default() }
     }
 
-    /// What is encoded here.
-    #[must_use]
-    pub fn exposition(&self) -> &Exposition {
-        &self.exposition
-    }
-
     /// The body for a scrape that starts now: it shows every poll that ended before. `None` only where
     /// encoding panicked, which is a bug.
     pub async fn body(&self, format: Format, coding: Coding) -> Option<Bytes> {

@@ -3,33 +3,24 @@
 //! Without that share, accounts that hang until their timeout would hold all permits, and the others
 //! would miss their intervals.
 
-use std::{
-    future::pending,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch},
+    time::sleep,
 };
 
 /// A poll that takes longer than this is slow, and so is its account until a poll is faster.
 pub(super) const SLOW_AFTER: Duration = Duration::from_secs(1);
-
-/// How often slow ones beyond their share look whether others wait.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// Permits for polls in flight, over all accounts.
 #[derive(Debug, Clone)]
 pub struct Lanes {
     all: Arc<Semaphore>,
     slow: Arc<Semaphore>,
-    /// Accounts that are not slow and wait for a permit.
-    waiting: Arc<AtomicUsize>,
+    /// How many accounts that are not slow wait for a permit.
+    waiting: watch::Sender<usize>,
+    looking_out: Arc<Mutex<()>>,
 }
 
 /// Leave for one poll. It ends when it is dropped.
@@ -40,18 +31,18 @@ pub(super) struct Permit {
 }
 
 /// Counts an account that waits, for as long as it does.
-struct Waiting<'a>(&'a AtomicUsize);
+struct Waiting<'a>(&'a watch::Sender<usize>);
 
 impl<'a> Waiting<'a> {
-    fn new(waiting: &'a AtomicUsize) -> Self {
-        waiting.fetch_add(1, Ordering::Relaxed);
+    fn new(waiting: &'a watch::Sender<usize>) -> Self {
+        waiting.send_modify(|waiting| *waiting += 1);
         Self(waiting)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.send_modify(|waiting| *waiting -= 1);
     }
 }
 
@@ -70,7 +61,7 @@ impl Lanes {
 
     fn with_share(concurrency: usize, slow: usize) -> Self {
         let (all, slow) = (Arc::new(Semaphore::new(concurrency)), Arc::new(Semaphore::new(slow)));
-        Self { all, slow, waiting: Arc::default() }
+        Self { all, slow, waiting: watch::Sender::default(), looking_out: Arc::default() }
     }
 
     /// Waits for leave to poll. A slow account takes one of the slow ones' share, or what nobody waits for.
@@ -79,13 +70,26 @@ impl Lanes {
             let _waiting = Waiting::new(&self.waiting);
             return Some(Permit { _one_of_all: Arc::clone(&self.all).acquire_owned().await.ok()?, slow: None });
         }
-        loop {
-            if let Ok(share) = timeout(LOOK_AGAIN_AFTER, Arc::clone(&self.slow).acquire_owned()).await {
+        tokio::select! {
+            biased;
+            share = Arc::clone(&self.slow).acquire_owned() => {
                 let one_of_all = Arc::clone(&self.all).acquire_owned().await.ok()?;
-                return Some(Permit { _one_of_all: one_of_all, slow: Some(share.ok()?) });
+                Some(Permit { _one_of_all: one_of_all, slow: Some(share.ok()?) })
             }
-            if let (false, Ok(one_of_all)) = (self.others_wait(), Arc::clone(&self.all).try_acquire_owned()) {
-                return Some(Permit { _one_of_all: one_of_all, slow: None });
+            one_of_all = self.idle() => Some(Permit { _one_of_all: one_of_all?, slow: None }),
+        }
+    }
+
+    /// A permit for which nobody else waits.
+    async fn idle(&self) -> Option<OwnedSemaphorePermit> {
+        // One slow account at a time looks out for it, lest all of them wake whenever others come and go.
+        let _looking_out = self.looking_out.lock().await;
+        let mut waiting = self.waiting.subscribe();
+        loop {
+            waiting.wait_for(|waiting| *waiting == 0).await.ok()?;
+            let permit = Arc::clone(&self.all).acquire_owned().await.ok()?;
+            if *waiting.borrow() == 0 {
+                return Some(permit);
             }
         }
     }
@@ -94,17 +98,14 @@ impl Lanes {
     /// exhausted, and others wait.
     pub(super) async fn must_give_way(&self, permit: &mut Permit) {
         sleep(SLOW_AFTER).await;
-        while permit.slow.is_none() {
-            match Arc::clone(&self.slow).try_acquire_owned() {
-                Ok(share) => permit.slow = Some(share),
-                Err(_) if self.others_wait() => return,
-                Err(_) => sleep(LOOK_AGAIN_AFTER).await,
+        let mut waiting = self.waiting.subscribe();
+        if permit.slow.is_none() {
+            tokio::select! {
+                biased;
+                share = Arc::clone(&self.slow).acquire_owned() => permit.slow = share.ok(),
+                _ = waiting.wait_for(|waiting| *waiting > 0) => return,
             }
         }
         pending::<()>().await;
-    }
-
-    fn others_wait(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
     }
 }

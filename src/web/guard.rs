@@ -4,13 +4,12 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use hyper::header::{HeaderName, HeaderValue};
 use rustls::ServerConfig;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::Instant;
 use tracing::{error, info};
 
 use super::{
@@ -19,15 +18,9 @@ use super::{
 };
 use crate::{
     config::{ClientAuth, Problems, RateLimit, TlsServer, WebFile},
+    files::{Followed, Hung},
     metrics::OwnMetrics,
 };
-
-/// How often the files are looked at. All of them are read anew, as no time stamp tells every change (a secret
-/// mounted by Kubernetes changes by a link); they are a few kilobytes.
-const RELOAD_INTERVAL: Duration = Duration::from_millis(500);
-
-/// A file on a network mount may never come.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The door as it stands now, which is swapped whole.
 pub struct Guard {
@@ -74,36 +67,15 @@ impl Guard {
         self.door().tls.is_some()
     }
 
-    /// Puts in force what becomes of the file's changes, for ever. A version that is bad changes nothing, and neither
-    /// does one that was read just once: it may be half of what is being written.
+    /// Puts in force what becomes of the file's changes, for ever. A version that is bad changes nothing.
     pub async fn follow(&self, file: WebFile, own: &OwnMetrics) {
-        let path = file.path.clone();
-        let unreadable = |why| Err(Problems::one(path.display(), "", why));
         own.web_config(true, self.door().certificate_expiry);
-        let mut latest = Ok(file);
-        let mut seen = latest.clone();
-        let mut ticks = interval(RELOAD_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let path = file.path.clone();
+        let hung = Problems::one(path.display(), "", "cannot be read: the file system does not answer");
+        let mut followed = Followed::new(Ok(file), move || Some(WebFile::load(&path)));
         loop {
-            ticks.tick().await;
-            let path = path.clone();
-            let mut reading = tokio::task::spawn_blocking(move || WebFile::load(&path));
-            let Ok(read) = timeout(READ_TIMEOUT, &mut reading).await else {
-                let hung = unreadable("cannot be read: the file system does not answer");
-                if hung != latest {
-                    self.put_in_force(&hung, own);
-                    (latest, seen) = (hung.clone(), hung);
-                }
-                // Another one would hang as well.
-                let _ = reading.await;
-                continue;
-            };
-            let read = read.unwrap_or_else(|_| unreadable("cannot be read: the reading panicked"));
-            if read != latest && read == seen {
-                self.put_in_force(&read, own);
-                latest = read.clone();
-            }
-            seen = read;
+            let read = followed.changed().await.unwrap_or_else(|Hung| Err(hung.clone()));
+            self.put_in_force(&read, own);
         }
     }
 
@@ -189,6 +161,8 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -202,7 +176,7 @@ mod tests {
         tokio::spawn(async move { following.follow(file, &counting).await });
         for (content, failures, limited) in [("unknown: 1", 1, true), ("# none", 1, false), ("unknown: 2", 2, false)] {
             std::fs::write(&path, content).unwrap();
-            tokio::time::sleep(RELOAD_INTERVAL * 10).await;
+            tokio::time::sleep(Duration::from_secs(5)).await;
             assert_eq!(own.web_config_failures(), failures, "{content}");
             assert_eq!(guard.door().bucket.is_some(), limited, "{content}");
         }

@@ -36,7 +36,7 @@ use super::{
 use crate::{
     clock::{Moment, WallClock},
     config::{Paths, Web},
-    metrics::{Coding, Handler, Shared},
+    metrics::{Coding, Exposition, Handler, Shared},
     poll::Board,
     reload::Requests,
 };
@@ -53,7 +53,8 @@ const HTML_HEADERS: [(HeaderName, &str); 4] = [
 /// Answers requests.
 #[derive(Debug)]
 pub struct Routes {
-    shared: Arc<Shared>,
+    exposition: Exposition,
+    shared: Shared,
     paths: Paths,
     guard: Arc<Guard>,
     health_without_password: bool,
@@ -75,11 +76,11 @@ impl Answers for Arc<Routes> {
 }
 
 impl Routes {
-    /// Answers with what is `shared`, past `guard`, until `stop` is cancelled. `reloads` takes requests to reload the
-    /// configuration, where they are allowed.
+    /// Answers with the exposition and what else its board tells, past `guard`, until `stop` is cancelled. `reloads`
+    /// takes requests to reload the configuration, where they are allowed.
     #[must_use]
     pub fn new(
-        shared: Arc<Shared>,
+        exposition: Exposition,
         web: &Web,
         guard: Arc<Guard>,
         clock: WallClock,
@@ -87,8 +88,9 @@ impl Routes {
         stop: CancellationToken,
     ) -> Self {
         let scrapes = web.max_requests.map(|scrapes| Arc::new(Semaphore::new(scrapes)));
-        let health_without_password = web.health_without_password;
-        Self { shared, paths: web.paths.clone(), guard, health_without_password, scrapes, clock, reloads, stop }
+        let shared = Shared::new(exposition.clone(), clock.clone());
+        let (paths, health_without_password) = (web.paths.clone(), web.health_without_password);
+        Self { exposition, shared, paths, guard, health_without_password, scrapes, clock, reloads, stop }
     }
 
     /// The answer to `request`, counted.
@@ -102,7 +104,7 @@ impl Routes {
         for (name, value) in &door.headers {
             answer.headers_mut().insert(name, value.clone());
         }
-        self.shared.exposition().own.served(handler, answer.status().as_u16());
+        self.exposition.own.served(handler, answer.status().as_u16());
         answer
     }
 
@@ -168,7 +170,7 @@ impl Routes {
     }
 
     fn board(&self) -> &Board {
-        &self.shared.exposition().board
+        &self.exposition.board
     }
 
     fn now(&self) -> Moment {

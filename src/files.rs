@@ -1,0 +1,169 @@
+//! Small files that may change, or be put in each other's place, at any time: read, replaced and followed as a whole.
+
+use std::{
+    fmt,
+    fs::{File, OpenOptions, Permissions},
+    io::{Error, Read, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use nix::libc::O_NONBLOCK;
+use tokio::{
+    task::{JoinHandle, spawn_blocking},
+    time::{Interval, MissedTickBehavior, interval, timeout},
+};
+
+/// More than any configuration, with tens of thousands of accounts, and than any certificate.
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How often followed files are read anew: no time stamp tells every change (a secret mounted by Kubernetes changes
+/// by a link), and they are a few kilobytes.
+const READ_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A file on a network mount may never come.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The whole of a regular file. A pipe or a device is refused, not waited for.
+///
+/// # Errors
+/// When it can't be read, is no regular file or longer than 16 MiB.
+pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(Error::other("is no regular file"));
+    }
+    whole(file)
+}
+
+fn whole(file: File) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES { Err(Error::other("is longer than 16 MiB")) } else { Ok(bytes) }
+}
+
+/// Writes a file that all may read beside its place and moves it there, so that nobody reads half of it. What a link leads to is
+/// replaced, and not the link.
+///
+/// # Errors
+/// When it can't be written there. Then nothing has changed.
+pub fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    // Whatever the umask is.
+    file.as_file().set_permissions(Permissions::from_mode(0o644))?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(&path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// What is read from files, again and again.
+pub struct Followed<T> {
+    read: Arc<dyn Fn() -> Option<T> + Send + Sync>,
+    ticks: Interval,
+    /// One at a time: where one hangs, another would as well.
+    reading: Option<JoinHandle<Option<T>>>,
+    hangs: bool,
+    /// What was told last; nothing after the file system hung.
+    told: Option<T>,
+    /// What was read last: it may be half of what is being written.
+    seen: Option<T>,
+}
+
+/// The file system does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hung;
+
+impl<T: Clone + PartialEq + Send + 'static> Followed<T> {
+    /// Follows what `read` gives, of which `known` is known already. Where it gives nothing, a file is about to be
+    /// replaced.
+    pub fn new(known: T, read: impl Fn() -> Option<T> + Send + Sync + 'static) -> Self {
+        let mut ticks = interval(READ_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (told, seen) = (Some(known.clone()), Some(known));
+        Self { read: Arc::new(read), ticks, reading: None, hangs: false, told, seen }
+    }
+
+    /// Waits until something else has been read twice in a row. It can be given up and called again.
+    ///
+    /// # Errors
+    /// Once, when the file system does not answer.
+    pub async fn changed(&mut self) -> Result<T, Hung> {
+        loop {
+            let reading = match &mut self.reading {
+                Some(reading) => reading,
+                none => {
+                    self.ticks.tick().await;
+                    let read = Arc::clone(&self.read);
+                    none.insert(spawn_blocking(move || read()))
+                }
+            };
+            let read = if self.hangs {
+                reading.await
+            } else if let Ok(read) = timeout(READ_TIMEOUT, reading).await {
+                read
+            } else {
+                (self.hangs, self.told, self.seen) = (true, None, None);
+                return Err(Hung);
+            };
+            (self.reading, self.hangs) = (None, false);
+            let Some(read) = read.ok().flatten() else { continue };
+            if self.seen.as_ref() == Some(&read) && self.told.as_ref() != Some(&read) {
+                self.told = Some(read.clone());
+                return Ok(read);
+            }
+            self.seen = Some(read);
+        }
+    }
+}
+
+impl<T> fmt::Debug for Followed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Followed").field("hangs", &self.hangs).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Follows what these give one after the other, and then the last for ever.
+    fn followed(known: u8, mut reads: Vec<Option<u8>>) -> Followed<u8> {
+        reads.reverse();
+        let reads = Mutex::new(reads);
+        Followed::new(known, move || {
+            let mut reads = reads.lock().unwrap();
+            if reads.len() > 1 { reads.pop().unwrap() } else { reads[0] }
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_is_told_once_it_was_read_twice_in_a_row() {
+        let mut halves = followed(1, vec![Some(2), Some(3), Some(4), Some(4)]);
+        assert_eq!(halves.changed().await, Ok(4));
+        let mut gone = followed(1, vec![None, Some(1), Some(1), None, Some(2), None, Some(2)]);
+        assert_eq!(gone.changed().await, Ok(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_stays_as_it_is_is_not_told() {
+        let mut same = followed(1, vec![Some(2), Some(1), Some(2), Some(1)]);
+        assert!(timeout(READ_INTERVAL * 100, same.changed()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_file_may_be_16_mib_long() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(MAX_BYTES).unwrap();
+        assert_eq!(read(file.path()).unwrap().len() as u64, 16 * 1024 * 1024);
+        file.as_file().set_len(MAX_BYTES + 1).unwrap();
+        assert_eq!(read(file.path()).unwrap_err().to_string(), "is longer than 16 MiB");
+        assert_eq!(read(Path::new("/dev/null")).unwrap_err().to_string(), "is no regular file");
+    }
+}
