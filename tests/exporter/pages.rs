@@ -47,6 +47,16 @@ async fn the_families_and_their_order_are_as_documented() {
 }
 
 #[tokio::test]
+async fn an_alias_cannot_break_out_of_the_status_page() {
+    let (files, upstream) = (Files::new(), Upstream::start(1).await);
+    let yaml = upstream.configuration("1m").replace("production:", "'<b onclick=\"x\">&':");
+    let exporter = Exporter::start(&files.write("k.yml", yaml), &[]).await;
+    let page = exporter.get("/").await;
+    assert!(page.body.contains("<th scope=\"row\">&lt;b onclick=&quot;x&quot;&gt;&amp;</th>"), "{}", page.body);
+    assert!(!page.body.contains("<b "), "{}", page.body);
+}
+
+#[tokio::test]
 async fn a_count_of_allocations_is_no_amount_of_bytes() {
     let (files, upstream) = (Files::new(), Upstream::start(1).await);
     let yaml = format!("units: {{ total_allocation: count, total_capacity: GB }}\n{}", upstream.configuration("1m"));
