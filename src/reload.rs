@@ -4,11 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    signal::unix::Signal,
-    sync::{mpsc, oneshot},
-    time::timeout,
-};
+use tokio::{signal::unix::Signal, sync::mpsc, time::timeout};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -18,16 +14,11 @@ use crate::{
     fleet::{Change, Fleet},
     metrics::OwnMetrics,
     systemd,
+    web::ReloadReply,
 };
 
 /// A configuration on a network mount may never come.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Asks for a reload, and is told what came of it, or what was wrong.
-pub type Requests = mpsc::Sender<Reply>;
-
-/// Where to tell it.
-pub type Reply = oneshot::Sender<Result<String, String>>;
 
 /// What a reload works on.
 pub struct Reloader {
@@ -47,7 +38,7 @@ pub struct Reloader {
 
 impl Reloader {
     /// Reloads on `hangup` and on `requests`, and where it is configured on a change of the file; for ever.
-    pub async fn run(mut self, mut hangup: Signal, mut requests: mpsc::Receiver<Reply>) {
+    pub async fn run(mut self, mut hangup: Signal, mut requests: mpsc::Receiver<ReloadReply>) {
         loop {
             tokio::select! {
                 () = received(&mut hangup) => drop(self.reload("SIGHUP").await),

@@ -15,4 +15,4 @@ mod tls;
 pub use connection::serve_connection;
 pub use guard::Guard;
 pub use listeners::Inherited;
-pub use routes::Routes;
+pub use routes::{ReloadReply, Reloads, Routes};

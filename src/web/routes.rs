@@ -22,7 +22,7 @@ use hyper::{
     },
 };
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -38,7 +38,6 @@ use crate::{
     config::{Paths, Web},
     metrics::{Coding, Exposition, Handler, Shared},
     poll::Board,
-    reload::Requests,
 };
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -61,9 +60,15 @@ pub struct Routes {
     /// How many scrapes may be answered at once.
     scrapes: Option<Arc<Semaphore>>,
     clock: WallClock,
-    reloads: Option<Requests>,
+    reloads: Option<Reloads>,
     stop: CancellationToken,
 }
+
+/// Asks for a reload.
+pub type Reloads = mpsc::Sender<ReloadReply>;
+
+/// Where to tell what came of a reload, or what was wrong.
+pub type ReloadReply = oneshot::Sender<Result<String, String>>;
 
 type Answer = Response<SharedBody>;
 
@@ -84,7 +89,7 @@ impl Routes {
         web: &Web,
         guard: Arc<Guard>,
         clock: WallClock,
-        reloads: Option<Requests>,
+        reloads: Option<Reloads>,
         stop: CancellationToken,
     ) -> Self {
         let scrapes = web.max_requests.map(|scrapes| Arc::new(Semaphore::new(scrapes)));

@@ -29,3 +29,15 @@ fn the_example_configuration_shows_every_key() {
         assert!(words.contains(name) || ["app_secret", "token", "token_prefix"].contains(&name), "{key}");
     }
 }
+
+#[test]
+fn each_direct_dependency_has_a_line_that_says_why() {
+    let manifest = read("Cargo.toml");
+    let section = manifest.split("\n[dependencies]\n").nth(1).unwrap().split("\n[").next().unwrap();
+    let dependencies: BTreeSet<_> = section.lines().filter_map(|line| line.split_once(" = ")).map(|it| it.0).collect();
+    let architecture = read("ARCHITECTURE.md");
+    let section = architecture.split("\n## Direct dependencies\n").nth(1).unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let justified: BTreeSet<_> = rows.filter(|(_, why)| why.len() > 10).map(|(name, _)| name).collect();
+    assert_eq!(dependencies, justified);
+}

@@ -16,6 +16,7 @@ mod listeners;
 mod pages;
 mod polling;
 mod reload;
+mod rooms;
 mod scrapes;
 mod secrets;
 mod simulator;
