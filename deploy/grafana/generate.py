@@ -258,7 +258,7 @@ def account():
 def polls():
     yield graph(
         "Failures by reason",
-        "Failed polls per minute, by reason. The README says what to look at for each.",
+        "Failed polls per minute, by reason. docs/metrics.md says what to look at for each.",
         [target(f"sum by (reason) (rate(koodrive_poll_failures_total{{{BOTH}}}[$__rate_interval])) * 60 > 0", "{{reason}}")],
         "none",
         size=(8, 8),
