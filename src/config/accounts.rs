@@ -45,7 +45,7 @@ pub(super) struct Common {
 
 impl Common {
     /// Takes them out of a section and of `poll` below it.
-    pub(super) fn take(section: &mut Section<'_>, mut poll: Section<'_>) -> Self {
+    pub(super) fn take(section: &mut Section<'_>, poll: &mut Section<'_>) -> Self {
         let endpoint = section.take_string("endpoint", "The API's base address.", Endpoint::parse);
         let language =
             section.take_string("language", "The language in which the API words its errors.", Language::parse);
@@ -56,7 +56,6 @@ impl Common {
             "Older numbers are no longer shown; 3 intervals unless set, and at least interval plus timeout.",
             duration,
         );
-        poll.finish();
         let mut units = section.section("units");
         let total_capacity = units.take("total_capacity", "The unit of `totalCapacity`, in powers of 1024.", byte_unit);
         let total_used = units.take("total_used", "The unit of `totalUsed`.", byte_unit);
@@ -89,8 +88,9 @@ impl Common {
 /// Takes one account out of its section.
 pub(super) fn account(alias: &str, mut section: Section<'_>, top: &Common) -> Result<Arc<Account>, Reported> {
     let label = label(alias).map_err(|error| section.problem("", error));
-    let poll = section.section("poll");
-    let own = Common::take(&mut section, poll);
+    let mut poll = section.section("poll");
+    let own = Common::take(&mut section, &mut poll);
+    poll.finish();
     let user_id = section.take_string("user_id", "The KooDrive user whose space is asked for.", UserId::parse);
     let user_id = user_id.and_then(|id| id.ok_or_else(|| section.problem("user_id", "is missing")));
     let mut auth = section.section("auth");

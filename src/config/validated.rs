@@ -121,12 +121,13 @@ pub(super) fn boolean(text: &str) -> Result<bool, &'static str> {
 
 fn read(mut root: Section<'_>) -> Result<Config, Reported> {
     let mut poll = root.section("poll");
+    let top = Common::take(&mut root, &mut poll);
     let concurrency =
         poll.take("concurrency", "Polls in flight at once, over all accounts.", |text| match text.parse() {
             Ok(polls @ 1..=10_000) => Ok(polls),
             _ => Err("must be a number of polls from 1 to 10000"),
         });
-    let top = Common::take(&mut root, poll);
+    poll.finish();
     let shard = shard(root.section("shard"));
     let auto_reload = root.take(
         "auto_reload",
