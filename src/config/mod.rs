@@ -10,6 +10,8 @@ mod listen;
 mod problem;
 mod reference;
 mod section;
+#[cfg(test)]
+mod tests;
 mod validated;
 mod web;
 mod web_file;

@@ -409,3 +409,6 @@ fn rate_limit(mut section: Section<'_>) -> Taken<RateLimit> {
     section.finish();
     limit
 }
+
+#[cfg(test)]
+mod tests;

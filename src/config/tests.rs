@@ -1,0 +1,305 @@
+//! What the configuration takes and what it refuses, at the bounds, and what it comes to.
+
+use std::{fs, time::Duration};
+
+use tracing::Level;
+
+use super::{Config, Document, ListenAddress, LogFormat, Overrides, Problem, Problems, Sources, UnixSocket};
+use crate::account::{Account, Credential, PollPolicy, Proxy, Secret, Shard};
+
+const TOKEN: &str = "{ type: token, token: t }";
+
+/// This and one account.
+fn with_account(yaml: &str) -> String {
+    format!("{yaml}\naccounts: {{ a: {{ user_id: \"1\", auth: {TOKEN} }} }}")
+}
+
+/// One account in which this stands.
+fn account_with(yaml: &str) -> String {
+    format!("accounts: {{ a: {{ user_id: \"1\", {yaml} }} }}")
+}
+
+fn load(yaml: &str) -> Result<Config, String> {
+    let document = Some(Document::BuiltIn(yaml.to_owned()));
+    let sources = Sources { document, environment: Vec::new(), overrides: Overrides::default() };
+    Config::load(&sources).map_err(|problems| problems.to_string())
+}
+
+fn account(yaml: &str) -> Account {
+    Account::clone(&load(yaml).unwrap().accounts[0])
+}
+
+/// Each is good, or refused with these words.
+fn check(cases: &[(&str, Option<&str>)]) {
+    for (yaml, expected) in cases {
+        match (load(yaml), expected) {
+            (Ok(_), None) => {}
+            (Err(problems), Some(words)) if problems.contains(words) => {}
+            (result, expected) => panic!("{yaml}: {result:?} and not {expected:?}"),
+        }
+    }
+}
+
+/// Each value of the key is good, or refused with these words.
+fn check_values(key: &str, cases: &[(&str, Option<&str>)]) {
+    for (value, expected) in cases {
+        check(&[(&with_account(&key.replace("VALUE", value)), *expected)]);
+    }
+}
+
+#[test]
+fn numbers_are_taken_within_their_bounds() {
+    let polls = Some("must be a number of polls from 1 to 10000");
+    check_values("poll: { concurrency: VALUE }", &[("0", polls), ("1", None), ("10000", None), ("10001", polls)]);
+    let requests = Some("must be a number of scrapes from 0 (no bound) to 100000");
+    check_values("web: { max_requests: VALUE }", &[("0", None), ("100000", None), ("100001", requests)]);
+    let connections = Some("must be a number of connections from 1 to 100000");
+    let cases = [("0", connections), ("1", None), ("100000", None), ("100001", connections)];
+    check_values("web: { max_connections: VALUE }", &cases);
+    let shards = Some("must be a number of shards from 1 to 10000");
+    let cases = [("0", shards), ("1", None), ("10000", None), ("10001", shards)];
+    check_values("shard: { index: 0, count: VALUE }", &cases);
+    let below = Some("shard.index: must be below shard.count");
+    check_values("shard: { index: VALUE, count: 2 }", &[("1", None), ("2", below), ("x", Some("or hostname"))]);
+    check_values("shard: { VALUE: 1 }", &[("count", Some("shard.index: is missing")), ("index", Some("shard.count"))]);
+    assert_eq!(load(&with_account("web: { max_requests: 0 }")).unwrap().web.max_requests, None);
+    assert_eq!(load(&with_account("web: { max_requests: 7 }")).unwrap().web.max_requests, Some(7));
+}
+
+#[test]
+fn lengths_of_time_have_a_unit_and_are_above_zero_and_up_to_a_year() {
+    let app = |interval: &str| {
+        format!("poll: {{ interval: {interval} }}\n{}", account_with("auth: { type: app, app_id: i, app_secret: s }"))
+    };
+    let shape = Some("must be a length of time above zero with its unit");
+    let year: u64 = 366 * 24 * 60 * 60 * 1000;
+    for (interval, expected) in [
+        ("0s".to_owned(), shape),
+        ("5".to_owned(), shape),
+        ("-5s".to_owned(), shape),
+        ("soon".to_owned(), shape),
+        ("1ms".to_owned(), None),
+        (format!("{year}ms"), None),
+        (format!("{}ms", year + 1), Some("must be at most a year")),
+        ("99999999999999999h".to_owned(), shape),
+    ] {
+        check(&[(&app(&interval), expected)]);
+    }
+    assert_eq!(account(&app("1h30m")).poll.interval, Duration::from_mins(90));
+}
+
+#[test]
+fn a_timeout_fits_its_interval_and_an_age_outlasts_both() {
+    check_values(
+        "poll: { interval: 10s, VALUE }",
+        &[
+            ("timeout: 10s", None),
+            ("timeout: 10001ms", Some("poll.timeout: must not be longer than poll.interval")),
+            ("timeout: 1s, max_age: 11s", None),
+            ("timeout: 1s, max_age: 10999ms", Some("poll.max_age: must be at least poll.interval plus poll.timeout")),
+        ],
+    );
+    let token = Some("must be below 20 minutes with a token");
+    check_values("poll: { interval: VALUE }", &[("19m59s", None), ("20m", token), ("21m", token)]);
+}
+
+#[test]
+fn an_account_inherits_what_goes_with_the_interval_unless_it_has_its_own() {
+    let policy = |top: &str, own: &str| {
+        account(&format!("poll: {{ {top} }}\n{}", account_with(&format!("poll: {{ {own} }}, auth: {TOKEN}")))).poll
+    };
+    let seconds = |interval, timeout, max_age| PollPolicy {
+        interval: Duration::from_secs(interval),
+        timeout: Duration::from_secs(timeout),
+        max_age: Duration::from_secs(max_age),
+    };
+    let top = "interval: 60s, timeout: 20s, max_age: 10m";
+    for (top, own, expected) in [
+        ("", "", seconds(60, 10, 180)),
+        ("interval: 5s", "", seconds(5, 5, 15)),
+        (top, "", seconds(60, 20, 600)),
+        (top, "interval: 30s", seconds(30, 20, 90)),
+        (top, "interval: 5s", seconds(5, 5, 15)),
+        (top, "timeout: 30s", seconds(60, 30, 600)),
+        (top, "max_age: 5m", seconds(60, 20, 300)),
+        (top, "interval: 90s, timeout: 1s, max_age: 2m", seconds(90, 1, 120)),
+    ] {
+        assert_eq!(policy(top, own), expected, "{top} / {own}");
+    }
+}
+
+#[test]
+fn an_alias_is_a_name_of_up_to_128_characters() {
+    let alias = |alias: &str| format!("accounts: {{ \"{alias}\": {{ user_id: \"1\", auth: {TOKEN} }} }}");
+    let refusal = Some("must be a name of 1 to 128 characters, none of them a control character");
+    check(&[
+        (&alias("ü"), None),
+        (&alias(&"ü".repeat(128)), None),
+        (&alias(&"ü".repeat(129)), refusal),
+        (&alias(""), refusal),
+        (&alias("a\\u0007"), refusal),
+    ]);
+    assert_eq!(account(&alias("Zoë's")).alias, "Zoë's");
+}
+
+#[test]
+fn a_credential_has_its_kind_and_one_form_of_its_secret() {
+    for (auth, expected) in [
+        ("{}", Some("auth.type: is missing")),
+        ("{ type: other }", Some("auth.type: must be app or token")),
+        ("{ type: token }", Some("auth.token_file: is missing (or token, for the secret itself)")),
+        ("{ type: token, token: a, token_file: b }", Some("auth.token: and token_file are two forms of one secret")),
+        ("{ type: token, token: \"\" }", Some("auth.token: is empty")),
+        ("{ type: token, token: 5 }", Some("auth.token: must be a string")),
+        ("{ type: token, token_file: \"a\\tb\" }", Some("auth.token_file: must be a path, and is a secret")),
+        ("{ type: token, token_file: \"-----BEGIN X\" }", Some("auth.token_file: must be a path, and is a secret")),
+        ("{ type: app, app_secret: s }", Some("auth.app_id: is missing")),
+        ("{ type: app, app_id: i }", Some("auth.app_secret_file: is missing")),
+        (
+            "{ type: token, token: t, hunter2: x }",
+            Some("a.auth: has an unknown key; known here: type, token, token_file"),
+        ),
+    ] {
+        check(&[(&account_with(&format!("auth: {auth}")), expected)]);
+    }
+    let credential = |auth: &str| account(&account_with(&format!("auth: {auth}"))).credential;
+    for prefix in ["Bearer ", "Bearer+", ""] {
+        let token = credential(&format!("{{ type: token, token: t, token_prefix: \"{prefix}\" }}"));
+        assert_eq!(token, Credential::Token { token: Secret::inline("t").unwrap(), prefix: prefix.to_owned() });
+    }
+    check(&[(&account_with("auth: { type: token, token: t, token_prefix: x }"), Some("must be \"Bearer \""))]);
+    assert_eq!(credential("{ type: token, token_file: b }").secret(), &Secret::File("b".into()));
+    assert_eq!(credential("{ type: app, app_id: i, app_secret_file: /b }").secret(), &Secret::File("/b".into()));
+}
+
+#[test]
+fn a_proxy_is_a_url_or_none_and_a_plain_endpoint_has_none() {
+    let proxy = |yaml: &str| account(&with_account(yaml)).transport.proxy;
+    assert_eq!(proxy(""), Proxy::Environment);
+    assert_eq!(proxy("http: { proxy_url: none }"), Proxy::Direct);
+    for url in ["http://p.example:3128/", "https://p.example/"] {
+        assert_eq!(proxy(&format!("http: {{ proxy_url: \"{url}\" }}")), Proxy::Url(url.parse().unwrap()));
+    }
+    let url = "http: { proxy_url: \"http://p.example\" }\nendpoint: \"http://127.0.0.1:1\"";
+    assert_eq!(proxy(url), Proxy::Direct);
+    let refusal = Some("must be a URL such as http://proxy.example:3128, or none");
+    check_values("http: { proxy_url: \"VALUE\" }", &[("ftp://p.example", refusal), ("http:", refusal), ("x", refusal)]);
+}
+
+#[test]
+fn levels_formats_and_switches_are_those_that_are_named() {
+    let log = |yaml: &str| load(&with_account(&format!("log: {{ {yaml} }}"))).unwrap().log;
+    for level in [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE] {
+        assert_eq!(log(&format!("level: {}", level.as_str().to_lowercase())).level, level);
+    }
+    assert_eq!((log("").level, log("").format), (Level::INFO, LogFormat::Logfmt));
+    assert_eq!((log("format: json").format, log("format: logfmt").format), (LogFormat::Json, LogFormat::Logfmt));
+    let switch = |value: &str| load(&with_account(&format!("auto_reload: {value}"))).unwrap().auto_reload;
+    assert_eq!((switch("true"), switch("false"), load(&with_account("")).unwrap().auto_reload), (true, false, false));
+    check_values("auto_reload: VALUE", &[("maybe", Some("auto_reload: must be true or false"))]);
+    check_values("log: { level: VALUE }", &[("fatal", Some("must be one of error, warn, info, debug, trace"))]);
+}
+
+#[test]
+fn paths_of_pages_leave_those_of_health_alone() {
+    let refusal = Some("must be a path such as /metrics, and none of /, /health and /-/...");
+    let cases = ["/", "/health", "/-/m", "m", "/m?a", "\"\""].map(|path| (path, refusal));
+    check_values("web: { telemetry_path: VALUE }", &cases);
+    check_values("web: { telemetry_path: VALUE }", &[("/m", None), ("/healthy", None), ("/-m", None)]);
+    let paths = |yaml: &str| load(&with_account(&format!("web: {{ {yaml} }}"))).unwrap().web.paths;
+    let behind_proxy = paths("external_url: \"https://example.org/koodrive/\"");
+    assert_eq!(
+        (behind_proxy.prefix.as_str(), behind_proxy.links.as_str()),
+        ("/koodrive", "https://example.org/koodrive")
+    );
+    let stripped = paths("external_url: \"https://example.org/koodrive/\", route_prefix: /");
+    assert_eq!((stripped.prefix.as_str(), stripped.links.as_str()), ("", "https://example.org/koodrive"));
+    let prefixed = paths("route_prefix: /a/");
+    assert_eq!(
+        (prefixed.status().as_str(), prefixed.links.as_str(), prefixed.telemetry.as_str()),
+        ("/a/", "/a", "/metrics")
+    );
+}
+
+#[test]
+fn addresses_are_a_list_or_a_text_with_commas_and_a_socket_has_its_settings() {
+    let addresses = |value: &str| load(&with_account(&format!("web: {{ listen_addresses: {value} }}"))).unwrap();
+    let two = vec![ListenAddress::Tcp("127.0.0.1:1".parse().unwrap()), ListenAddress::Tcp("[::1]:2".parse().unwrap())];
+    assert_eq!(addresses("[\"127.0.0.1:1\", \"[::1]:2\"]").web.listen_addresses, two);
+    assert_eq!(addresses("\"127.0.0.1:1, [::1]:2\"").web.listen_addresses, two);
+    let socket = UnixSocket { path: "/k".into(), mode: Some(0o777), owner: Some(0), group: Some(12) };
+    let parsed = addresses("[\"unix:/k?mode=777&owner=root&group=12\"]").web.listen_addresses;
+    assert_eq!(parsed, [ListenAddress::Unix(socket)]);
+    check_values(
+        "web: { listen_addresses: [VALUE] }",
+        &[
+            ("", Some("is empty: at least one address is needed")),
+            ("\"unix:/k?mode=1000\"", Some("has a mode that is not octal")),
+            ("\"unix:/k?mode=8\"", Some("has a mode that is not octal")),
+            ("\"unix:/k?owner=nobody-of-that-name\"", Some("has an owner who is no user here")),
+            ("\"unix:/k?group=nobody-of-that-name\"", Some("has a group that does not exist here")),
+            ("\"unix:/k?colour=red\"", Some("has a setting that is none of mode, owner and group")),
+        ],
+    );
+    check_values("web: { listen_addresses: VALUE }", &[("{ a: b }", Some("must be a list"))]);
+}
+
+#[test]
+fn an_exporter_polls_the_accounts_of_its_shard() {
+    let accounts: Vec<_> = (0..9).map(|n| format!("  n{n}: {{ user_id: \"1\", auth: {TOKEN} }}\n")).collect();
+    let config = load(&format!("accounts:\n{}", accounts.concat())).unwrap();
+    let own = config.accounts_of(Some(Shard::new(1, 3).unwrap()));
+    assert!(!own.is_empty() && own.len() < 9);
+    assert!(own.iter().all(|account| Shard::new(1, 3).unwrap().owns(&account.alias)));
+    assert_eq!(config.accounts_of(None), config.accounts);
+}
+
+#[test]
+fn a_reload_names_what_it_cannot_change() {
+    let running = load(&with_account("")).unwrap();
+    for (yaml, expected) in [
+        ("", &[][..]),
+        ("poll: { interval: 30s }", &[]),
+        ("poll: { concurrency: 7 }", &["poll.concurrency"]),
+        ("shard: { index: 0, count: 1 }", &["shard"]),
+        ("auto_reload: true", &["auto_reload"]),
+        ("web: { enable_lifecycle: true }", &["web"]),
+        ("log: { level: warn }\nweb: { max_requests: 1 }", &["web", "log"]),
+    ] {
+        assert_eq!(load(&with_account(yaml)).unwrap().fixed_differences(&running), expected, "{yaml}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let with_file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        load(&with_account(&format!("web: {{ config_file: \"{}\" }}", path.display()))).unwrap()
+    };
+    let (one, changed, other) =
+        (with_file("a", ""), with_file("a", "rate_limit: { interval: 1s, burst: 1 }"), with_file("b", ""));
+    assert_eq!(changed.fixed_differences(&one), [""; 0]);
+    assert_eq!(other.fixed_differences(&one), ["web"]);
+}
+
+#[test]
+fn a_map_is_no_value_and_a_value_no_map() {
+    check(&[
+        (&with_account("poll: { interval: { a: b } }"), Some("poll.interval: must be a single value")),
+        (&with_account("poll: 5"), Some("poll: must be a map of keys")),
+        (&with_account("poll:\nunits: ~"), None),
+        (&with_account("colour: red"), Some("colour: is not a known key; known here: ")),
+        (&with_account("Colour: red"), Some("has an unknown key; known here: ")),
+        (&with_account(&format!("{}: red", "c".repeat(32))), Some("cccc: is not a known key")),
+        (&with_account(&format!("{}: red", "c".repeat(33))), Some("no configuration file: has an unknown key")),
+        ("accounts: {}", Some("accounts: is empty")),
+        ("language: en-US", Some("accounts: is missing")),
+    ]);
+}
+
+#[test]
+fn problems_are_told_a_line_each() {
+    let problem = |key: &str| Problem { origin: "f".to_owned(), key: key.to_owned(), message: "is bad".to_owned() };
+    assert_eq!(
+        Problems(vec![problem("k"), problem(""), problem("l")]).to_string(),
+        "f: k: is bad\nf: is bad\nf: l: is bad"
+    );
+}
