@@ -81,11 +81,10 @@ pub struct Hung;
 impl<T: Clone + PartialEq + Send + 'static> Followed<T> {
     /// Follows what `read` gives, of which `known` is known already. Where it gives nothing, a file is about to be
     /// replaced.
-    pub fn new(known: T, read: impl Fn() -> Option<T> + Send + Sync + 'static) -> Self {
+    pub fn new(known: Option<T>, read: impl Fn() -> Option<T> + Send + Sync + 'static) -> Self {
         let mut ticks = interval(READ_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (told, seen) = (Some(known.clone()), Some(known));
-        Self { read: Arc::new(read), ticks, reading: None, hangs: false, told, seen }
+        Self { read: Arc::new(read), ticks, reading: None, hangs: false, told: known.clone(), seen: known }
     }
 
     /// Waits until something else has been read twice in a row. It can be given up and called again.
@@ -137,7 +136,7 @@ mod tests {
     fn followed(known: u8, mut reads: Vec<Option<u8>>) -> Followed<u8> {
         reads.reverse();
         let reads = Mutex::new(reads);
-        Followed::new(known, move || {
+        Followed::new(Some(known), move || {
             let mut reads = reads.lock().unwrap();
             if reads.len() > 1 { reads.pop().unwrap() } else { reads[0] }
         })

@@ -93,7 +93,8 @@ async fn received(signal: &mut Signal) {
 /// The content of the sources' file, where they have one.
 #[must_use]
 pub fn followed(sources: &Sources) -> Option<Followed<Vec<u8>>> {
-    let (known, sources) = (sources.file_content()?, sources.clone());
+    sources.file()?;
+    let (known, sources) = (sources.file_content(), sources.clone());
     Some(Followed::new(known, move || sources.file_content()))
 }
 

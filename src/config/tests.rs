@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use tracing::Level;
 
-use super::{Config, Document, ListenAddress, LogFormat, Overrides, Problem, Problems, Sources, UnixSocket};
+use super::{Config, Document, ListenAddress, LogFormat, Overrides, Problem, Problems, Setting, Sources, UnixSocket};
 use crate::account::{Account, Credential, PollPolicy, Proxy, Secret, Shard};
 
 const TOKEN: &str = "{ type: token, token: t }";
@@ -278,6 +278,90 @@ fn a_reload_names_what_it_cannot_change() {
         (with_file("a", ""), with_file("a", "rate_limit: { interval: 1s, burst: 1 }"), with_file("b", ""));
     assert_eq!(changed.fixed_differences(&one), [""; 0]);
     assert_eq!(other.fixed_differences(&one), ["web"]);
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_document() {
+    let variables = [
+        ("KOODRIVE_EXPORTER__LOG__LEVEL", "warn"),
+        ("KOODRIVE_EXPORTER__LOG__FORMAT", "json"),
+        ("KOODRIVE_EXPORTER__ACCOUNTS__B__USER_ID", "007"),
+        ("KOODRIVE_EXPORTER__ACCOUNTS__B__AUTH__TYPE", "token"),
+        ("KOODRIVE_EXPORTER__ACCOUNTS__B__AUTH__TOKEN", "t"),
+        ("KOODRIVE_EXPORTER_PORT", "tcp://192.0.2.1:10710"),
+        ("HOME", "/"),
+    ];
+    let sources = Sources {
+        document: Some(Document::BuiltIn(with_account("log: { level: error, format: logfmt }"))),
+        environment: variables.map(|(name, value)| (name.into(), value.into())).to_vec(),
+        overrides: Overrides::default().with("log.level", Some("debug")).with("log.format", None::<String>),
+    };
+    assert!(sources.overrides.has("log.level") && !sources.overrides.has("log.format"));
+    let (config, settings) = Config::explain(&sources).unwrap();
+    assert_eq!((config.log.level, config.log.format), (Level::DEBUG, LogFormat::Json));
+    assert_eq!(config.accounts.iter().map(|account| account.alias.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(config.accounts[1].user_id.as_str(), "007");
+    let origin = |key: &str| settings.iter().find(|setting| setting.key == key).unwrap().origin.as_str();
+    assert_eq!(origin("log.level"), "flag");
+    assert_eq!(origin("log.format"), "environment");
+    assert_eq!(origin("accounts.a.user_id"), "built in");
+    assert_eq!(origin("accounts.b.poll.interval"), "default");
+    for bad in ["KOODRIVE_EXPORTER__A[0]", "KOODRIVE_EXPORTER__A.B"] {
+        let environment = vec![(bad.into(), "x".into())];
+        let problems = Config::load(&Sources { environment, ..sources.clone() }).unwrap_err().to_string();
+        assert_eq!(problems, format!("environment variable {bad}: must be a path of keys joined by __"));
+    }
+}
+
+#[test]
+fn a_files_content_and_what_it_names_are_read_from_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        path
+    };
+    let explain = |yaml: &str| {
+        let path = write("k.yml", yaml);
+        let sources = Sources { document: Some(Document::File(path.clone())), ..Sources::default() };
+        assert_eq!((sources.file(), sources.file_content().as_deref()), (Some(&*path), Some(yaml.as_bytes())));
+        Config::explain(&sources).map_err(|problems| problems.to_string())
+    };
+    let root = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap().cert.pem();
+    write("good.pem", &root);
+    write("half.pem", &format!("{root}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"));
+    write("none.pem", "");
+    let (config, settings) = explain(&with_account("http: { ca_file: good.pem }")).unwrap();
+    assert_eq!(config.accounts[0].transport.extra_roots, root.as_bytes());
+    let value = |settings: &[Setting], key: &str| {
+        settings
+            .iter()
+            .find(|setting| setting.key == key)
+            .map(|setting| (setting.value.clone(), setting.origin.clone()))
+    };
+    let file = format!("file {}", folder.path().join("k.yml").display());
+    assert_eq!(value(&settings, "accounts.a.http.ca_file"), Some(("given".to_owned(), file.clone())));
+    for bad in ["half.pem", "none.pem"] {
+        let problems = explain(&with_account(&format!("http: {{ ca_file: {bad} }}"))).unwrap_err();
+        assert!(problems.contains("http.ca_file: must hold PEM certificates"), "{bad}: {problems}");
+    }
+    write("secret", "s");
+    let yaml = "poll: { timeout: 7s }\naccounts:\n  there: { user_id: \"1\", poll: { interval: 9s }, auth: { type: token, \
+                token_file: secret } }\n  gone: { user_id: \"1\", auth: { type: token, token_file: gone } }\n  often: { user_id: \"1\", poll: { interval: 5s }, \
+                auth: { type: token, token: t } }\n";
+    let settings = explain(yaml).unwrap().1;
+    let there = folder.path().join("secret").display().to_string();
+    assert_eq!(value(&settings, "accounts.there.auth.token_file"), Some((there, file.clone())));
+    assert_eq!(value(&settings, "accounts.gone.auth.token_file"), Some(("no such file".to_owned(), file.clone())));
+    // A timeout is inherited as far as it fits the interval.
+    assert_eq!(value(&settings, "accounts.gone.poll.timeout"), Some(("7s".to_owned(), file.clone())));
+    assert_eq!(value(&settings, "accounts.there.poll.timeout"), Some(("7s".to_owned(), file)));
+    assert_eq!(value(&settings, "accounts.often.poll.timeout"), Some(("5s".to_owned(), "default".to_owned())));
+    assert_eq!(value(&settings, "accounts.there.poll.max_age"), Some(("27s".to_owned(), "default".to_owned())));
+    assert_eq!(value(&settings, "web.external_url"), Some(("none".to_owned(), "default".to_owned())));
+    let settings = explain(&with_account("web: { external_url: \"https://e.example/\" }")).unwrap().1;
+    assert_eq!(value(&settings, "web.external_url").unwrap().0, "https://e.example");
+    assert_eq!(Sources::default().file_content(), None);
 }
 
 #[test]

@@ -72,7 +72,7 @@ impl Guard {
         own.web_config(true, self.door().certificate_expiry);
         let path = file.path.clone();
         let hung = Problems::one(path.display(), "", "cannot be read: the file system does not answer");
-        let mut followed = Followed::new(Ok(file), move || Some(WebFile::load(&path)));
+        let mut followed = Followed::new(Some(Ok(file)), move || Some(WebFile::load(&path)));
         loop {
             let read = followed.changed().await.unwrap_or_else(|Hung| Err(hung.clone()));
             self.put_in_force(&read, own);
