@@ -252,6 +252,7 @@ mod tests {
         };
         assert_eq!(quota(r#""100""#), Some(Ok(107_374_182_400.0)));
         assert_eq!(quota("0.5"), Some(Ok(536_870_912.0)));
+        assert_eq!(quota("0"), Some(Ok(0.0)));
         assert_eq!((quota("null"), quota(r#""""#)), (None, None));
         assert_eq!(quota(r#""-1""#), Some(Err(FieldFault::Negative)));
         assert_eq!(quota(r#""1e300""#), Some(Err(FieldFault::NotANumber)));

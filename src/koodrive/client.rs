@@ -165,7 +165,42 @@ fn trace_id() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        convert::Infallible,
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use bytes::Bytes;
+    use hyper::body::{Body, Frame};
+
     use super::*;
+
+    /// A body that does not say how long it is.
+    struct Chunks(Vec<usize>);
+
+    impl Body for Chunks {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(self.0.pop().map(|length| Ok(Frame::data(vec![b' '; length].into()))))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_up_to_64_kib_whether_or_not_it_says_its_length() {
+        const BOUND: usize = 64 * 1024;
+        let read = async |content: reqwest::Body| body(hyper::Response::new(content).into(), Duration::ZERO).await;
+        for chunks in [vec![BOUND], vec![BOUND - 1, 1], vec![0, 7, BOUND - 7]] {
+            assert_eq!(read(reqwest::Body::wrap(Chunks(chunks))).await.unwrap().len(), BOUND);
+        }
+        for chunks in [vec![BOUND + 1], vec![BOUND, 1], vec![1, BOUND], vec![BOUND, BOUND]] {
+            assert!(matches!(read(reqwest::Body::wrap(Chunks(chunks))).await, Err(PollError::Decode(_))));
+        }
+        assert_eq!(read(vec![b' '; BOUND].into()).await.unwrap().len(), BOUND);
+        assert!(matches!(read(vec![b' '; BOUND + 1].into()).await, Err(PollError::Decode(_))));
+    }
 
     #[test]
     fn x_date_has_the_vendors_form() {

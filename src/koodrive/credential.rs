@@ -216,6 +216,6 @@ mod tests {
             assert!(!shown.contains("hunter2") && shown.contains("HTTP 401"), "{shown}");
         }
         let harmless = Refusal { code: Some("7".to_owned()), ..Refusal::default() };
-        assert_eq!(withhold(harmless.clone(), &HeaderValue::from_static("Bearer hunter2")), harmless);
+        assert_eq!(withhold(harmless.clone(), &HeaderValue::from_static("Bearer hunter2==")), harmless);
     }
 }

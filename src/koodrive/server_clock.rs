@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(clock.now(at(1000)), at(1000));
         assert_eq!(clock.observe(at(1000), at(996), "e"), 4.0);
         assert_eq!(clock.now(at(1000)), at(996));
-        assert!(clock.differs_from(0) && !clock.differs_from(-4000));
+        assert!(clock.differs_from(0) && !clock.differs_from(-4000) && !clock.differs_from(-1000));
         assert_eq!(clock.observe(at(1000), at(8200), "e"), -7200.0);
         assert_eq!(clock.now(at(1000)), at(8200));
         clock.observe(at(8200), at(8200), "e");
