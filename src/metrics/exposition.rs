@@ -263,6 +263,7 @@ h_bytes_bucket{l=\"v\",le=\"2.5\"} 3\nh_bytes_bucket{l=\"v\",le=\"+Inf\"} 4\n# E
         assert!(one_sample("h", "l", f64::INFINITY).ends_with(" +Inf\n"));
         assert!(one_sample("h", "l", f64::NEG_INFINITY).ends_with(" -Inf\n"));
         assert!(one_sample("h", "l", f64::NAN).ends_with(" NaN\n"));
+        assert!(one_sample("h", "l", -0.0).ends_with(" -0\n") && one_sample("h", "l", 0.0).ends_with(" 0\n"));
     }
 
     proptest! {

@@ -311,3 +311,6 @@ fn write_family(family: &MetricFamily, writer: &mut Writer) {
 fn labels(metric: &Metric) -> impl Iterator<Item = (&str, &str)> {
     metric.get_label().iter().map(|pair| (pair.name(), pair.value()))
 }
+
+#[cfg(test)]
+mod tests;
