@@ -7,6 +7,7 @@ log="$(mktemp)"
 package="$(realpath "$1")"
 config=/etc/koodrive-exporter/koodrive-exporter.yml
 
+trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 fail() { printf '%s\n' "$*" >&2; exit 1; }
 
 [[ ! -e $config ]] || fail "$config is here already"
@@ -25,7 +26,8 @@ runuser -u koodrive-exporter -- $(sed -n 's/^ExecStart=//p' /usr/lib/systemd/sys
     --web.listen-address 127.0.0.1:10798 2>"$log" &
 exporter=$!
 for _ in $(seq 50); do koodrive-exporter healthcheck --url http://127.0.0.1:10798/-/healthy 2>/dev/null && break; sleep 0.1; done
-curl -sf http://127.0.0.1:10798/metrics | grep -q '^koodrive_up{account="production"}' || fail "$(cat "$log")"
+metrics="$(curl -sf http://127.0.0.1:10798/metrics || true)"
+grep -q '^koodrive_up{account="production"}' <<<"$metrics" || fail "$(cat "$log")"
 kill %1 "$exporter" 2>/dev/null || true
 wait || true
 

@@ -6,6 +6,10 @@ section="$(sed -n '/^## From a clone/,/^## Configure/p' README.md)"
 commands="$(sed -n '/^```sh$/,/^```$/p' <<<"$section" | sed '/^```/d')"
 [[ $(grep -c . <<<"$commands") -gt 10 ]] || { echo "the README has no way to walk" >&2; exit 1; }
 rm -rf /tmp/koodrive-prometheus /tmp/koodrive.yml
-timeout 900 bash -euo pipefail <<<"$commands"
+for port in 9090 10710 10711; do
+    ! (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "port $port is taken" >&2; exit 1; }
+done
+timeout 900 bash -euo pipefail <<<"trap 'kill \$(jobs -p) 2>/dev/null || true' EXIT
+$commands"
 rm -rf /tmp/koodrive-prometheus /tmp/koodrive.yml
 echo "the README's way leads to a firing alert"

@@ -24,7 +24,7 @@ const MAX_BYTES: u64 = 16 * 1024 * 1024;
 const READ_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A file on a network mount may never come.
-pub const READ_TIMEOUT: Duration = Duration::from_secs(5);
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The whole of a regular file. A pipe or a device is refused, not waited for.
 ///
@@ -68,15 +68,23 @@ pub struct Followed<T> {
     /// One at a time: where one hangs, another would as well.
     reading: Option<JoinHandle<Option<T>>>,
     hangs: bool,
-    /// What was told last; nothing after the file system hung.
+    /// What was told last; nothing where that it could not be read was.
     told: Option<T>,
+    told_why: Option<Unread>,
     /// What was read last: it may be half of what is being written.
     seen: Option<T>,
 }
 
-/// The file system does not answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hung;
+/// Why files were not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unread {
+    /// A mount that is gone, mostly.
+    #[error("cannot be read: the file system does not answer")]
+    Hung,
+    /// A bug.
+    #[error("cannot be read: the reading panicked")]
+    Panicked,
+}
 
 impl<T: Clone + PartialEq + Send + 'static> Followed<T> {
     /// Follows what `read` gives, of which `known` is known already. Where it gives nothing, a file is about to be
@@ -84,14 +92,22 @@ impl<T: Clone + PartialEq + Send + 'static> Followed<T> {
     pub fn new(known: Option<T>, read: impl Fn() -> Option<T> + Send + Sync + 'static) -> Self {
         let mut ticks = interval(READ_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { read: Arc::new(read), ticks, reading: None, hangs: false, told: known.clone(), seen: known }
+        Self {
+            read: Arc::new(read),
+            ticks,
+            reading: None,
+            hangs: false,
+            told: known.clone(),
+            told_why: None,
+            seen: known,
+        }
     }
 
     /// Waits until something else has been read twice in a row. It can be given up and called again.
     ///
     /// # Errors
-    /// Once, when the file system does not answer.
-    pub async fn changed(&mut self) -> Result<T, Hung> {
+    /// When nothing can be read, once until something can.
+    pub async fn changed(&mut self) -> Result<T, Unread> {
         loop {
             let reading = match &mut self.reading {
                 Some(reading) => reading,
@@ -101,21 +117,31 @@ impl<T: Clone + PartialEq + Send + 'static> Followed<T> {
                     none.insert(spawn_blocking(move || read()))
                 }
             };
-            let read = if self.hangs {
-                reading.await
-            } else if let Ok(read) = timeout(READ_TIMEOUT, reading).await {
-                read
-            } else {
-                (self.hangs, self.told, self.seen) = (true, None, None);
-                return Err(Hung);
+            let read = if self.hangs { Ok(reading.await) } else { timeout(READ_TIMEOUT, reading).await };
+            self.hangs = read.is_err();
+            let why = match read {
+                Err(_) => Unread::Hung,
+                Ok(read) => {
+                    self.reading = None;
+                    match read {
+                        Err(_) => Unread::Panicked,
+                        Ok(None) => continue,
+                        Ok(Some(read)) if self.seen.as_ref() != Some(&read) => {
+                            self.seen = Some(read);
+                            continue;
+                        }
+                        Ok(Some(read)) if self.told.as_ref() == Some(&read) => continue,
+                        Ok(Some(read)) => {
+                            (self.told, self.told_why) = (Some(read.clone()), None);
+                            return Ok(read);
+                        }
+                    }
+                }
             };
-            (self.reading, self.hangs) = (None, false);
-            let Some(read) = read.ok().flatten() else { continue };
-            if self.seen.as_ref() == Some(&read) && self.told.as_ref() != Some(&read) {
-                self.told = Some(read.clone());
-                return Ok(read);
+            if self.told_why != Some(why) {
+                (self.told, self.told_why) = (None, Some(why));
+                return Err(why);
             }
-            self.seen = Some(read);
         }
     }
 }

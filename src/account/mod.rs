@@ -65,6 +65,9 @@ pub enum Credential {
 }
 
 impl Credential {
+    /// A token dies after this long without a call (the vendor's page on tokens).
+    pub const TOKEN_LIFETIME: Duration = Duration::from_mins(20);
+
     /// The secret part.
     #[must_use]
     pub fn secret(&self) -> &Secret {

@@ -26,8 +26,6 @@ const DEFAULT_INTERVAL: Duration = Duration::from_mins(1);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Values are shown for this many intervals unless `max_age` says otherwise.
 const DEFAULT_MAX_AGE_INTERVALS: u32 = 3;
-/// A token dies after 20 minutes without a call (the vendor's page on tokens).
-const TOKEN_LIFETIME: Duration = Duration::from_mins(20);
 
 /// The settings that can stand at the top, for all accounts, and again under each.
 pub(super) struct Common {
@@ -93,12 +91,10 @@ pub(super) fn account(alias: &str, mut section: Section<'_>, top: &Common) -> Re
     poll.finish();
     let user_id = section.take_string("user_id", "The KooDrive user whose space is asked for.", UserId::parse);
     let user_id = user_id.and_then(|id| id.ok_or_else(|| section.problem("user_id", "is missing")));
-    let mut auth = section.section("auth");
-    let credential = credential(&mut auth);
-    auth.finish();
+    let credential = credential(section.section("auth"));
     let poll = poll_policy(&section, &own, top);
     if let (Ok(Credential::Token { .. }), Ok(PollPolicy { interval, .. })) = (&credential, &poll)
-        && *interval >= TOKEN_LIFETIME
+        && *interval >= Credential::TOKEN_LIFETIME
     {
         section.problem(
             "poll.interval",
@@ -165,7 +161,7 @@ fn poll_policy(section: &Section<'_>, own: &Common, top: &Common) -> Result<Poll
     Ok(PollPolicy { interval, timeout, max_age })
 }
 
-fn credential(auth: &mut Section<'_>) -> Result<Credential, Reported> {
+fn credential(mut auth: Section<'_>) -> Result<Credential, Reported> {
     let kind = auth.take("type", "How requests are authorised.", |text| match text {
         "app" | "token" => Ok(text.to_owned()),
         _ => Err("must be app or token"),
@@ -175,15 +171,16 @@ fn credential(auth: &mut Section<'_>) -> Result<Credential, Reported> {
             let app_id = auth.take_string("app_id", "The application's public id.", AppId::parse);
             let app_id = app_id.and_then(|id| id.ok_or_else(|| auth.problem("app_id", "is missing")));
             let secret = secret(
-                auth,
+                &mut auth,
                 ("app_secret", "The application's secret itself, for an environment variable."),
                 ("app_secret_file", "The application's secret, read anew for each poll."),
             );
+            auth.finish();
             Ok(Credential::App { app_id: app_id?, secret: secret? })
         }
         Some(_) => {
             let token = secret(
-                auth,
+                &mut auth,
                 ("token", "The token itself, for an environment variable."),
                 ("token_file", "The token, which something else renews there; read anew for each poll."),
             );
@@ -192,6 +189,7 @@ fn credential(auth: &mut Section<'_>) -> Result<Credential, Reported> {
                     "Bearer " | "Bearer+" | "" => Ok(text.to_owned()),
                     _ => Err("must be \"Bearer \", \"Bearer+\" or empty"),
                 });
+            auth.finish();
             Ok(Credential::Token { token: token?, prefix: prefix?.unwrap_or_else(|| "Bearer ".to_owned()) })
         }
         None => {

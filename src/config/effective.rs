@@ -6,6 +6,7 @@ use config::{Value, ValueKind};
 use jiff::SignedDuration;
 
 use super::{
+    accounts::duration,
     layers::{COMMAND_LINE, Merged},
     validated::Config,
 };
@@ -66,7 +67,8 @@ fn of_account(account: &Account, merged: &Merged) -> Vec<Setting> {
     let inherited = |key: &str, value: String| setting(key, value, true);
     let own = |key: &str, value: String| setting(key, value, false);
     let own_interval = at(&merged.root, &["accounts", alias, "poll", "interval"]).is_some();
-    let is_cut = account.poll.timeout == account.poll.interval;
+    let top = at(&merged.root, &["poll", "timeout"]).and_then(|top| duration(&top.kind.to_string()).ok());
+    let is_cut = top.is_some_and(|top| top > account.poll.timeout);
     let ca_file = if account.transport.extra_roots.is_empty() { "none" } else { "given" };
     let mut settings = vec![
         inherited("endpoint", account.endpoint.to_string()),
@@ -87,7 +89,7 @@ fn of_account(account: &Account, merged: &Merged) -> Vec<Setting> {
     settings.extend([
         inherited("poll.interval", human(account.poll.interval)),
         // What goes with an interval is inherited with it alone, and a timeout as far as it fits.
-        setting("poll.timeout", human(account.poll.timeout), !(own_interval && is_cut)),
+        setting("poll.timeout", human(account.poll.timeout), !is_cut),
         setting("poll.max_age", human(account.poll.max_age), !own_interval),
         inherited("units.total_capacity", account.units.total_capacity.as_str().to_owned()),
         inherited("units.total_used", account.units.total_used.as_str().to_owned()),

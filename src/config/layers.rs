@@ -14,11 +14,12 @@ use super::problem::{Problem, Problems};
 use crate::files;
 
 /// Where a configuration file is looked for when no flag names one.
-pub const DEFAULT_PATHS: [&str; 2] = ["config/koodrive-exporter.yml", "/etc/koodrive-exporter/koodrive-exporter.yml"];
+pub(super) const DEFAULT_PATHS: [&str; 2] =
+    ["config/koodrive-exporter.yml", "/etc/koodrive-exporter/koodrive-exporter.yml"];
 
 /// Before the first `__` of each environment variable that is a setting. The double underscore keeps
 /// variables that Kubernetes injects for a service (`KOODRIVE_EXPORTER_PORT`) from being taken for one.
-pub const ENVIRONMENT_PREFIX: &str = "KOODRIVE_EXPORTER";
+pub(super) const ENVIRONMENT_PREFIX: &str = "KOODRIVE_EXPORTER";
 
 /// The origin that values given by flags bear.
 pub(super) const COMMAND_LINE: &str = "the command line";
@@ -122,9 +123,9 @@ impl Sources {
         builder = builder.add_source(environment);
         for (key, value) in &self.overrides.0 {
             let value = Value::new(Some(&COMMAND_LINE.to_owned()), value.clone());
-            builder = builder.set_override(*key, value).map_err(|error| unlayered(&error))?;
+            builder = builder.set_override(*key, value).map_err(|_| unlayered())?;
         }
-        let merged = builder.build().map_err(|error| unlayered(&error))?;
+        let merged = builder.build().map_err(|_| unlayered())?;
         Ok(Merged { root: merged.cache, file: self.file().map(Path::to_owned) })
     }
 
@@ -197,9 +198,8 @@ fn unparsed(format: FileFormat, error: &str) -> String {
     }
 }
 
-fn unlayered(error: &config::ConfigError) -> Problems {
-    // Values have been taken as they are by now: only a variable's name can be at fault.
-    let _ = error;
+/// Values are taken as they are, and the flags' keys are good: only a variable's name can be at fault.
+fn unlayered() -> Problems {
     Problems::one("the environment", "", "has a variable whose name is no path of keys joined by `__`")
 }
 

@@ -17,7 +17,7 @@ mod web;
 mod web_file;
 
 pub use effective::Setting;
-pub use layers::{DEFAULT_PATHS, Document, ENVIRONMENT_PREFIX, Overrides, Sources};
+pub use layers::{Document, Overrides, Sources};
 pub use listen::{ListenAddress, UnixSocket};
 pub use problem::{Key, Problem, Problems};
 pub use reference::{ConfigKey, config_keys, web_file_keys};

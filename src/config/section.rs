@@ -175,11 +175,11 @@ impl<'a> Section<'a> {
 
     /// Reports every key that nobody took. What does not look like a key, and every key beside a secret, is not
     /// repeated: without the space after its colon, `token:secret` is a key.
-    pub(super) fn finish(self) {
+    pub(super) fn finish(&self) {
         let known = self.known.join(", ");
         for (key, value) in self.table.iter().filter(|(key, _)| !self.known.contains(&key.as_str())) {
             let presentable = key.len() <= 32 && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-            if presentable && !self.path.ends_with("auth") {
+            if presentable && self.path.rsplit('.').next() != Some("auth") {
                 self.wrong(key, value, format!("is not a known key; known here: {known}"));
             } else {
                 self.wrong("", value, format!("has an unknown key; known here: {known}"));

@@ -169,16 +169,15 @@ fn shard(mut section: Section<'_>) -> Taken<Shard> {
         "hostname" => ordinal_of_hostname().ok_or("is hostname, and this host's name does not end in - and a number"),
         text => text.parse().map_err(|_| "must be the number of this shard, from 0, or hostname"),
     });
-    let shard = match (index?, count?) {
+    section.finish();
+    match (index?, count?) {
         (None, None) => Ok(None),
         (Some(index), Some(count)) => {
             Shard::new(index, count).map(Some).map_err(|error| section.problem("index", error))
         }
         (None, Some(_)) => Err(section.problem("index", "is missing: the number of this shard, from 0, or hostname")),
         (Some(_), None) => Err(section.problem("count", "is missing: how many shards there are")),
-    };
-    section.finish();
-    shard
+    }
 }
 
 fn ordinal_of_hostname() -> Option<u32> {

@@ -400,14 +400,13 @@ fn rate_limit(mut section: Section<'_>) -> Taken<RateLimit> {
     let burst = section.take("burst", "How many requests may come at once.", |text| {
         text.parse::<u32>().map_err(|_| "must be a number of requests")
     });
-    let limit = match (interval?, burst?) {
+    section.finish();
+    match (interval?, burst?) {
         (None | Some(Duration::ZERO), _) => Ok(None),
         (Some(interval), Some(burst @ 1..)) => Ok(Some(RateLimit { interval, burst })),
         (Some(_), Some(_)) => Err(section.problem("burst", "must be at least 1")),
         (Some(_), None) => Err(section.problem("burst", "is missing: how many requests may come at once")),
-    };
-    section.finish();
-    limit
+    }
 }
 
 #[cfg(test)]

@@ -87,6 +87,7 @@ impl Samples<'_, '_> {
 
     /// A sample with these values of the family's labels.
     fn labelled<const N: usize>(&mut self, values: [&str; N], value: f64) {
+        debug_assert_eq!(self.labels.len(), N);
         self.writer.sample("", self.account, self.labels.iter().copied().zip(values), value);
     }
 }

@@ -81,7 +81,7 @@ impl Drop for OpenConnection {
 }
 
 impl OwnMetrics {
-    /// Registers them, each preset to 0.
+    /// Registers them; those whose label values are known are preset to 0.
     ///
     /// # Errors
     /// Never with the names in this file; the registry checks them.

@@ -18,9 +18,16 @@ pub(super) const SLOW_AFTER: Duration = Duration::from_secs(1);
 pub struct Lanes {
     all: Arc<Semaphore>,
     slow: Arc<Semaphore>,
-    /// How many accounts that are not slow wait for a permit.
-    waiting: watch::Sender<usize>,
+    queue: watch::Sender<Queue>,
     looking_out: Arc<Mutex<()>>,
+}
+
+/// Accounts that are not slow and wait for a permit.
+#[derive(Debug, Clone, Copy, Default)]
+struct Queue {
+    waiting: usize,
+    /// For how many of them a slow poll gives way: one for each, and no more.
+    promised: usize,
 }
 
 /// Leave for one poll. It ends when it is dropped.
@@ -31,18 +38,21 @@ pub(super) struct Permit {
 }
 
 /// Counts an account that waits, for as long as it does.
-struct Waiting<'a>(&'a watch::Sender<usize>);
+struct Waiting<'a>(&'a watch::Sender<Queue>);
 
 impl<'a> Waiting<'a> {
-    fn new(waiting: &'a watch::Sender<usize>) -> Self {
-        waiting.send_modify(|waiting| *waiting += 1);
-        Self(waiting)
+    fn new(queue: &'a watch::Sender<Queue>) -> Self {
+        queue.send_modify(|queue| queue.waiting += 1);
+        Self(queue)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.send_modify(|waiting| *waiting -= 1);
+        self.0.send_modify(|queue| {
+            queue.waiting -= 1;
+            queue.promised = queue.promised.saturating_sub(1).min(queue.waiting);
+        });
     }
 }
 
@@ -61,13 +71,16 @@ impl Lanes {
 
     fn with_share(concurrency: usize, slow: usize) -> Self {
         let (all, slow) = (Arc::new(Semaphore::new(concurrency)), Arc::new(Semaphore::new(slow)));
-        Self { all, slow, waiting: watch::Sender::default(), looking_out: Arc::default() }
+        Self { all, slow, queue: watch::Sender::default(), looking_out: Arc::default() }
     }
 
     /// Waits for leave to poll. A slow account takes one of the slow ones' share, or what nobody waits for.
     pub(super) async fn acquire(&self, slow: bool) -> Option<Permit> {
         if !slow {
-            let _waiting = Waiting::new(&self.waiting);
+            if let Ok(free) = Arc::clone(&self.all).try_acquire_owned() {
+                return Some(Permit { _one_of_all: free, slow: None });
+            }
+            let _waiting = Waiting::new(&self.queue);
             return Some(Permit { _one_of_all: Arc::clone(&self.all).acquire_owned().await.ok()?, slow: None });
         }
         tokio::select! {
@@ -84,28 +97,93 @@ impl Lanes {
     async fn idle(&self) -> Option<OwnedSemaphorePermit> {
         // One slow account at a time looks out for it, lest all of them wake whenever others come and go.
         let _looking_out = self.looking_out.lock().await;
-        let mut waiting = self.waiting.subscribe();
+        let mut queue = self.queue.subscribe();
         loop {
-            waiting.wait_for(|waiting| *waiting == 0).await.ok()?;
+            queue.wait_for(|queue| queue.waiting == 0).await.ok()?;
             let permit = Arc::clone(&self.all).acquire_owned().await.ok()?;
-            if *waiting.borrow() == 0 {
+            if queue.borrow().waiting == 0 {
                 return Some(permit);
             }
         }
     }
 
     /// Waits until a poll that began just now must give way: it is slow, the slow ones' share is
-    /// exhausted, and others wait.
+    /// exhausted, and another waits for whom none has given way yet.
     pub(super) async fn must_give_way(&self, permit: &mut Permit) {
         sleep(SLOW_AFTER).await;
-        let mut waiting = self.waiting.subscribe();
         if permit.slow.is_none() {
             tokio::select! {
                 biased;
                 share = Arc::clone(&self.slow).acquire_owned() => permit.slow = share.ok(),
-                _ = waiting.wait_for(|waiting| *waiting > 0) => return,
+                () = self.wanted() => return,
             }
         }
         pending::<()>().await;
+    }
+
+    /// Waits until somebody waits for whom nobody has given way, and promises to.
+    async fn wanted(&self) {
+        let mut queue = self.queue.subscribe();
+        let promise = |queue: &mut Queue| {
+            let wanted = queue.waiting > queue.promised;
+            queue.promised += usize::from(wanted);
+            wanted
+        };
+        while !self.queue.send_if_modified(promise) {
+            if queue.changed().await.is_err() {
+                pending::<()>().await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_slow_poll_gives_way_for_each_that_waits_and_those_of_the_share_never() {
+        let lanes = Lanes::new(9);
+        let mut polls = tokio::task::JoinSet::new();
+        for _ in 0..9 {
+            let mut permit = lanes.acquire(false).await.unwrap();
+            let lanes = lanes.clone();
+            polls.spawn(async move { lanes.must_give_way(&mut permit).await });
+        }
+        sleep(SLOW_AFTER * 5).await;
+        assert!(polls.try_join_next().is_none(), "nobody waits");
+        for given_way in 1..=6 {
+            let permit = lanes.acquire(false).await.unwrap();
+            sleep(SLOW_AFTER).await;
+            while polls.try_join_next().is_some() {}
+            assert_eq!(polls.len(), 9 - given_way);
+            std::mem::forget(permit);
+        }
+        assert!(tokio::time::timeout(SLOW_AFTER * 100, lanes.acquire(false)).await.is_err(), "the share is theirs");
+        assert_eq!(lanes.queue.borrow().waiting, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_account_beyond_the_share_takes_what_nobody_waits_for() {
+        let lanes = Lanes::new(3);
+        let share = lanes.acquire(true).await.unwrap();
+        assert!(share.slow.is_some());
+        let beyond = lanes.acquire(true).await.unwrap();
+        assert!(beyond.slow.is_none());
+        let last = lanes.acquire(false).await.unwrap();
+        let waiting = tokio::spawn({
+            let lanes = lanes.clone();
+            async move { lanes.acquire(false).await }
+        });
+        let slow = tokio::spawn({
+            let lanes = lanes.clone();
+            async move { lanes.acquire(true).await }
+        });
+        sleep(SLOW_AFTER).await;
+        drop(last);
+        let first = waiting.await.unwrap().unwrap();
+        assert!(!slow.is_finished());
+        drop(first);
+        assert!(slow.await.unwrap().unwrap().slow.is_none());
     }
 }

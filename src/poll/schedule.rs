@@ -44,9 +44,6 @@ const FAILURES_WITHOUT_BACK_OFF: u64 = 3;
 /// that counts in intervals takes it for stuck.
 const MAX_BACK_OFF_TICKS: u32 = 3;
 
-/// A token dies after this long without a call.
-const TOKEN_LIFETIME: Duration = Duration::from_mins(20);
-
 /// A token is called at the latest this long after the call before.
 const TOKEN_CALL_WITHIN: Duration = Duration::from_mins(19);
 
@@ -76,7 +73,7 @@ pub fn next_poll(account: &Account, state: &AccountState, due: Instant, now: Ins
         None => scheduled,
     };
     match (&account.credential, state.last_answered) {
-        (Credential::Token { .. }, Some(called)) if now < called + TOKEN_LIFETIME => {
+        (Credential::Token { .. }, Some(called)) if now < called + Credential::TOKEN_LIFETIME => {
             next.min((called + TOKEN_CALL_WITHIN).max(now + TOKEN_CALL_AGAIN_AFTER.min(interval)))
         }
         _ => next,

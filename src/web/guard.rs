@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     config::{ClientAuth, Problems, RateLimit, TlsServer, WebFile},
-    files::{Followed, Hung},
+    files::Followed,
     metrics::OwnMetrics,
 };
 
@@ -71,10 +71,10 @@ impl Guard {
     pub async fn follow(&self, file: WebFile, own: &OwnMetrics) {
         own.web_config(true, self.door().certificate_expiry);
         let path = file.path.clone();
-        let hung = Problems::one(path.display(), "", "cannot be read: the file system does not answer");
+        let name = path.display().to_string();
         let mut followed = Followed::new(Some(Ok(file)), move || Some(WebFile::load(&path)));
         loop {
-            let read = followed.changed().await.unwrap_or_else(|Hung| Err(hung.clone()));
+            let read = followed.changed().await.unwrap_or_else(|why| Err(Problems::one(&name, "", why.to_string())));
             self.put_in_force(&read, own);
         }
     }
