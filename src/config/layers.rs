@@ -55,7 +55,7 @@ pub enum Document {
 /// Everything that a configuration is made from.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    /// `--config.file`, or what was found at one of [`DEFAULT_PATHS`].
+    /// `--config.file`, or what was found at one of the default paths.
     pub document: Option<Document>,
     /// All environment variables; those without the prefix are passed over.
     pub environment: Vec<(OsString, OsString)>,
@@ -85,7 +85,7 @@ impl Merged {
 }
 
 impl Sources {
-    /// The process's own: `file`, or the first of [`DEFAULT_PATHS`] that exists, and its environment.
+    /// The process's own: `file`, or the first of the default paths that exists, and its environment.
     #[must_use]
     pub fn of_process(file: Option<PathBuf>, overrides: Overrides) -> Self {
         let file = file.or_else(|| DEFAULT_PATHS.iter().map(PathBuf::from).find(|path| path.exists()));

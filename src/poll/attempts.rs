@@ -139,6 +139,50 @@ mod tests {
         assert_eq!(next(&answered(503, retry_after, result)), Next::Settled);
     }
 
+    /// Never reaches anything, and notes until when it may try.
+    #[derive(Default)]
+    struct Unreachable(std::sync::Mutex<Vec<Instant>>);
+
+    impl Upstream for Unreachable {
+        async fn overview(&self, deadline: Instant) -> Exchange {
+            self.0.lock().unwrap().push(deadline);
+            Exchange::unfinished(PollError::Connect(String::new()))
+        }
+
+        async fn would_differ(&self, _: &Exchange) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_request_may_take_half_of_the_time_and_the_others_all_that_is_left() {
+        let (upstream, mut progress) = (Unreachable::default(), Progress::default());
+        let (began, deadline) = (Instant::now(), Instant::now() + Duration::from_secs(10));
+        ask(&upstream, deadline, &mut progress).await;
+        assert_eq!(*upstream.0.lock().unwrap(), [began + Duration::from_secs(5), deadline, deadline]);
+        assert_eq!(progress.earlier.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_asked_again_where_no_time_is_left_for_it() {
+        for _ in 0..20 {
+            let upstream = Unreachable::default();
+            ask(&upstream, Instant::now() + SHORTEST_REQUEST, &mut Progress::default()).await;
+            assert_eq!(upstream.0.lock().unwrap().len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_poll_that_is_given_up_was_sent_if_a_request_was_in_flight() {
+        let stage = |in_flight| Progress { in_flight, ..Progress::default() }.given_up(PollError::GaveWay).stage;
+        assert_eq!((stage(true), stage(false)), (Stage::Sent, Stage::Unsent));
+    }
+
+    #[test]
+    fn back_off_doubles() {
+        assert_eq!([0, 1, 2].map(|retries| back_off(retries, 0.5).as_millis()), [100, 200, 400]);
+    }
+
     proptest! {
         #[test]
         fn back_off_is_between_nothing_and_a_doubling_bound(retries in 0usize..100, random in 0f64..1.0) {

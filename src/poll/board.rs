@@ -159,3 +159,71 @@ impl Board {
         self.ready.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        account::{Credential, Endpoint, Language, PollPolicy, Secret, Transport, Units, UserId},
+        clock::WallClock,
+        poll::Attempt,
+    };
+
+    fn account(alias: &str, language: &str) -> Arc<Account> {
+        let minute = Duration::from_mins(1);
+        Arc::new(Account {
+            alias: alias.to_owned(),
+            endpoint: Endpoint::parse("https://h.example").unwrap(),
+            user_id: UserId::parse("1").unwrap(),
+            language: Language::parse(language).unwrap(),
+            credential: Credential::Token { token: Secret::inline("t").unwrap(), prefix: String::new() },
+            units: Units::default(),
+            poll: PollPolicy { interval: minute, timeout: minute, max_age: minute * 3 },
+            transport: Transport::default(),
+        })
+    }
+
+    fn polled_state() -> Arc<AccountState> {
+        let latest = Attempt { began: WallClock::system().moment(), duration: Duration::ZERO, failure: None };
+        let mut state = AccountState::default();
+        (state.latest, state.polls) = (Some(latest), 7);
+        Arc::new(state)
+    }
+
+    #[tokio::test]
+    async fn an_account_that_stays_keeps_its_slot_and_one_that_changes_what_is_known() {
+        let board = Board::new(&[account("a", "en-US"), account("b", "en-US")]);
+        let [a, b] = ["a", "b"].map(|alias| board.slot(alias).unwrap());
+        for slot in [&a, &b] {
+            slot.replace(polled_state());
+        }
+        let changes = board.changes();
+        board.set(&[account("a", "en-US"), account("b", "zh-CN"), account("c", "en-US")]);
+        assert!(board.changes() > changes);
+        assert!(Arc::ptr_eq(&board.slot("a").unwrap(), &a));
+        let renewed = board.slot("b").unwrap();
+        assert!(!Arc::ptr_eq(&renewed, &b) && renewed.state().polls == 7);
+        assert_eq!(board.slot("c").unwrap().state().polls, 0);
+        assert!(board.slot("d").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_board_is_polled_once_each_account_was_and_stays_so() {
+        let board = Board::new(&[account("a", "en-US"), account("b", "en-US")]);
+        assert!(!board.polled());
+        board.slot("a").unwrap().replace(polled_state());
+        assert!(!board.polled());
+        board.slot("b").unwrap().replace(polled_state());
+        board.set(&[account("a", "en-US"), account("b", "en-US"), account("c", "en-US")]);
+        assert!(board.polled());
+    }
+
+    #[tokio::test]
+    async fn the_next_poll_is_known_once_it_is_set() {
+        let board = Board::new(&[account("a", "en-US")]);
+        let (slot, changes, now) = (board.slot("a").unwrap(), board.changes(), WallClock::system().moment());
+        assert!(slot.due().is_none());
+        slot.set_due(now);
+        assert_eq!((slot.due().map(|due| due.monotonic), board.changes()), (Some(now.monotonic), changes + 1));
+    }
+}

@@ -85,6 +85,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::account::{Endpoint, Language, PollPolicy, Secret, Transport, Units, UserId};
 
     const MINUTE: Duration = Duration::from_mins(1);
 
@@ -108,6 +109,29 @@ mod tests {
     #[test]
     fn the_offset_of_an_alias_does_not_depend_on_the_run() {
         assert_eq!(first_offset("production", 11, MINUTE), Duration::from_nanos(40_208_219_052));
+    }
+
+    #[tokio::test]
+    async fn a_token_is_called_before_it_dies_and_not_for_its_sake_once_it_has() {
+        let (now, interval) = (Instant::now() + MINUTE * 60, MINUTE * 5);
+        let token = Credential::Token { token: Secret::inline("t").unwrap(), prefix: String::new() };
+        let account = Account {
+            alias: "a".to_owned(),
+            endpoint: Endpoint::parse("https://h.example").unwrap(),
+            user_id: UserId::parse("1").unwrap(),
+            language: Language::default(),
+            credential: token,
+            units: Units::default(),
+            poll: PollPolicy { interval, timeout: interval, max_age: interval * 3 },
+            transport: Transport::default(),
+        };
+        let next = |called: Duration| {
+            let mut state = AccountState::default();
+            (state.retry_after, state.last_answered) = (Some(MINUTE * 50), Some(now - called));
+            next_poll(&account, &state, now, now) - now
+        };
+        assert_eq!([5, 18, 19].map(|minutes| next(MINUTE * minutes)), [MINUTE * 14, MINUTE, MINUTE]);
+        assert_eq!([20, 25].map(|minutes| next(MINUTE * minutes)), [MINUTE * 50, MINUTE * 50]);
     }
 
     proptest! {

@@ -162,3 +162,31 @@ impl AccountState {
         Reason::ALL.into_iter().zip(self.failures)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{account::Units, clock::WallClock, koodrive::answer};
+
+    #[tokio::test]
+    async fn a_success_is_when_the_poll_ended_and_a_failure_has_its_words() {
+        let (began, duration) = (WallClock::system().moment(), Duration::from_secs(7));
+        let after = |state: &AccountState, body: &str| {
+            let result = answer::read(200, body.as_bytes(), Units::default());
+            let exchange = Exchange { result, ..Exchange::unfinished(PollError::Panic) };
+            state.after(Finished { began, duration, earlier: Vec::new(), exchange })
+        };
+        let good = r#"{"code":0,"data":{"totalCapacity":3,"totalUsed":2,"totalAllocation":1}}"#;
+        let good = after(&AccountState::default(), good);
+        let success = good.last_success.unwrap();
+        assert_eq!((success.wall, success.monotonic), (began.wall + duration, began.monotonic + duration));
+        assert!(good.up() && good.failure().is_none());
+        let bad = after(&good, "{}");
+        assert_eq!(bad.failure().unwrap().reason, Reason::Decode);
+        assert_eq!(
+            (&*bad.failure().unwrap().words, bad.failures_in_a_row),
+            ("cannot read the answer: it has no `code`", 1)
+        );
+        assert_eq!(bad.last_success.unwrap().wall, success.wall);
+    }
+}
