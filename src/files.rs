@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    fs::{File, OpenOptions, Permissions},
+    fs::{OpenOptions, Permissions},
     io::{Error, Read, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
@@ -35,10 +35,6 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     if !file.metadata()?.is_file() {
         return Err(Error::other("is no regular file"));
     }
-    whole(file)
-}
-
-fn whole(file: File) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_BYTES { Err(Error::other("is longer than 16 MiB")) } else { Ok(bytes) }
@@ -67,12 +63,11 @@ pub struct Followed<T> {
     ticks: Interval,
     /// One at a time: where one hangs, another would as well.
     reading: Option<JoinHandle<Option<T>>>,
-    hangs: bool,
-    /// What was told last; nothing where that it could not be read was.
-    told: Option<T>,
-    told_why: Option<Unread>,
+    /// A reading that hung, and whose end is awaited before another begins.
+    late: Option<JoinHandle<Option<T>>>,
     /// What was read last: it may be half of what is being written.
     seen: Option<T>,
+    told: Option<Result<T, Unread>>,
 }
 
 /// Why files were not read.
@@ -92,15 +87,8 @@ impl<T: Clone + PartialEq + Send + 'static> Followed<T> {
     pub fn new(known: Option<T>, read: impl Fn() -> Option<T> + Send + Sync + 'static) -> Self {
         let mut ticks = interval(READ_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self {
-            read: Arc::new(read),
-            ticks,
-            reading: None,
-            hangs: false,
-            told: known.clone(),
-            told_why: None,
-            seen: known,
-        }
+        let told = known.clone().map(Ok);
+        Self { read: Arc::new(read), ticks, reading: None, late: None, seen: known, told }
     }
 
     /// Waits until something else has been read twice in a row. It can be given up and called again.
@@ -109,38 +97,41 @@ impl<T: Clone + PartialEq + Send + 'static> Followed<T> {
     /// When nothing can be read, once until something can.
     pub async fn changed(&mut self) -> Result<T, Unread> {
         loop {
-            let reading = match &mut self.reading {
-                Some(reading) => reading,
-                none => {
-                    self.ticks.tick().await;
-                    let read = Arc::clone(&self.read);
-                    none.insert(spawn_blocking(move || read()))
+            let settled = match self.next().await {
+                Ok(read) if self.seen.as_ref() != Some(&read) => {
+                    self.seen = Some(read);
+                    continue;
                 }
+                settled => settled,
             };
-            let read = if self.hangs { Ok(reading.await) } else { timeout(READ_TIMEOUT, reading).await };
-            self.hangs = read.is_err();
-            let why = match read {
-                Err(_) => Unread::Hung,
-                Ok(read) => {
-                    self.reading = None;
-                    match read {
-                        Err(_) => Unread::Panicked,
-                        Ok(None) => continue,
-                        Ok(Some(read)) if self.seen.as_ref() != Some(&read) => {
-                            self.seen = Some(read);
-                            continue;
-                        }
-                        Ok(Some(read)) if self.told.as_ref() == Some(&read) => continue,
-                        Ok(Some(read)) => {
-                            (self.told, self.told_why) = (Some(read.clone()), None);
-                            return Ok(read);
-                        }
-                    }
-                }
+            if self.told.as_ref() != Some(&settled) {
+                self.told = Some(settled.clone());
+                return settled;
+            }
+        }
+    }
+
+    /// What is read next. What comes too late does not count.
+    async fn next(&mut self) -> Result<T, Unread> {
+        loop {
+            if let Some(late) = &mut self.late {
+                let _ = late.await;
+                self.late = None;
+            }
+            if self.reading.is_none() {
+                self.ticks.tick().await;
+            }
+            let reading = self.reading.get_or_insert_with(|| {
+                let read = Arc::clone(&self.read);
+                spawn_blocking(move || read())
+            });
+            let Ok(read) = timeout(READ_TIMEOUT, reading).await else {
+                self.late = self.reading.take();
+                return Err(Unread::Hung);
             };
-            if self.told_why != Some(why) {
-                (self.told, self.told_why) = (None, Some(why));
-                return Err(why);
+            self.reading = None;
+            if let Some(read) = read.map_err(|_| Unread::Panicked).transpose() {
+                return read;
             }
         }
     }
@@ -148,7 +139,7 @@ impl<T: Clone + PartialEq + Send + 'static> Followed<T> {
 
 impl<T> fmt::Debug for Followed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Followed").field("hangs", &self.hangs).finish_non_exhaustive()
+        f.debug_struct("Followed").field("hangs", &self.late.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -180,6 +171,47 @@ mod tests {
     async fn what_stays_as_it_is_is_not_told() {
         let mut same = followed(1, vec![Some(2), Some(1), Some(2), Some(1)]);
         assert!(timeout(READ_INTERVAL * 100, same.changed()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_system_that_hangs_is_told_once_until_it_answers_in_time() {
+        let (answer, answers) = std::sync::mpsc::channel();
+        let (begins, mut begun) = tokio::sync::mpsc::unbounded_channel();
+        let answers = Mutex::new(answers);
+        let mut slow = Followed::new(Some(1), move || {
+            let _ = begins.send(());
+            answers.lock().unwrap().recv().unwrap_or(Some(1))
+        });
+        // Paused time does not go on by itself while a reading blocks.
+        let mut hang = async || {
+            begun.recv().await.unwrap();
+            tokio::time::advance(READ_TIMEOUT + Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
+        };
+        let told = tokio::spawn(async move { (slow.changed().await, slow) });
+        hang().await;
+        let (told, mut slow) = told.await.unwrap();
+        assert_eq!(told, Err(Unread::Hung));
+        let told = tokio::spawn(async move { slow.changed().await });
+        for _ in 0..3 {
+            answer.send(Some(2)).unwrap();
+            hang().await;
+            assert!(!told.is_finished(), "it is known, and what comes too late does not count");
+        }
+        drop(answer);
+        assert_eq!(told.await.unwrap(), Ok(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reading_that_panics_is_told_once() {
+        let panics = std::sync::atomic::AtomicU8::new(0);
+        let mut followed = Followed::new(Some(1), move || {
+            let number = panics.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            assert!(number >= 3, "provoked");
+            Some(1)
+        });
+        assert_eq!(followed.changed().await, Err(Unread::Panicked));
+        assert_eq!(followed.changed().await, Ok(1));
     }
 
     #[tokio::test]

@@ -45,6 +45,24 @@ impl Account {
     }
 }
 
+#[cfg(test)]
+impl Account {
+    /// An account with a token, polled once a minute.
+    pub(crate) fn example(alias: &str) -> Self {
+        let minute = Duration::from_mins(1);
+        Self {
+            alias: alias.to_owned(),
+            endpoint: Endpoint::parse("https://h.example").unwrap(),
+            user_id: UserId::parse("1").unwrap(),
+            language: Language::default(),
+            credential: Credential::Token { token: Secret::inline("t").unwrap(), prefix: String::new() },
+            units: Units::default(),
+            poll: PollPolicy { interval: minute, timeout: minute, max_age: minute * 3 },
+            transport: Transport::default(),
+        }
+    }
+}
+
 /// How requests are authorised; see the vendor's page on calling the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {

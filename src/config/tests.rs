@@ -1,6 +1,6 @@
 //! What the configuration takes and what it refuses, at the bounds, and what it comes to.
 
-use std::{fs, time::Duration};
+use std::{fmt::Debug, fs, time::Duration};
 
 use tracing::Level;
 
@@ -32,11 +32,16 @@ fn account(yaml: &str) -> Account {
 /// Each is good, or refused with these words.
 fn check(cases: &[(&str, Option<&str>)]) {
     for (yaml, expected) in cases {
-        match (load(yaml), expected) {
-            (Ok(_), None) => {}
-            (Err(problems), Some(words)) if problems.contains(words) => {}
-            (result, expected) => panic!("{yaml}: {result:?} and not {expected:?}"),
-        }
+        good_or_refused(yaml, load(yaml), *expected);
+    }
+}
+
+/// What was loaded where it is good, which it is unless it is refused with the expected words.
+pub(super) fn good_or_refused<T: Debug>(what: &str, loaded: Result<T, String>, expected: Option<&str>) -> Option<T> {
+    match (loaded, expected) {
+        (Ok(loaded), None) => Some(loaded),
+        (Err(problems), Some(words)) if problems.contains(words) => None,
+        (loaded, expected) => panic!("{what}: {loaded:?} and not {expected:?}"),
     }
 }
 
@@ -162,6 +167,8 @@ fn a_credential_has_its_kind_and_one_form_of_its_secret() {
     ] {
         check(&[(&account_with(&format!("auth: {auth}")), expected)]);
     }
+    // Without a kind, nothing can be said of the other keys.
+    assert_eq!(load(&account_with("auth: { token: t }")).unwrap_err().lines().count(), 1);
     let credential = |auth: &str| account(&account_with(&format!("auth: {auth}"))).credential;
     for prefix in ["Bearer ", "Bearer+", ""] {
         let token = credential(&format!("{{ type: token, token: t, token_prefix: \"{prefix}\" }}"));
@@ -374,6 +381,7 @@ fn a_map_is_no_value_and_a_value_no_map() {
         (&with_account("Colour: red"), Some("has an unknown key; known here: ")),
         (&with_account(&format!("{}: red", "c".repeat(32))), Some("cccc: is not a known key")),
         (&with_account(&format!("{}: red", "c".repeat(33))), Some("no configuration file: has an unknown key")),
+        (&with_account("shard: { index: x, count: 1, colour: red }"), Some("shard.colour: is not a known key")),
         ("accounts: {}", Some("accounts: is empty")),
         ("language: en-US", Some("accounts: is missing")),
     ]);

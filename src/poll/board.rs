@@ -163,24 +163,10 @@ impl Board {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        account::{Credential, Endpoint, Language, PollPolicy, Secret, Transport, Units, UserId},
-        clock::WallClock,
-        poll::Attempt,
-    };
+    use crate::{account::Language, clock::WallClock, poll::Attempt};
 
     fn account(alias: &str, language: &str) -> Arc<Account> {
-        let minute = Duration::from_mins(1);
-        Arc::new(Account {
-            alias: alias.to_owned(),
-            endpoint: Endpoint::parse("https://h.example").unwrap(),
-            user_id: UserId::parse("1").unwrap(),
-            language: Language::parse(language).unwrap(),
-            credential: Credential::Token { token: Secret::inline("t").unwrap(), prefix: String::new() },
-            units: Units::default(),
-            poll: PollPolicy { interval: minute, timeout: minute, max_age: minute * 3 },
-            transport: Transport::default(),
-        })
+        Arc::new(Account { language: Language::parse(language).unwrap(), ..Account::example(alias) })
     }
 
     fn polled_state() -> Arc<AccountState> {

@@ -85,7 +85,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::account::{Endpoint, Language, PollPolicy, Secret, Transport, Units, UserId};
+    use crate::account::PollPolicy;
 
     const MINUTE: Duration = Duration::from_mins(1);
 
@@ -114,17 +114,8 @@ mod tests {
     #[tokio::test]
     async fn a_token_is_called_before_it_dies_and_not_for_its_sake_once_it_has() {
         let (now, interval) = (Instant::now() + MINUTE * 60, MINUTE * 5);
-        let token = Credential::Token { token: Secret::inline("t").unwrap(), prefix: String::new() };
-        let account = Account {
-            alias: "a".to_owned(),
-            endpoint: Endpoint::parse("https://h.example").unwrap(),
-            user_id: UserId::parse("1").unwrap(),
-            language: Language::default(),
-            credential: token,
-            units: Units::default(),
-            poll: PollPolicy { interval, timeout: interval, max_age: interval * 3 },
-            transport: Transport::default(),
-        };
+        let poll = PollPolicy { interval, timeout: interval, max_age: interval * 3 };
+        let account = Account { poll, ..Account::example("a") };
         let next = |called: Duration| {
             let mut state = AccountState::default();
             (state.retry_after, state.last_answered) = (Some(MINUTE * 50), Some(now - called));

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::*;
+use super::{super::tests::good_or_refused, *};
 
 /// A web configuration file beside a certificate and its key.
 fn web_file(folder: &Path, yaml: &str) -> Result<WebFile, String> {
@@ -14,13 +14,16 @@ fn web_file(folder: &Path, yaml: &str) -> Result<WebFile, String> {
     WebFile::load(&path).map_err(|problems| problems.to_string())
 }
 
+/// TLS with these settings beside certificate and key.
+fn tls(folder: &Path, more: &str) -> Result<TlsServer, String> {
+    let yaml = format!("tls_server_config: {{ cert_file: c, key_file: k, {more} }}");
+    web_file(folder, &yaml).map(|file| file.tls.unwrap())
+}
+
 #[test]
 fn what_is_asked_of_clients_fits_together() {
     let folder = tempfile::tempdir().unwrap();
-    let load = |more: &str| {
-        web_file(folder.path(), &format!("tls_server_config: {{ cert_file: c, key_file: k, {more} }}"))
-            .map(|file| file.tls.unwrap())
-    };
+    let load = |more: &str| tls(folder.path(), more);
     let no_ca = Some("client_ca_file: is missing");
     let no_requirement = Some("client_allowed_sans: needs client_auth_type");
     let no_type = Some("client_auth_type: is missing");
@@ -36,11 +39,9 @@ fn what_is_asked_of_clients_fits_together() {
         for (more, expected) in
             [("", alone), (", client_ca_file: c", with_ca), (", client_allowed_sans: [a]", with_sans)]
         {
-            match (load(&format!("client_auth_type: {kind}{more}")), expected) {
-                (Ok(tls), None) => assert_eq!(tls.client_auth, parsed),
-                (Err(problems), Some(words)) => assert!(problems.contains(words), "{kind}{more}: {problems}"),
-                (result, expected) => panic!("{kind}{more}: {result:?} and not {expected:?}"),
-            }
+            let yaml = format!("client_auth_type: {kind}{more}");
+            let good = good_or_refused(&yaml, load(&yaml), expected);
+            assert!(good.is_none_or(|tls| tls.client_auth == parsed), "{yaml}");
         }
     }
     assert!(load("client_auth_type: Other").unwrap_err().contains("must be NoClientCert"));
@@ -52,10 +53,7 @@ fn what_is_asked_of_clients_fits_together() {
 #[test]
 fn versions_and_suites_fit_together() {
     let folder = tempfile::tempdir().unwrap();
-    let load = |more: &str| {
-        web_file(folder.path(), &format!("tls_server_config: {{ cert_file: c, key_file: k, {more} }}"))
-            .map(|file| file.tls.unwrap())
-    };
+    let load = |more: &str| tls(folder.path(), more);
     let (of_13, of_12) = ("TLS_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256");
     for (more, expected) in [
         ("min_version: TLS13, max_version: TLS12".to_owned(), Some("max_version: is below min_version")),
@@ -70,11 +68,7 @@ fn versions_and_suites_fit_together() {
         ("curve_preferences: [CurveP521]".to_owned(), Some("must be one of those offered here: X25519")),
         ("cert: x".to_owned(), Some("cert: holds no PEM of a certificate")),
     ] {
-        match (load(&more), expected) {
-            (Ok(_), None) => {}
-            (Err(problems), Some(words)) if problems.contains(words) => {}
-            (result, expected) => panic!("{more}: {result:?} and not {expected:?}"),
-        }
+        good_or_refused(&more, load(&more), expected);
     }
     let usual = load("").unwrap();
     assert_eq!((usual.versions, usual.cipher_suites.len()), ((TlsVersion::Tls12, TlsVersion::Tls13), 0));
@@ -107,6 +101,7 @@ fn the_rest_of_the_web_file_is_what_it_says() {
         (limit("interval: 2s, burst: 1"), limit("interval: 0s"), limit("burst: 1")),
         (Ok(Some(one)), Ok(None), Ok(None))
     );
+    assert!(limit("interval: x, colour: red").unwrap_err().contains("rate_limit.colour: is not a known key"));
     assert!(limit("interval: 2s").unwrap_err().contains("rate_limit.burst: is missing"));
     assert!(limit("interval: 2s, burst: 0").unwrap_err().contains("rate_limit.burst: must be at least 1"));
     let headers = |yaml: &str| load(&format!("http_server_config: {{ http2: false, headers: {{ {yaml} }} }}"));
