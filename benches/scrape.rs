@@ -31,10 +31,10 @@ use hyper_util::rt::TokioIo;
 use koodrive_exporter::{
     clock::WallClock,
     config::Web,
-    metrics::{Format, GZIP_LEVEL, gzip},
+    metrics::Format,
     web::{
         Guard, Routes,
-        server::{self, Terms},
+        server::{self, ServerOptions},
     },
 };
 use prometheus::{Encoder, TextEncoder};
@@ -70,13 +70,14 @@ fn serve(name: &str, accounts: usize, compressed: bool) {
             let (clock, stop) = (WallClock::system(), CancellationToken::new());
             let web = Web { max_requests: None, ..Web::default() };
             let guard = Arc::new(Guard::new(None).unwrap());
-            let terms = Terms { guard: Some(Arc::clone(&guard)), max_connections: web.max_connections, own: None };
-            let routes = Arc::new(Routes::new(exposition, &web, guard, clock, None, stop.clone()));
-            return bound.serve(routes, terms, stop).await;
+            let options =
+                ServerOptions { guard: Some(Arc::clone(&guard)), max_connections: web.max_connections, own: None };
+            let routes = Arc::new(Routes::new(exposition, &web, guard, &clock, None, stop.clone()).unwrap());
+            return bound.serve(routes, options, stop).await;
         }
-        let (text, _) = exposition.encode(Format::Text0, common::now(), 0);
+        let text = exposition.encode(Format::Text0, common::now()).0.concat();
         let registry = common::registry(std::str::from_utf8(&text).unwrap());
-        let body = if compressed { Bytes::from(gzip(&text, GZIP_LEVEL)) } else { Bytes::from(text) };
+        let body = if compressed { Bytes::from(common::gzip(&text, 2)) } else { Bytes::from(text) };
         let is_floor = name == "floor";
         let answer = Arc::new(move || {
             let body = if is_floor {
@@ -84,7 +85,7 @@ fn serve(name: &str, accounts: usize, compressed: bool) {
             } else {
                 let mut text = Vec::new();
                 TextEncoder::new().encode(&registry.gather(), &mut text).unwrap();
-                if compressed { gzip(&text, GZIP_LEVEL).into() } else { text.into() }
+                if compressed { common::gzip(&text, 2).into() } else { text.into() }
             };
             let mut response = Response::new(Full::new(body));
             let content_type = HeaderValue::from_static(Format::Text0.content_type());

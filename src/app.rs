@@ -1,4 +1,4 @@
-//! Wires the rooms together: start, serve, stop.
+//! Wires the modules together: start, serve, stop.
 
 use std::{io, sync::Arc};
 
@@ -9,20 +9,21 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use tracing_appender::non_blocking::WorkerGuard;
 
 use crate::{
+    account::Account,
     clock::{WallClock, unix_seconds},
     config::{Config, ListenAddress, Problems, Sources},
-    fleet::Fleet,
     koodrive::TransportError,
     logging,
-    metrics::{Exposition, Format, OwnMetrics},
-    poll::{Board, Finished, Lanes, Observer},
+    metrics::{self, Exposition, Format, OwnMetrics},
+    poll::{AccountStore, Finished, Limiter, Observer, Supervisor},
     reload::{self, Reloader},
-    systemd,
+    systemd::Systemd,
     web::{
         Guard, Inherited, Routes,
-        server::{self, BindError, Terms},
+        server::{self, BindError, ServerOptions},
     },
 };
 
@@ -41,36 +42,39 @@ pub enum RunError {
     /// The metrics can't be registered.
     #[error("cannot register the exporter's own metrics: {0}")]
     Metrics(#[from] prometheus::Error),
-    /// Signals can't be waited for.
-    #[error("cannot wait for signals: {0}")]
-    Signals(#[from] io::Error),
+    /// The system has no more threads or signals.
+    #[error("cannot set up threads or signals: {0}")]
+    System(#[from] io::Error),
 }
 
 /// An exporter that is ready to serve.
 pub struct App {
     config: Config,
-    fleet: Fleet,
+    supervisor: Supervisor,
     own: Arc<OwnMetrics>,
     clock: WallClock,
     guard: Arc<Guard>,
+    log: WorkerGuard,
 }
 
 impl App {
-    /// Makes the exporter from its configuration, and sends its log to standard error. `lanes` bounds its polls.
+    /// Makes the exporter from its configuration, and sends its log to standard error.
     ///
     /// # Errors
     /// When the web configuration can't be served.
-    pub fn new(config: Config, lanes: Lanes) -> Result<Self, RunError> {
+    pub fn new(config: Config) -> Result<Self, RunError> {
         let guard = Arc::new(Guard::new(config.web.file.as_ref())?);
         let clock = WallClock::system();
         let own = Arc::new(OwnMetrics::new()?);
-        logging::init(config.log, &own);
+        let log = logging::init(config.log, &own);
         own.config_loaded(unix_seconds(clock.now()));
         if let Some(shard) = config.shard {
             own.sharded(shard)?;
         }
-        let fleet = Fleet::new(lanes, clock.clone(), observer(&own));
-        Ok(Self { config, fleet, own, clock, guard })
+        let limiter = Limiter::new(config.concurrency);
+        own.show_polls(&limiter)?;
+        let supervisor = Supervisor::new(limiter, clock.clone(), observer(&own));
+        Ok(Self { config, supervisor, own, clock, guard, log })
     }
 
     /// Polls and serves until SIGTERM or SIGINT. `listening` is told the bound addresses, which are the configured
@@ -96,69 +100,97 @@ impl App {
         }
         listening(&addresses);
         let accounts = self.config.accounts_of(self.config.shard);
-        self.fleet.run(&accounts)?;
+        warn_of_low_concurrency(&accounts, self.config.concurrency);
+        self.supervisor.run(&accounts)?;
         let accounts = accounts.len();
         info!(version = env!("CARGO_PKG_VERSION"), revision = env!("BUILD_REVISION"), accounts, "polling");
-        systemd::ready("polling");
-        let board = Arc::clone(&self.fleet.board);
-        let exposition = Exposition { board: Arc::clone(&board), own: Arc::clone(&self.own) };
-        let terms = Terms {
+        let systemd = Systemd::of_environment();
+        systemd.ready();
+        let store = Arc::clone(&self.supervisor.store);
+        let exposition = Exposition { store: Arc::clone(&store), own: Arc::clone(&self.own) };
+        let options = ServerOptions {
             guard: Some(Arc::clone(&self.guard)),
             max_connections: web.max_connections,
             own: Some(Arc::clone(&self.own)),
         };
         let (reloads, requests) = mpsc::channel(1);
         let reloads = web.enable_lifecycle.then_some(reloads);
-        let routes = Routes::new(exposition, &web, Arc::clone(&self.guard), self.clock.clone(), reloads, stop.clone());
+        let routes = Routes::new(exposition, &web, Arc::clone(&self.guard), &self.clock, reloads, stop.clone())?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(systemd::feed_watchdog(board));
+        tasks.spawn(systemd.clone().feed_watchdog(store));
         if let Some(file) = web.file {
             let (guard, own) = (self.guard, Arc::clone(&self.own));
             tasks.spawn(async move { guard.follow(file, &own).await });
         }
-        let Self { config, fleet, own, clock, .. } = self;
-        let reloader = Reloader { sources, started: config, fleet, own, clock, followed };
+        let Self { config, supervisor, own, clock, log, .. } = self;
+        let reloader =
+            Reloader { sources, started: config, supervisor, own, clock, followed, systemd: systemd.clone() };
         tasks.spawn(reloader.run(hangup, requests));
         let stopping = async {
             stop.cancelled().await;
-            systemd::stopping();
+            systemd.stopping();
         };
-        tokio::join!(bound.serve(Arc::new(routes), terms, stop.clone()), stopping);
+        tokio::join!(bound.serve(Arc::new(routes), options, stop.clone()), stopping);
         tasks.shutdown().await;
         info!("stopped");
+        drop(log);
         Ok(())
     }
 
-    /// Polls every account once. The exposition, and whether all polls succeeded.
+    /// Polls every account once, and returns what is known of them then.
     ///
     /// # Errors
     /// When an HTTP client can't be made.
     pub async fn once(mut self) -> Result<Once, RunError> {
-        let mut polls = JoinSet::new();
-        for poller in self.fleet.set(&self.config.accounts_of(self.config.shard))? {
-            polls.spawn(async move { poller.poll().await });
-        }
-        polls.join_all().await;
-        let now = self.clock.moment();
-        let board = self.fleet.board;
-        let exposition = Exposition { board: Arc::clone(&board), own: self.own };
-        Ok(Once { exposition: exposition.encode(Format::Text0, now, 0).0, board })
+        self.supervisor.poll_once(&self.config.accounts_of(self.config.shard)).await?;
+        let exposition = Exposition { store: Arc::clone(&self.supervisor.store), own: self.own };
+        Ok(Once { exposition, clock: self.clock })
     }
 }
 
-/// What polling every account once came to.
+/// What polling every account once returned.
 pub struct Once {
-    /// In the Prometheus text format.
-    pub exposition: Vec<u8>,
-    /// What is known of the accounts now.
-    pub board: Arc<Board>,
+    exposition: Exposition,
+    clock: WallClock,
 }
 
 impl Once {
+    /// What is known of the accounts now.
+    #[must_use]
+    pub fn store(&self) -> &AccountStore {
+        &self.exposition.store
+    }
+
+    /// The families of the accounts in the Prometheus text format, or all families: beside a process's own, as in a
+    /// textfile collector, those of this process would collide.
+    #[must_use]
+    pub fn text(&self, all_families: bool) -> Vec<u8> {
+        let now = self.clock.moment();
+        if all_families {
+            self.exposition.encode(Format::Text0, now).0.concat()
+        } else {
+            metrics::accounts_only(self.store(), now)
+        }
+    }
+
     /// Whether all polls succeeded.
     #[must_use]
     pub fn all_good(&self) -> bool {
-        self.board.slots().iter().all(|slot| slot.state().up())
+        self.store().entries().iter().all(|entry| entry.state().up())
+    }
+}
+
+/// Polls are punctual for certain where all accounts could time out at once and still find permits.
+fn warn_of_low_concurrency(accounts: &[Arc<Account>], concurrency: usize) {
+    let needed: f64 =
+        accounts.iter().map(|account| account.poll.timeout.div_duration_f64(account.poll.interval)).sum::<f64>().ceil();
+    #[expect(clippy::cast_precision_loss, reason = "at most 10000")]
+    let available = concurrency as f64;
+    if needed > available {
+        warn!(
+            concurrency,
+            needed, "poll.concurrency is low: polls would be late if every account ran into its timeout"
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     config::Setting,
     human,
     koodrive::{Measure, Overview, Reason},
-    poll::{Board, Failure, Slot},
+    poll::{AccountEntry, AccountStore, Failure},
 };
 
 /// Used beyond this many times the capacity is hardly true.
@@ -22,23 +22,23 @@ pub fn settings(settings: &[Setting]) -> String {
 
 /// The accounts as a table, and below it what is to be said of each. `colours` are for a terminal.
 #[must_use]
-pub fn online(board: &Board, colours: bool) -> String {
+pub fn online(store: &AccountStore, colours: bool) -> String {
     let header = ["ACCOUNT", "RESULT", "TIME", "CLOCK SKEW", "USED", "CAPACITY", "ALLOCATED"].map(ToOwned::to_owned);
-    let slots = board.slots();
-    let rows = slots.iter().map(|slot| row(slot));
-    let results: Vec<_> = slots.iter().map(|slot| slot.state().up()).collect();
+    let entries = store.entries();
+    let rows = entries.iter().map(|entry| row(entry));
+    let results: Vec<_> = entries.iter().map(|entry| entry.state().up()).collect();
     let mut text = table([header].into_iter().chain(rows), if colours { &results } else { &[] });
-    for slot in slots.iter() {
-        for remark in remarks(slot) {
+    for entry in entries.iter() {
+        for remark in remarks(entry) {
             // Writing to a String cannot fail.
-            let _ = write!(text, "\n{}: {remark}\n", slot.account().alias);
+            let _ = write!(text, "\n{}: {remark}\n", entry.account().alias);
         }
     }
     text
 }
 
-fn row(slot: &Slot) -> [String; 7] {
-    let state = slot.state();
+fn row(entry: &AccountEntry) -> [String; 7] {
+    let state = entry.state();
     let result = match state.latest.as_ref().map(|latest| &latest.failure) {
         None => "not polled",
         Some(None) => "good",
@@ -51,10 +51,10 @@ fn row(slot: &Slot) -> [String; 7] {
         let measure = read(overview?).as_ref().ok()?;
         Some(amount(measure, unit))
     };
-    let units = slot.account().units;
+    let units = entry.account().units;
     let unknown = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     [
-        slot.account().alias.clone(),
+        entry.account().alias.clone(),
         result.to_owned(),
         unknown(time),
         unknown(skew),
@@ -72,8 +72,8 @@ fn amount(measure: &Measure, unit: Unit) -> String {
     }
 }
 
-fn remarks(slot: &Slot) -> Vec<String> {
-    let state = slot.state();
+fn remarks(entry: &AccountEntry) -> Vec<String> {
+    let state = entry.state();
     let mut remarks = Vec::new();
     if let Some(Failure { reason, words }) = state.failure() {
         let remedy = remedy(*reason);

@@ -48,9 +48,13 @@ pub struct Check {
 /// The options of `once`.
 #[derive(Debug, Args)]
 pub struct Once {
-    /// Write to this file, as a whole or not at all (for the textfile collector); else to standard output
+    /// Write to this file, as a whole or not at all (for the textfile collector); - or nothing is standard output
     #[arg(long, value_name = "PATH")]
     pub output: Option<PathBuf>,
+
+    /// Write process_* and koodrive_exporter_* too, which collide with others' in a textfile collector
+    #[arg(long)]
+    pub include_exporter_metrics: bool,
 }
 
 /// The options of `healthcheck`.

@@ -9,7 +9,6 @@ use crate::{
     cli::Simulate,
     clock::WallClock,
     config::{Config, Document, ListenAddress, Overrides, Problems, Sources},
-    poll::Lanes,
     simulator::{Roster, Simulator},
     web::{
         Inherited,
@@ -66,8 +65,7 @@ pub async fn demo(mut overrides: Overrides, inherited: Option<Inherited>) -> Res
     let sources = Sources { document: Some(document), environment: Vec::new(), overrides };
     let config = Config::load(&sources)?;
     let (paths, scheme) = (config.web.paths.clone(), if has_tls(&config) { "https" } else { "http" });
-    let lanes = Lanes::new(config.concurrency);
-    let app = App::new(config, lanes)?;
+    let app = App::new(config)?;
     let tell = |addresses: &[ListenAddress]| {
         let exporter = match addresses.first() {
             Some(ListenAddress::Tcp(address)) => format!("{scheme}://{address}"),
@@ -109,9 +107,11 @@ fn has_tls(config: &Config) -> bool {
     config.web.file.as_ref().is_some_and(|file| file.tls.is_some())
 }
 
-/// Where nobody listens on standard output any more, there is nothing to be told.
+/// Prints, where somebody reads standard output.
 fn tell_user(text: &str) {
-    let _ = writeln!(io::stdout(), "{text}");
+    let text = format!("{text}\n");
+    // Writing waits for the reader, which must not hold up a thread of the runtime.
+    tokio::task::spawn_blocking(move || io::stdout().write_all(text.as_bytes()));
 }
 
 fn address(text: &str) -> Result<ListenAddress, DemoError> {

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     fs::{OpenOptions, Permissions},
-    io::{Error, Read, Write},
+    io::{Error, ErrorKind, Read, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
     sync::Arc,
@@ -31,21 +31,36 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 /// When it can't be read, is no regular file or longer than 16 MiB.
 pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    read_up_to(path, MAX_BYTES)
+}
+
+/// As [`read`], with another bound on the file's length.
+///
+/// # Errors
+/// As [`read`]; of the kind [`ErrorKind::FileTooLarge`] where the file is longer.
+pub fn read_up_to(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Error> {
     let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(Error::other("is no regular file"));
     }
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_BYTES { Err(Error::other("is longer than 16 MiB")) } else { Ok(bytes) }
+    file.take(max_bytes + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_bytes {
+        let message = format!("is longer than {max_bytes} bytes");
+        return Err(Error::new(ErrorKind::FileTooLarge, message));
+    }
+    Ok(bytes)
 }
 
 /// Writes a file that all may read beside its place and moves it there, so that nobody reads half of it. What a link leads to is
-/// replaced, and not the link.
+/// replaced, and not the link. A device or a pipe is written to as it is.
 ///
 /// # Errors
 /// When it can't be written there. Then nothing has changed.
 pub fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
+    if std::fs::metadata(path).is_ok_and(|target| !target.is_file()) {
+        return OpenOptions::new().write(true).open(path)?.write_all(content);
+    }
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
@@ -220,7 +235,7 @@ mod tests {
         file.as_file().set_len(MAX_BYTES).unwrap();
         assert_eq!(read(file.path()).unwrap().len() as u64, 16 * 1024 * 1024);
         file.as_file().set_len(MAX_BYTES + 1).unwrap();
-        assert_eq!(read(file.path()).unwrap_err().to_string(), "is longer than 16 MiB");
+        assert_eq!(read(file.path()).unwrap_err().to_string(), "is longer than 16777216 bytes");
         assert_eq!(read(Path::new("/dev/null")).unwrap_err().to_string(), "is no regular file");
     }
 }

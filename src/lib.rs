@@ -18,8 +18,6 @@ pub mod config;
 pub mod demo;
 /// Files that change while the program runs.
 pub mod files;
-/// The poll loops that run.
-pub mod fleet;
 /// Whether a running exporter is healthy.
 pub mod healthcheck;
 /// Numbers as people read them.

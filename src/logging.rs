@@ -1,9 +1,18 @@
 //! The log: logfmt or JSON lines on standard error, each counted by its level.
+//!
+//! Lines are written by a thread of their own. While nobody reads standard error, a bounded number of lines waits, and
+//! further ones are dropped and counted: the log never holds up a scrape or a poll.
 
-use std::io::stderr;
+use std::{
+    io::{Write, stderr},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
 
 use prometheus::IntCounter;
 use tracing::{Event, Level, Subscriber, error};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     Layer, Registry, filter::Targets, layer::Context, layer::SubscriberExt, util::SubscriberInitExt,
 };
@@ -13,11 +22,21 @@ use crate::{
     metrics::OwnMetrics,
 };
 
-/// Sends all events to standard error from now on.
+const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Lines that wait to be written.
+const MAX_WAITING_LINES: usize = 4096;
+
+/// Sends all events to standard error from now on. The lines that wait are written before what this returns is dropped,
+/// as far as somebody reads them.
 ///
 /// The configured level is for this program's own events. The libraries below it speak at `warn` and
 /// above only: at lower levels some of them would tell what passes over the wire.
-pub fn init(log: Log, metrics: &OwnMetrics) {
+pub fn init(log: Log, metrics: &OwnMetrics) -> WorkerGuard {
+    let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_WAITING_LINES).thread_name("log");
+    let (writer, guard) = writer.finish(stderr());
+    let dropped = writer.error_counter();
+    metrics.count_dropped_log_lines(move || dropped.dropped_lines());
     let filter =
         Targets::new().with_target(env!("CARGO_CRATE_NAME"), log.level).with_default(log.level.min(Level::WARN));
     let count = CountByLevel { counters: LEVELS.map(|level| (level, metrics.log_messages(level))) };
@@ -26,9 +45,9 @@ pub fn init(log: Log, metrics: &OwnMetrics) {
             tracing_subscriber::fmt::layer()
                 .event_format(tracing_logfmt::EventsFormatter::default())
                 .fmt_fields(tracing_logfmt::FieldsFormatter::default())
-                .with_writer(stderr),
+                .with_writer(writer),
         ),
-        LogFormat::Json => Box::new(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(stderr)),
+        LogFormat::Json => Box::new(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(writer)),
     };
     let subscriber = tracing_subscriber::registry().with(lines.and_then(count).with_filter(filter));
     // Fails only where a log is set already, which then stays.
@@ -38,6 +57,15 @@ pub fn init(log: Log, metrics: &OwnMetrics) {
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
         error!(location, "the exporter panicked, which is a bug");
     }));
+    guard
+}
+
+/// Writes a last word to standard error, and waits no longer for a reader than a second.
+pub fn last_word(text: &str) {
+    let line = format!("koodrive-exporter: {text}\n");
+    let (written, done) = mpsc::channel();
+    thread::spawn(move || written.send(stderr().write_all(line.as_bytes())));
+    let _ = done.recv_timeout(LAST_WORD_TIMEOUT);
 }
 
 const LEVELS: [Level; 5] = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];

@@ -11,11 +11,10 @@ use clap::Parser;
 use koodrive_exporter::{
     app::{App, Once, RunError},
     check,
-    cli::{Cli, Command, Options},
+    cli::{self, Cli, Command, Options},
     config::{Config, Sources},
     demo::{self, DemoError},
-    files, healthcheck,
-    poll::Lanes,
+    files, healthcheck, logging,
     web::{Guard, Inherited},
 };
 
@@ -39,7 +38,7 @@ fn main() -> ExitCode {
             None => run(&options, inherited).await,
             Some(Command::Check(check)) if check.online => check_online(&options).await,
             Some(Command::Check(_)) => explain(&options).map_or_else(|code| code, |_| GOOD.into()),
-            Some(Command::Once(once)) => write_once(&options, once.output.as_deref()).await,
+            Some(Command::Once(once)) => write_once(&options, &once).await,
             Some(Command::Healthcheck(health)) => match healthcheck::ask(&health_url(&options, health.url)).await {
                 Ok(()) => GOOD.into(),
                 Err(why) => fail(RUN_TIME_FAILURE, &why),
@@ -73,7 +72,7 @@ async fn check_online(options: &Options) -> ExitCode {
         Ok(once) => {
             let colours =
                 std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-            let told = tell(&format!("\n{}", check::online(&once.board, colours)));
+            let told = tell(&format!("\n{}", check::online(once.store(), colours)));
             if told == ExitCode::SUCCESS { once_code(&once) } else { told }
         }
         Err(code) => code,
@@ -86,15 +85,14 @@ async fn run(options: &Options, inherited: Option<Inherited>) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let lanes = Lanes::new(config.concurrency);
-    let ran = match App::new(config, lanes) {
+    let ran = match App::new(config) {
         Ok(app) => app.run(sources, inherited, |_| {}).await,
         Err(error) => Err(error),
     };
     ran.map_or_else(|error| run_error(&error), |()| GOOD.into())
 }
 
-async fn write_once(options: &Options, output: Option<&Path>) -> ExitCode {
+async fn write_once(options: &Options, arguments: &cli::Once) -> ExitCode {
     let once = match load(&sources(options)) {
         Ok(config) => poll_once(config).await,
         Err(code) => Err(code),
@@ -103,9 +101,10 @@ async fn write_once(options: &Options, output: Option<&Path>) -> ExitCode {
         Ok(once) => once,
         Err(code) => return code,
     };
-    let written = match output {
-        Some(path) => files::replace(path, &once.exposition),
-        None => std::io::stdout().write_all(&once.exposition),
+    let text = once.text(arguments.include_exporter_metrics);
+    let written = match arguments.output.as_deref() {
+        Some(path) if path != Path::new("-") => files::replace(path, &text),
+        _ => std::io::stdout().write_all(&text),
     };
     match written {
         Ok(()) => once_code(&once),
@@ -114,8 +113,7 @@ async fn write_once(options: &Options, output: Option<&Path>) -> ExitCode {
 }
 
 async fn poll_once(config: Config) -> Result<Once, ExitCode> {
-    let lanes = Lanes::patient(config.concurrency);
-    let app = App::new(config, lanes).map_err(|error| run_error(&error))?;
+    let app = App::new(config).map_err(|error| run_error(&error))?;
     app.once().await.map_err(|error| run_error(&error))
 }
 
@@ -162,6 +160,6 @@ fn tell(message: &str) -> ExitCode {
 }
 
 fn fail(code: u8, error: &dyn Display) -> ExitCode {
-    eprintln!("koodrive-exporter: {error}");
+    logging::last_word(&error.to_string());
     code.into()
 }

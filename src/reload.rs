@@ -11,9 +11,9 @@ use crate::{
     clock::{WallClock, unix_seconds},
     config::{Config, Sources},
     files::Followed,
-    fleet::{Change, Fleet},
     metrics::OwnMetrics,
-    systemd,
+    poll::{Change, Supervisor},
+    systemd::Systemd,
     web::ReloadReply,
 };
 
@@ -27,13 +27,15 @@ pub struct Reloader {
     /// The configuration that the exporter was started with.
     pub started: Config,
     /// Whose accounts change.
-    pub fleet: Fleet,
+    pub supervisor: Supervisor,
     /// Where reloads are counted.
     pub own: Arc<OwnMetrics>,
     /// The time of day.
     pub clock: WallClock,
     /// The content of the configuration file, where its changes are to be followed.
     pub followed: Option<Followed<Vec<u8>>>,
+    /// Who is told of reloads.
+    pub systemd: Systemd,
 }
 
 impl Reloader {
@@ -49,38 +51,39 @@ impl Reloader {
     }
 
     async fn reload(&mut self, cause: &str) -> Result<String, String> {
-        systemd::reloading();
+        self.systemd.reloading();
         let loaded = self.load().await;
         match &loaded {
-            Ok(came_of_it) => {
+            Ok(changes) => {
                 self.own.config_loaded(unix_seconds(self.clock.now()));
-                info!(cause, "the configuration was reloaded: {came_of_it}");
+                info!(cause, changes, "configuration reloaded");
             }
             Err(problems) => {
                 self.own.config_failed();
-                error!(cause, problems, "the configuration is bad and was not reloaded: the old one stays");
+                error!(cause, problems, "configuration reload failed, keeping the previous configuration");
             }
         }
-        systemd::ready("polling");
+        self.systemd.ready();
         loaded
     }
 
-    /// Puts the configuration in force, and says what that came to.
+    /// Applies the configuration, and returns what that changed.
     async fn load(&mut self) -> Result<String, String> {
         let sources = self.sources.clone();
         let loading = tokio::task::spawn_blocking(move || Config::load(&sources));
         let loaded = timeout(LOAD_TIMEOUT, loading).await.map_err(|_| "the file system does not answer".to_owned())?;
         let config = loaded.map_err(|error| error.to_string())?.map_err(|problems| problems.to_string())?;
         let accounts = config.accounts_of(self.started.shard);
-        let Change { started, stopped } = self.fleet.run(&accounts).map_err(|error| error.to_string())?;
-        let came_of_it = format!("{} accounts, {started} started, {stopped} stopped", accounts.len());
+        let change = self.supervisor.run(&accounts).map_err(|error| error.to_string())?;
+        let Change { added, changed, removed } = change;
+        let changes = format!("{} accounts: {added} added, {changed} changed, {removed} removed", accounts.len());
         let fixed = config.fixed_differences(&self.started);
         if fixed.is_empty() {
-            return Ok(came_of_it);
+            return Ok(changes);
         }
         let keys = fixed.join(", ");
-        warn!(keys, "these changes are in force from the next start on");
-        Ok(format!("{came_of_it}; in force from the next start on: {keys}"))
+        warn!(keys, "changes need a restart");
+        Ok(format!("{changes}; these keys need a restart: {keys}"))
     }
 }
 

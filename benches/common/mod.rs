@@ -9,18 +9,19 @@ use std::{
 use koodrive_exporter::{
     account::{Account, AppId, Credential, Endpoint, Language, PollPolicy, Secret, Transport, Units, UserId},
     clock::{Moment, WallClock},
-    koodrive::{Exchange, Head, PollError, Stage, answer},
+    koodrive::{Exchange, Head, PollError, Remedy, Stage, answer},
     metrics::{Exposition, OwnMetrics},
-    poll::{Board, Lanes, Poller, Upstream},
+    poll::{AccountStore, Limiter, Poller, Target, Upstream},
 };
 use prometheus::{GaugeVec, Opts, Registry};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 /// Answers at once, with other numbers for each account.
 struct Prompt(usize);
 
 impl Upstream for Prompt {
-    async fn overview(&self, _deadline: Instant) -> Exchange {
+    async fn overview(&self, _deadline: Instant, _remedy: Option<Remedy>) -> Exchange {
         let numbers = (1_051_187 + self.0, 33_085_606 + 7 * self.0, 43 + self.0);
         let body = format!(
             r#"{{"code":0,"data":{{"totalCapacity":{},"totalUsed":{},"totalAllocation":{},"quota":"5"}}}}"#,
@@ -33,24 +34,35 @@ impl Upstream for Prompt {
         }
     }
 
-    async fn would_differ(&self, _refused: &Exchange) -> bool {
-        false
+    async fn remedy(&self, _refused: &Exchange) -> Option<Remedy> {
+        None
     }
 }
 
 /// An exposition of accounts that have all been polled once.
 pub(crate) fn exposition(accounts: usize) -> Exposition {
     let accounts: Vec<_> = (0..accounts).map(account).collect();
-    let board = Arc::new(Board::new(&accounts));
-    let lanes = Lanes::new(16);
+    let limiter = Limiter::new(16);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        for (index, slot) in board.slots().iter().enumerate() {
-            let (slot, upstream, lanes) = (Arc::clone(slot), Arc::new(Prompt(index)), lanes.clone());
-            Poller { slot, upstream, lanes, clock: WallClock::system(), observer: Arc::new(|_| {}) }.poll().await;
+    let store = runtime.block_on(async {
+        let store = Arc::new(AccountStore::default());
+        store.set(accounts.iter().map(|account| store.entry(Arc::clone(account))).collect());
+        for (index, entry) in store.entries().iter().enumerate() {
+            let target = Target { account: entry.account(), upstream: Arc::new(Prompt(index)) };
+            let poller = Poller {
+                entry: Arc::clone(entry),
+                target: watch::channel(target).1,
+                limiter: limiter.clone(),
+                clock: WallClock::system(),
+                observer: Arc::new(|_| {}),
+                epoch: Instant::now(),
+                stop: CancellationToken::new(),
+            };
+            poller.poll().await;
         }
+        store
     });
-    Exposition { board, own: Arc::new(OwnMetrics::new().unwrap()) }
+    Exposition { store, own: Arc::new(OwnMetrics::new().unwrap()) }
 }
 
 fn account(index: usize) -> Arc<Account> {
@@ -99,4 +111,11 @@ pub(crate) fn registry(text: &str) -> Registry {
         }
     }
     registry
+}
+
+/// Compresses a body at a level of 0 to 9; that of the exporter's own pages is 2.
+pub(crate) fn gzip(text: &[u8], level: u32) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(level));
+    std::io::Write::write_all(&mut encoder, text).unwrap();
+    encoder.finish().unwrap()
 }

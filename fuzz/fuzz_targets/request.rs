@@ -11,7 +11,6 @@ use koodrive_exporter::{
     clock::WallClock,
     config::Web,
     metrics::{Exposition, OwnMetrics},
-    poll::Board,
     web::{Guard, Routes, serve_connection},
 };
 use libfuzzer_sys::fuzz_target;
@@ -24,10 +23,11 @@ use tokio_util::sync::CancellationToken;
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Builder::new_current_thread().enable_all().build().unwrap());
 
 static ROUTES: LazyLock<Arc<Routes>> = LazyLock::new(|| {
-    let exposition = Exposition { board: Arc::new(Board::new(&[])), own: Arc::new(OwnMetrics::new().unwrap()) };
+    let _runtime = RUNTIME.enter();
+    let exposition = Exposition { store: Arc::default(), own: Arc::new(OwnMetrics::new().unwrap()) };
     let clock = WallClock::new(|| UNIX_EPOCH + Duration::from_secs(1_795_573_716));
     let guard = Arc::new(Guard::new(None).unwrap());
-    Arc::new(Routes::new(exposition, &Web::default(), guard, clock, None, CancellationToken::new()))
+    Arc::new(Routes::new(exposition, &Web::default(), guard, &clock, None, CancellationToken::new()).unwrap())
 });
 
 fuzz_target!(|input: (bool, &[u8])| {

@@ -56,7 +56,7 @@ fn check_values(key: &str, cases: &[(&str, Option<&str>)]) {
 fn numbers_are_taken_within_their_bounds() {
     let polls = Some("must be a number of polls from 1 to 10000");
     check_values("poll: { concurrency: VALUE }", &[("0", polls), ("1", None), ("10000", None), ("10001", polls)]);
-    let requests = Some("must be a number of scrapes from 0 (no bound) to 100000");
+    let requests = Some("must be a number of requests from 0 (unlimited) to 100000");
     check_values("web: { max_requests: VALUE }", &[("0", None), ("100000", None), ("100001", requests)]);
     let connections = Some("must be a number of connections from 1 to 100000");
     let cases = [("0", connections), ("1", None), ("100000", None), ("100001", connections)];

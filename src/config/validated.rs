@@ -14,7 +14,7 @@ use super::{
 };
 use crate::account::{Account, Shard};
 
-const DEFAULT_CONCURRENCY: usize = 16;
+const DEFAULT_CONCURRENCY: usize = 256;
 
 /// Everything the program is told, valid by construction.
 #[derive(Debug, Clone, PartialEq, Eq)]

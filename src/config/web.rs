@@ -25,7 +25,7 @@ pub struct Web {
     pub health_without_password: bool,
     /// Whether a request may have the configuration reloaded.
     pub enable_lifecycle: bool,
-    /// Scrapes that are answered at once; without it there is no bound.
+    /// Requests that may wait for a page at once; without it there is no bound.
     pub max_requests: Option<usize>,
     /// Open connections.
     pub max_connections: usize,
@@ -43,8 +43,8 @@ pub struct Paths {
 }
 
 impl Default for Web {
-    /// As many scrapes at once as the Prometheus node exporter allows. Each open connection costs some 15 KB of
-    /// memory and a file descriptor.
+    /// Requests that wait for a page share the work, and each costs its memory alone. Each open connection costs some
+    /// 15 KB of memory and a file descriptor.
     fn default() -> Self {
         Self {
             listen_addresses: vec![ListenAddress::Tcp(SocketAddr::from(([0u16; 8], 10710)))],
@@ -52,7 +52,7 @@ impl Default for Web {
             file: None,
             health_without_password: true,
             enable_lifecycle: false,
-            max_requests: Some(40),
+            max_requests: Some(4096),
             max_connections: 4096,
         }
     }
@@ -79,14 +79,22 @@ pub(super) fn web(mut section: Section<'_>) -> Result<Web, Reported> {
         boolean,
     );
     let enable_lifecycle = section.take("enable_lifecycle", "Whether POST and PUT `/-/reload` are allowed.", boolean);
-    let max_requests = section.take("max_requests", "Scrapes that are answered at once.", |text| match text.parse() {
-        Ok(requests @ 0..=100_000) => Ok((requests > 0).then_some(requests)),
-        _ => Err("must be a number of scrapes from 0 (no bound) to 100000"),
-    });
-    let max_connections = section.take("max_connections", "Connections that may be open.", |text| match text.parse() {
-        Ok(connections @ 1..=100_000) => Ok(connections),
-        _ => Err("must be a number of connections from 1 to 100000"),
-    });
+    let max_requests = section.take(
+        "max_requests",
+        "Requests that may wait for a page at once; a further one gets status 503.",
+        |text| match text.parse() {
+            Ok(requests @ 0..=100_000) => Ok((requests > 0).then_some(requests)),
+            _ => Err("must be a number of requests from 0 (unlimited) to 100000"),
+        },
+    );
+    let max_connections = section.take(
+        "max_connections",
+        "Connections that may be open; for a further one, the longest silent one ends.",
+        |text| match text.parse() {
+            Ok(connections @ 1..=100_000) => Ok(connections),
+            _ => Err("must be a number of connections from 1 to 100000"),
+        },
+    );
     section.finish();
     let default = Web::default();
     Ok(Web {

@@ -98,6 +98,15 @@ pub fn read(status: u16, body: &[u8], units: Units) -> Result<Overview, PollErro
     }
 }
 
+/// Whether an answer has one of the two shapes, and so is not from somebody else on the way, such as a proxy.
+pub(super) fn is_of_the_api(result: &Result<Overview, PollError>) -> bool {
+    match result {
+        Ok(_) | Err(PollError::InvalidData(_)) => true,
+        Err(PollError::Refused { refusal, .. }) => refusal.code.is_some(),
+        Err(_) => false,
+    }
+}
+
 fn overview(data: &Map<String, Value>, units: Units) -> Overview {
     let field = |name: &str, unit: Unit| {
         let reported = number(data.get(name))?;

@@ -1,8 +1,7 @@
 //! One account's client: one request, one answer.
 
-use std::{error::Error, iter::repeat_with, sync::Arc, time::Duration};
+use std::{error::Error, iter::repeat_with, sync::Arc};
 
-use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use secrecy::SecretString;
 use tokio::time::Instant;
@@ -13,17 +12,16 @@ use super::{
     error::PollError,
     exchange::{Exchange, Head, Stage},
     retry_after,
-    server_clock::ServerClock,
+    server_clock::{Correction, ServerClock},
     signature::Signed,
 };
-use crate::{account::Account, clock::WallClock};
+use crate::{
+    account::Account,
+    clock::{WallClock, unix_seconds},
+};
 
 /// A good answer has some hundred bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
-
-/// `X-Date` may be 15 minutes old and must not be later than the server's now, so it is set back by
-/// more than the usual difference between two synchronised clocks.
-const BACK_DATE: Duration = Duration::from_secs(5);
 
 /// The vendor's page says "58 bits", which mistranslates 位, "places".
 const TRACE_ID_LENGTH: usize = 58;
@@ -32,6 +30,15 @@ const X_DATE: HeaderName = HeaderName::from_static("x-date");
 const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 const X_TRACEID: HeaderName = HeaderName::from_static("x-traceid");
 const LANGUAGE: HeaderName = HeaderName::from_static("language");
+
+/// What may make a refused request succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// The other clock to date it by.
+    OtherClock(Correction),
+    /// Another secret than before.
+    OtherSecret,
+}
 
 /// One account's client.
 #[derive(Debug)]
@@ -51,33 +58,51 @@ impl Client {
         Self { http, account, clock, server_clock, secret }
     }
 
-    /// Asks for the account's space usage overview, once, until `deadline` at the latest.
-    pub async fn overview(&self, deadline: Instant) -> Exchange {
-        let timeout = deadline.saturating_duration_since(Instant::now());
+    /// Asks for the account's space usage overview, once, until `deadline` at the latest; with `remedy` after a request
+    /// that was refused.
+    pub async fn overview(&self, deadline: Instant, remedy: Option<Remedy>) -> Exchange {
+        let began = Instant::now();
+        let timeout = deadline.saturating_duration_since(began);
         let mut exchange = Exchange { trace_id: trace_id(), ..Exchange::unfinished(PollError::Timeout(timeout)) };
-        if let Ok(result) = tokio::time::timeout_at(deadline, self.ask(&mut exchange, timeout)).await {
+        exchange.correction = match remedy {
+            Some(Remedy::OtherClock(correction)) => correction,
+            Some(Remedy::OtherSecret) | None => self.server_clock.correction(),
+        };
+        if let Ok(result) = tokio::time::timeout_at(deadline, self.ask(&mut exchange, began)).await {
             exchange.result = result;
         }
         exchange
     }
 
-    /// Whether the request of a refused exchange would go out with another secret or date now.
-    pub async fn would_differ(&self, refused: &Exchange) -> bool {
-        self.server_clock.differs_from(refused.date_correction) || self.secret.has_changed().await
+    /// What may make a refused request succeed: another date, or a secret that has changed since.
+    pub async fn remedy(&self, refused: &Exchange) -> Option<Remedy> {
+        let skew = refused.head().and_then(|head| head.clock_skew);
+        if let Some(other) = ServerClock::other(refused.correction, skew) {
+            return Some(Remedy::OtherClock(other));
+        }
+        self.secret.has_changed().await.then_some(Remedy::OtherSecret)
     }
 
-    async fn ask(&self, exchange: &mut Exchange, timeout: Duration) -> Result<Overview, PollError> {
+    async fn ask(&self, exchange: &mut Exchange, began: Instant) -> Result<Overview, PollError> {
         let secret = self.read_secret(exchange).await?;
-        exchange.date_correction = self.server_clock.correction();
-        let headers = self.headers(&secret, &exchange.trace_id).ok_or(PollError::Unsendable)?;
+        let headers = self.headers(&secret, exchange).ok_or(PollError::Unsendable)?;
         let authorization = headers.get(AUTHORIZATION).cloned().ok_or(PollError::Unsendable)?;
         let request = self.http.get(self.account.endpoint.overview().clone()).headers(headers);
         exchange.stage = Stage::Sent;
-        let response = request.send().await.map_err(|error| transport_error(&error, timeout))?;
-        let head = self.head(&response);
+        let response = request.send().await.map_err(|error| transport_error(&error, began))?;
+        let (mut head, skew) = self.head(&response);
         exchange.stage = Stage::Answered(head);
-        let body = body(response, timeout).await?;
-        answer::read(head.status, &body, self.account.units).map_err(|error| match error {
+        let body = body(response, began).await?;
+        let result = answer::read(head.status, &body, self.account.units);
+        if answer::is_of_the_api(&result) {
+            // Others on the way, such as a proxy, do not speak for the API's clock.
+            head.clock_skew = skew;
+            exchange.stage = Stage::Answered(head);
+        }
+        if matches!(result, Ok(_) | Err(PollError::InvalidData(_))) {
+            self.server_clock.accepted(exchange.correction, self.account.endpoint.host());
+        }
+        result.map_err(|error| match error {
             PollError::Refused { reason, refusal } => {
                 PollError::Refused { reason, refusal: credential::withhold(refusal, &authorization) }
             }
@@ -92,21 +117,20 @@ impl Client {
         Ok(secret)
     }
 
-    /// What the answer says before its body: of the server's clock and patience, too.
-    fn head(&self, response: &reqwest::Response) -> Head {
+    /// What the answer says before its body, and the local clock minus its `Date` header, in seconds.
+    fn head(&self, response: &reqwest::Response) -> (Head, Option<f64>) {
         let (local, status) = (self.clock.now(), response.status().as_u16());
         let text = |name| response.headers().get(name)?.to_str().ok();
         let date = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
-        let clock_skew = date.map(|date| self.server_clock.observe(local, date, self.account.endpoint.host()));
         let retry_after = text(RETRY_AFTER).filter(|_| matches!(status, 429 | 503));
         let retry_after = retry_after.and_then(|value| retry_after::parse(value, date.unwrap_or(local)));
-        Head { status, clock_skew, retry_after }
+        let skew = date.map(|date| unix_seconds(local) - unix_seconds(date));
+        (Head { status, clock_skew: None, retry_after }, skew)
     }
 
     /// The request's headers; `None` where one of them can't be sent.
-    fn headers(&self, secret: &SecretString, trace_id: &str) -> Option<HeaderMap> {
-        let server_now = self.server_clock.now(self.clock.now());
-        let x_date = x_date(Timestamp::try_from(server_now.checked_sub(BACK_DATE)?).ok()?);
+    fn headers(&self, secret: &SecretString, exchange: &Exchange) -> Option<HeaderMap> {
+        let x_date = exchange.correction.x_date(self.clock.now())?;
         let Account { endpoint, user_id, language, credential, .. } = &*self.account;
         let user_id = user_id.as_str();
         let signed = Signed { host: endpoint.host(), path: endpoint.overview().path(), x_date: &x_date, user_id };
@@ -114,20 +138,20 @@ impl Client {
             (AUTHORIZATION, credential::authorization(credential, secret, &signed)?),
             (X_USER_ID, HeaderValue::from_str(user_id).ok()?),
             (X_DATE, HeaderValue::from_str(&x_date).ok()?),
-            (X_TRACEID, HeaderValue::from_str(trace_id).ok()?),
+            (X_TRACEID, HeaderValue::from_str(&exchange.trace_id).ok()?),
             (LANGUAGE, HeaderValue::from_str(language.as_str()).ok()?),
         ]))
     }
 }
 
 /// The answer's body, as long as it is no longer than a good answer can be.
-async fn body(mut response: reqwest::Response, timeout: Duration) -> Result<Vec<u8>, PollError> {
+async fn body(mut response: reqwest::Response, began: Instant) -> Result<Vec<u8>, PollError> {
     const TOO_LONG: PollError = PollError::Decode("it is longer than 64 KiB");
     if response.content_length().is_some_and(|length| length > MAX_BODY_BYTES as u64) {
         return Err(TOO_LONG);
     }
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| transport_error(&error, timeout))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| transport_error(&error, began))? {
         if body.len() + chunk.len() > MAX_BODY_BYTES {
             return Err(TOO_LONG);
         }
@@ -137,7 +161,7 @@ async fn body(mut response: reqwest::Response, timeout: Duration) -> Result<Vec<
 }
 
 /// The HTTP library's errors by what failed. Their own text bears the URL; that of their causes does not.
-fn transport_error(error: &reqwest::Error, timeout: Duration) -> PollError {
+fn transport_error(error: &reqwest::Error, began: Instant) -> PollError {
     let mut cause: &dyn Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
@@ -145,18 +169,13 @@ fn transport_error(error: &reqwest::Error, timeout: Duration) -> PollError {
             return PollError::Tls(tls.to_string());
         }
     }
-    if error.is_timeout() { PollError::Timeout(timeout) } else { PollError::Connect(cause.to_string()) }
+    if error.is_timeout() { PollError::Timeout(began.elapsed()) } else { PollError::Connect(cause.to_string()) }
 }
 
 /// The TLS error that `cause` is or, as one I/O error or several, wraps.
 fn tls_error<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let wrapped = || tls_error(cause.downcast_ref::<std::io::Error>()?.get_ref()?);
     cause.downcast_ref().or_else(wrapped)
-}
-
-/// `yyyyMMdd'T'HHmmss'Z'`, in UTC.
-fn x_date(time: Timestamp) -> String {
-    time.strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
 fn trace_id() -> String {
@@ -191,7 +210,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_read_up_to_64_kib_whether_or_not_it_says_its_length() {
         const BOUND: usize = 64 * 1024;
-        let read = async |content: reqwest::Body| body(hyper::Response::new(content).into(), Duration::ZERO).await;
+        let read = async |content: reqwest::Body| body(hyper::Response::new(content).into(), Instant::now()).await;
         for chunks in [vec![BOUND], vec![BOUND - 1, 1], vec![0, 7, BOUND - 7]] {
             assert_eq!(read(reqwest::Body::wrap(Chunks(chunks))).await.unwrap().len(), BOUND);
         }
@@ -200,11 +219,6 @@ mod tests {
         }
         assert_eq!(read(vec![b' '; BOUND].into()).await.unwrap().len(), BOUND);
         assert!(matches!(read(vec![b' '; BOUND + 1].into()).await, Err(PollError::Decode(_))));
-    }
-
-    #[test]
-    fn x_date_has_the_vendors_form() {
-        assert_eq!(x_date("2025-11-03T07:01:40Z".parse().unwrap()), "20251103T070140Z");
     }
 
     #[test]

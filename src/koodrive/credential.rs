@@ -1,8 +1,8 @@
 //! An account's credential at the moment of a request: read, put into a header, and kept out of what is said.
 
 use std::{
-    io::Read,
-    path::PathBuf,
+    io::ErrorKind,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -10,7 +10,10 @@ use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{error::Refusal, signature::Signed};
-use crate::account::{Credential, Secret};
+use crate::{
+    account::{Credential, Secret},
+    files,
+};
 
 /// More than any token or key: a longer file is no secret but a mistake.
 const MAX_SECRET_BYTES: u64 = 16 * 1024;
@@ -82,7 +85,7 @@ impl SecretReader {
         let reading = Arc::clone(&self.reading).lock_owned().await;
         let read = move || {
             let _reading = reading;
-            read_file(path)
+            read_file(&path)
         };
         tokio::task::spawn_blocking(read).await.unwrap_or(Err(SecretError::Cancelled))
     }
@@ -92,14 +95,11 @@ impl SecretReader {
     }
 }
 
-fn read_file(path: PathBuf) -> Result<SecretString, SecretError> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(SecretError::Unreadable)?;
-    if bytes.len() as u64 > MAX_SECRET_BYTES {
-        return Err(SecretError::TooLong);
-    }
+fn read_file(path: &Path) -> Result<SecretString, SecretError> {
+    let bytes = files::read_up_to(path, MAX_SECRET_BYTES).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => SecretError::TooLong,
+        _ => SecretError::Unreadable(error),
+    })?;
     let text = String::from_utf8(bytes).map_err(|_| SecretError::Unusable("is not UTF-8"))?;
     Secret::parse(&text).map_err(SecretError::Unusable)
 }
@@ -170,6 +170,15 @@ mod tests {
             let error = read(content).await.unwrap_err();
             assert!(!error.contains("hunter2") && !error.contains("hhh"), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_pipe_in_the_place_of_the_file_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let reader = SecretReader::new(Secret::File(pipe));
+        assert!(reader.read().await.unwrap_err().to_string().contains("is no regular file"));
     }
 
     #[tokio::test]

@@ -78,9 +78,6 @@ pub enum PollError {
     /// See [`Reason::Timeout`].
     #[error("no answer within {0:?}")]
     Timeout(Duration),
-    /// See [`Reason::Timeout`]: a slow poll while other slow ones held their share of the permits.
-    #[error("no answer yet, and too many slow polls are in flight: see poll.concurrency")]
-    GaveWay,
     /// See [`Reason::Credentials`].
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -145,7 +142,7 @@ impl PollError {
         match self {
             Self::Connect(_) => Reason::Connect,
             Self::Tls(_) => Reason::Tls,
-            Self::Timeout(_) | Self::GaveWay => Reason::Timeout,
+            Self::Timeout(_) => Reason::Timeout,
             Self::Secret(_) | Self::Unsendable => Reason::Credentials,
             Self::Refused { reason, .. } => *reason,
             Self::Decode(_) => Reason::Decode,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{answer::Overview, credential::CredentialRead, error::PollError};
+use super::{answer::Overview, credential::CredentialRead, error::PollError, server_clock::Correction};
 
 /// One request and what came of it.
 #[derive(Debug)]
@@ -11,8 +11,8 @@ pub struct Exchange {
     pub trace_id: String,
     /// How the credential was read for it.
     pub credential: CredentialRead,
-    /// By how much `X-Date` was corrected, in milliseconds.
-    pub date_correction: i64,
+    /// By how much `X-Date` was corrected.
+    pub correction: Correction,
     /// How far the request came.
     pub stage: Stage,
     /// The overview, or why there is none.
@@ -36,7 +36,7 @@ pub enum Stage {
 pub struct Head {
     /// The HTTP status.
     pub status: u16,
-    /// The local clock minus the `Date` header, in seconds, where it came with one.
+    /// The local clock minus the `Date` header, in seconds, where the answer has one and is the API's own.
     pub clock_skew: Option<f64>,
     /// How long the API asks to be left alone, where it answered 429 or 503 and says so.
     pub retry_after: Option<Duration>,
@@ -47,7 +47,7 @@ impl Exchange {
     #[must_use]
     pub fn unfinished(error: PollError) -> Self {
         let (trace_id, credential) = (String::new(), CredentialRead::Known);
-        Self { trace_id, credential, date_correction: 0, stage: Stage::Unsent, result: Err(error) }
+        Self { trace_id, credential, correction: Correction::default(), stage: Stage::Unsent, result: Err(error) }
     }
 
     /// The head of the answer, where one came.

@@ -9,8 +9,8 @@
 //! - An answer with `code` 0 and without `data` is `invalid_data`; so is one with a negative or missing
 //!   number, which still gives its good numbers.
 //! - A connection that breaks before the answer is whole is `connect`; a body above 64 KiB is `decode`.
-//! - `X-Date` is 5 seconds in the past, as it must never be later than the server's clock; beyond 3 seconds of
-//!   difference it follows the `Date` header of the origin's answers.
+//! - `X-Date` is 5 seconds in the past, as it must never be later than the server's clock. After a refusal it is tried by
+//!   the clock that the refusal's `Date` header shows, and stays so while that is accepted.
 //! - A failing account is never polled less often than every third interval (or as `Retry-After` asks, up to an hour),
 //!   and one whose token still lives at least every 19 minutes.
 //! - A token that holds a space, or begins with `Bearer+`, bears a scheme of its own and goes out unchanged.
@@ -26,9 +26,9 @@ pub mod signature;
 mod transport;
 
 pub use answer::{Field, FieldFault, Measure, Overview};
-pub use client::Client;
+pub use client::{Client, Remedy};
 pub use credential::{CredentialRead, SecretError};
 pub use error::{PollError, Reason, Refusal};
 pub use exchange::{Exchange, Head, Stage};
-pub use server_clock::ServerClock;
-pub use transport::{TransportError, build as build_http};
+pub use server_clock::{Correction, ServerClock};
+pub use transport::{ConnectionKey, HttpClient, TransportError, build as build_http};

@@ -1,71 +1,83 @@
-//! One origin's clock, as the `Date` headers of its answers show it.
+//! One origin's clock, as far as accepted requests have proved it.
 //!
-//! `X-Date` must not be later than the server's now, nor 15 minutes older. On a host whose clock is off,
-//! it therefore follows the server's clock.
+//! `X-Date` must not be later than the server's now, nor 15 minutes older. A request that is accepted proves the clock
+//! by which it was dated. After a refusal, the other clock is tried once: the one that the refusal's `Date` header shows,
+//! or this host's. A wrong `Date` header costs a request, and never an account that works.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicI64, Ordering},
+    sync::atomic::{AtomicI64, Ordering},
     time::{Duration, SystemTime},
 };
 
+use jiff::Timestamp;
 use tracing::{info, warn};
 
-/// `Date` has whole seconds, and answers take time: smaller offsets are noise, which the back-dating of
-/// `X-Date` covers.
+/// `Date` has whole seconds, and answers take time: smaller offsets are noise, which the back-dating of `X-Date` covers.
 const TOLERANCE: Duration = Duration::from_secs(3);
 
-/// A clock that is followed is followed until the offset is below this, in seconds: an offset near the
-/// tolerance would otherwise be found on both sides of it in turn.
-const AGREEMENT: f64 = 1.5;
+/// `X-Date` may be 15 minutes old and must not be later than the server's now, so it is set back by more than the usual
+/// difference between two synchronised clocks.
+const BACK_DATE: Duration = Duration::from_secs(5);
 
-/// One origin's clock, shared by all accounts there. It starts out as right as this host's.
-#[derive(Debug, Default)]
-pub struct ServerClock {
-    /// Milliseconds to add to the local clock; 0 within the tolerance.
-    correction: AtomicI64,
-    following: AtomicBool,
+/// Milliseconds that are added to the local clock to date a request; 0 is the local clock itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Correction(i64);
+
+impl Correction {
+    /// What the difference between the local clock and a `Date` header asks for, in seconds; nothing within the tolerance.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a cast of a float saturates, and HTTP dates end with year 9999"
+    )]
+    fn of_skew(skew: f64) -> Self {
+        if skew.abs() > TOLERANCE.as_secs_f64() { Self((-skew * 1000.0) as i64) } else { Self(0) }
+    }
+
+    fn differs_from(self, other: Self) -> bool {
+        Duration::from_millis(self.0.abs_diff(other.0)) > TOLERANCE
+    }
+
+    /// The `X-Date` header of a request that is sent at `local`: `yyyyMMdd'T'HHmmss'Z'`, in UTC. A corrected time that
+    /// this form cannot hold is passed over for the local one.
+    pub(super) fn x_date(self, local: SystemTime) -> Option<String> {
+        let magnitude = Duration::from_millis(self.0.unsigned_abs());
+        let corrected = if self.0 < 0 { local.checked_sub(magnitude) } else { local.checked_add(magnitude) };
+        let format = |time: SystemTime| {
+            let time = Timestamp::try_from(time.checked_sub(BACK_DATE)?).ok()?;
+            let text = time.strftime("%Y%m%dT%H%M%SZ").to_string();
+            (text.len() == "20251103T070140Z".len()).then_some(text)
+        };
+        corrected.and_then(format).or_else(|| format(local))
+    }
 }
 
+/// One origin's clock, shared by all accounts there.
+#[derive(Debug, Default)]
+pub struct ServerClock(AtomicI64);
+
 impl ServerClock {
-    /// The server's time, where it is known to differ from `local`.
-    pub(super) fn now(&self, local: SystemTime) -> SystemTime {
-        let correction = self.correction();
-        let magnitude = Duration::from_millis(correction.unsigned_abs());
-        let corrected = if correction < 0 { local.checked_sub(magnitude) } else { local.checked_add(magnitude) };
-        corrected.unwrap_or(local)
+    /// By how much requests are corrected.
+    pub(super) fn correction(&self) -> Correction {
+        Correction(self.0.load(Ordering::Relaxed))
     }
 
-    /// In milliseconds.
-    pub(super) fn correction(&self) -> i64 {
-        self.correction.load(Ordering::Relaxed)
-    }
-
-    /// Whether a request that was made with `correction` would bear another date now.
-    pub(super) fn differs_from(&self, correction: i64) -> bool {
-        Duration::from_millis(self.correction().abs_diff(correction)) > TOLERANCE
-    }
-
-    /// Takes an answer's `Date`. The local clock minus the server's, in seconds.
-    pub(super) fn observe(&self, local: SystemTime, server: SystemTime, endpoint: &str) -> f64 {
-        let skew = match local.duration_since(server) {
-            Ok(ahead) => ahead.as_secs_f64(),
-            Err(behind) => -behind.duration().as_secs_f64(),
-        };
-        let before = self.following.load(Ordering::Relaxed);
-        let off = skew.abs() > if before { AGREEMENT } else { TOLERANCE.as_secs_f64() };
-        #[expect(clippy::cast_possible_truncation, reason = "HTTP dates end with the year 9999")]
-        let correction = if off { (-skew * 1000.0) as i64 } else { 0 };
-        self.correction.store(correction, Ordering::Relaxed);
-        let before = self.following.swap(off, Ordering::Relaxed);
-        if off && !before {
-            warn!(
-                endpoint,
-                skew, "the clocks of this host and the API differ: X-Date follows that of the API from now on"
-            );
-        } else if before && !off {
-            info!(endpoint, skew, "the clocks of this host and the API agree again");
+    /// A request that was dated with this correction was accepted.
+    pub(super) fn accepted(&self, correction: Correction, endpoint: &str) {
+        let before = Correction(self.0.swap(correction.0, Ordering::Relaxed));
+        if before.differs_from(correction) {
+            let correction_seconds = correction.0 / 1000;
+            if correction.0 == 0 {
+                info!(endpoint, "clocks of host and API agree again");
+            } else {
+                warn!(endpoint, correction_seconds, "clocks of host and API differ, correcting X-Date");
+            }
         }
-        skew
+    }
+
+    /// The other clock for a request that was refused, with the skew that the answer's `Date` header showed.
+    pub(super) fn other(refused: Correction, skew: Option<f64>) -> Option<Correction> {
+        let other = skew.map_or(Correction(0), Correction::of_skew);
+        other.differs_from(refused).then_some(other)
     }
 }
 
@@ -77,44 +89,53 @@ mod tests {
 
     use super::*;
 
-    fn at(seconds: u64) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(seconds)
+    #[test]
+    fn x_date_has_the_vendors_form_and_is_five_seconds_old() {
+        let local = UNIX_EPOCH + Duration::from_secs(1_762_153_305);
+        assert_eq!(Correction(0).x_date(local).unwrap(), "20251103T070140Z");
+        assert_eq!(Correction(-60_000).x_date(local).unwrap(), "20251103T070040Z");
     }
 
     #[test]
-    fn a_small_offset_is_noise_and_a_large_one_is_followed() {
-        let clock = ServerClock::default();
-        assert_eq!(clock.observe(at(1000), at(997), "e"), 3.0);
-        assert_eq!(clock.now(at(1000)), at(1000));
-        assert_eq!(clock.observe(at(1000), at(996), "e"), 4.0);
-        assert_eq!(clock.now(at(1000)), at(996));
-        assert!(clock.differs_from(0) && !clock.differs_from(-4000) && !clock.differs_from(-1000));
-        assert_eq!(clock.observe(at(1000), at(8200), "e"), -7200.0);
-        assert_eq!(clock.now(at(1000)), at(8200));
-        clock.observe(at(8200), at(8200), "e");
-        assert_eq!(clock.now(at(1000)), at(1000));
-    }
-
-    #[test]
-    fn an_offset_near_the_tolerance_is_followed_steadily() {
-        let clock = ServerClock::default();
-        clock.observe(at(1004), at(1000), "e");
-        for skew in [2, 3, 2, 4, 2] {
-            clock.observe(at(1000 + skew), at(1000), "e");
-            assert!(clock.following.load(Ordering::Relaxed));
+    fn x_date_that_cannot_be_written_is_the_local_one() {
+        let local = UNIX_EPOCH + Duration::from_secs(1_762_153_305);
+        for correction in [i64::MAX, i64::MIN, 300_000_000_000_000] {
+            assert_eq!(Correction(correction).x_date(local), Correction(0).x_date(local), "{correction}");
         }
-        clock.observe(at(1001), at(1000), "e");
-        assert!(!clock.following.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn clock_follows_an_accepted_request_and_nothing_else() {
+        let clock = ServerClock::default();
+        let eight_hours = ServerClock::other(clock.correction(), Some(28_800.0)).unwrap();
+        assert_eq!((eight_hours, clock.correction()), (Correction(-28_800_000), Correction(0)));
+        clock.accepted(eight_hours, "e");
+        assert_eq!(clock.correction(), eight_hours);
+        clock.accepted(Correction(0), "e");
+        assert_eq!(clock.correction(), Correction(0));
+    }
+
+    #[test]
+    fn other_clock_is_the_one_of_the_date_header_or_the_local_one() {
+        let corrected = Correction(600_000);
+        assert_eq!(ServerClock::other(Correction(0), Some(2.9)), None);
+        assert_eq!(ServerClock::other(Correction(0), Some(-600.0)), Some(corrected));
+        assert_eq!(ServerClock::other(corrected, Some(-601.0)), None);
+        assert_eq!(ServerClock::other(corrected, Some(0.0)), Some(Correction(0)));
+        assert_eq!(ServerClock::other(corrected, None), Some(Correction(0)));
+        assert_eq!(ServerClock::other(Correction(0), None), None);
     }
 
     proptest! {
         #[test]
-        fn a_followed_clock_tells_the_servers_time_to_the_millisecond(local in 0u64..253_402_300_799, server in 0u64..253_402_300_799) {
-            let clock = ServerClock::default();
-            clock.observe(at(local), at(server), "e");
-            let told = clock.now(at(local));
-            let error = told.duration_since(at(server)).unwrap_or_else(|early| early.duration());
-            prop_assert!(error <= TOLERANCE);
+        fn x_date_follows_any_date_header_to_the_tolerance(local in 0u64..253_402_300_000, server in 10u64..253_402_300_000) {
+            let skew = i64::try_from(local).unwrap() - i64::try_from(server).unwrap();
+            #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+            let skew = skew as f64;
+            let local_time = UNIX_EPOCH + Duration::from_secs(local);
+            let x_date = Correction::of_skew(skew).x_date(local_time).unwrap();
+            let within = |seconds| Correction(0).x_date(UNIX_EPOCH + Duration::from_secs(seconds)).as_ref() == Some(&x_date);
+            prop_assert!((server - 3..=server + 3).any(within), "{x_date}");
         }
     }
 }

@@ -5,18 +5,35 @@ use std::{sync::Arc, time::Duration};
 use reqwest::{Proxy as HttpProxy, redirect, retry};
 use rustls::{
     ClientConfig, RootCertStore,
+    client::Resumption,
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use crate::account::{Proxy, Transport};
-
-/// The bound on the TCP and TLS handshakes; a poll's own timeout may be shorter.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+use crate::account::{Account, Proxy, Transport};
 
 /// How soon a dead HTTP/2 connection is found: without it, every poll of an origin would run into its
 /// timeout until the kernel gives the connection up, some 15 minutes later.
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(15);
 const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the connections of an account depend on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ConnectionKey {
+    transport: Transport,
+    /// The bound on a poll, which all addresses of a host share while a connection is made.
+    timeout: Duration,
+}
+
+impl ConnectionKey {
+    /// The account's.
+    #[must_use]
+    pub fn of(account: &Account) -> Self {
+        Self { transport: account.transport.clone(), timeout: account.poll.timeout }
+    }
+}
+
+/// The connections that accounts with equal keys share.
+pub type HttpClient = reqwest::Client;
 
 /// Makes the client. Certificates are always verified, with the system's roots (the Mozilla roots
 /// built in where the system has none) and the transport's own. Redirects are never followed: a
@@ -24,14 +41,15 @@ const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When an extra root is no certificate.
-pub fn build(transport: &Transport) -> Result<reqwest::Client, TransportError> {
+pub fn build(key: &ConnectionKey) -> Result<HttpClient, TransportError> {
+    let ConnectionKey { transport, timeout } = key;
     let tls = tls_config(&transport.extra_roots)?;
     let builder = reqwest::Client::builder()
         .user_agent(concat!("koodrive-exporter/", env!("CARGO_PKG_VERSION")))
         .tls_backend_preconfigured(tls)
         .redirect(redirect::Policy::none())
         .retry(retry::never())
-        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_timeout(*timeout)
         .http2_keep_alive_interval(HTTP2_PING_INTERVAL)
         .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT)
         .http2_keep_alive_while_idle(true);
@@ -59,6 +77,8 @@ fn tls_config(extra_roots: &[u8]) -> Result<ClientConfig, TransportError> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // A resumed session does not look at the certificate again, which may have expired since.
+    tls.resumption = Resumption::disabled();
     Ok(tls)
 }
 

@@ -5,6 +5,10 @@
 
 use std::io::Write;
 
+use bytes::Bytes;
+
+use super::output::Output;
+
 /// An exposition format. The two versions of the Prometheus text format differ in what names they allow;
 /// all names here are allowed by both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,13 +56,13 @@ impl Kind {
 
 /// Writes an exposition, family by family.
 pub(super) struct Writer {
-    out: Vec<u8>,
+    out: Output,
     format: Format,
 }
 
 /// Writes one family. Its header comes with its first sample, so that a family without any is not shown.
 pub(super) struct FamilyWriter<'a> {
-    out: &'a mut Vec<u8>,
+    out: &'a mut Output,
     format: Format,
     name: &'a str,
     help: &'a str,
@@ -67,26 +71,26 @@ pub(super) struct FamilyWriter<'a> {
 }
 
 impl Writer {
-    /// A writer with room for `capacity` bytes.
-    pub(super) fn new(format: Format, capacity: usize) -> Self {
-        Self { out: Vec::with_capacity(capacity), format }
+    pub(super) fn new(format: Format) -> Self {
+        Self { out: Output::default(), format }
     }
 
     pub(super) fn family<'a>(&'a mut self, name: &'a str, kind: Kind, help: &'a str) -> FamilyWriter<'a> {
         FamilyWriter { out: &mut self.out, format: self.format, name, help, kind, has_samples: false }
     }
 
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub(super) fn finish(mut self) -> Vec<Bytes> {
         if self.format == Format::OpenMetrics {
-            self.out.extend_from_slice(b"# EOF\n");
+            self.out.line().extend_from_slice(b"# EOF\n");
         }
-        self.out
+        self.out.into_pieces()
     }
 }
 
 impl FamilyWriter<'_> {
     /// One sample: `suffix` is `_bucket`, `_sum` or `_count` for a histogram's, else empty. Its labels are
     /// those that [`rendered`] made once, and some more.
+    #[inline]
     pub(super) fn sample<'l>(
         &mut self,
         suffix: &str,
@@ -97,25 +101,27 @@ impl FamilyWriter<'_> {
         if !self.has_samples {
             self.header();
         }
-        self.out.extend_from_slice(self.name.as_bytes());
-        self.out.extend_from_slice(suffix.as_bytes());
+        let line = self.out.line();
+        line.extend_from_slice(self.name.as_bytes());
+        line.extend_from_slice(suffix.as_bytes());
         let mut separator = b'{';
         if !rendered.is_empty() {
-            self.out.push(separator);
-            self.out.extend_from_slice(rendered.as_bytes());
+            line.push(separator);
+            line.extend_from_slice(rendered.as_bytes());
             separator = b',';
         }
         for (name, value) in labels {
-            self.out.push(separator);
-            label(self.out, name, value);
+            line.push(separator);
+            label(line, name, value);
             separator = b',';
         }
         if separator == b',' {
-            self.out.push(b'}');
+            line.push(b'}');
         }
-        self.out.push(b' ');
-        number(self.out, value);
-        self.out.push(b'\n');
+        line.push(b' ');
+        number(line, value);
+        line.push(b'\n');
+        self.out.end_line();
     }
 
     /// A histogram's cumulative bucket up to `bound`.
@@ -139,19 +145,20 @@ impl FamilyWriter<'_> {
         self.has_samples = true;
         let open_metrics = self.format == Format::OpenMetrics;
         let is_counter = self.kind == Kind::Counter;
+        let line = self.out.line();
         // There a counter's family bears the name without the samples' suffix.
         let name = self.name.strip_suffix("_total").filter(|_| open_metrics && is_counter).unwrap_or(self.name);
         for part in ["# HELP ", name, " "] {
-            self.out.extend_from_slice(part.as_bytes());
+            line.extend_from_slice(part.as_bytes());
         }
-        escape(self.out, self.help, open_metrics);
+        escape(line, self.help, open_metrics);
         for part in ["\n# TYPE ", name, " ", self.kind.as_str(), "\n"] {
-            self.out.extend_from_slice(part.as_bytes());
+            line.extend_from_slice(part.as_bytes());
         }
         let unit = ["seconds", "bytes"].into_iter().find(|unit| name.ends_with(unit));
         if let (true, Some(unit)) = (open_metrics, unit) {
             for part in ["# UNIT ", name, " ", unit, "\n"] {
-                self.out.extend_from_slice(part.as_bytes());
+                line.extend_from_slice(part.as_bytes());
             }
         }
     }
@@ -183,6 +190,9 @@ fn label(out: &mut Vec<u8>, name: &str, value: &str) {
 /// Backslash and line feed are escaped everywhere; the double quote in label values, and in OpenMetrics'
 /// help texts too.
 fn escape(out: &mut Vec<u8>, text: &str, quote: bool) {
+    if !text.bytes().any(|byte| matches!(byte, b'\\' | b'\n' | b'"')) {
+        return out.extend_from_slice(text.as_bytes());
+    }
     for byte in text.bytes() {
         match byte {
             b'\\' => out.extend_from_slice(b"\\\\"),
@@ -223,16 +233,16 @@ mod tests {
     use super::*;
 
     fn one_sample(help: &str, label: &str, value: f64) -> String {
-        let mut writer = Writer::new(Format::Text0, 0);
+        let mut writer = Writer::new(Format::Text0);
         writer.family("m", Kind::Gauge, help).sample("", &rendered("l", label), [], value);
-        String::from_utf8(writer.finish()).unwrap()
+        String::from_utf8(writer.finish().concat()).unwrap()
     }
 
     #[test]
     fn a_family_without_samples_is_not_shown() {
-        let mut writer = Writer::new(Format::Text0, 0);
+        let mut writer = Writer::new(Format::Text0);
         writer.family("m", Kind::Gauge, "help");
-        assert_eq!(writer.finish(), b"");
+        assert!(writer.finish().is_empty());
     }
 
     #[test]
@@ -245,7 +255,7 @@ mod tests {
 
     #[test]
     fn openmetrics_has_units_and_families_of_counters_without_their_suffix() {
-        let mut writer = Writer::new(Format::OpenMetrics, 0);
+        let mut writer = Writer::new(Format::OpenMetrics);
         writer.family("m_seconds_total", Kind::Counter, "a \"b\"").sample("", "", [("l", "v")], 1.5);
         let mut histogram = writer.family("h_bytes", Kind::Histogram, "h");
         histogram.bucket([("l", "v")], 1.0, 2);
@@ -255,7 +265,7 @@ mod tests {
 # HELP m_seconds a \\\"b\\\"\n# TYPE m_seconds counter\n# UNIT m_seconds seconds\nm_seconds_total{l=\"v\"} 1.5\n\
 # HELP h_bytes h\n# TYPE h_bytes histogram\n# UNIT h_bytes bytes\nh_bytes_bucket{l=\"v\",le=\"1.0\"} 2\n\
 h_bytes_bucket{l=\"v\",le=\"2.5\"} 3\nh_bytes_bucket{l=\"v\",le=\"+Inf\"} 4\n# EOF\n";
-        assert_eq!(String::from_utf8(writer.finish()).unwrap(), expected);
+        assert_eq!(String::from_utf8(writer.finish().concat()).unwrap(), expected);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::{
     account::{Account, Unit},
     clock::Moment,
     koodrive::{Field, Overview},
-    poll::{AccountState, Board, Slot},
+    poll::{AccountEntry, AccountState, AccountStore},
 };
 
 /// One family: `samples` writes those of one account.
@@ -42,12 +42,12 @@ struct Samples<'a, 'b> {
 /// Writes all families of all accounts, and tells when the first of the shown values will be stale.
 ///
 /// Each account's state is read once, so that its series agree.
-pub(super) fn write(board: &Board, now: Moment, writer: &mut Writer) -> Option<Instant> {
-    let view = |slot: &Arc<Slot>| {
-        let (account, state) = (Arc::clone(slot.account()), slot.state());
-        View { label: rendered("account", &account.alias), account, state, due: slot.due(), now }
+pub(super) fn write(store: &AccountStore, now: Moment, writer: &mut Writer) -> Option<Instant> {
+    let view = |entry: &Arc<AccountEntry>| {
+        let (account, state) = (entry.account(), entry.state());
+        View { label: rendered("account", &account.alias), account, state, due: entry.due(), now }
     };
-    let views: Vec<View> = board.slots().iter().map(view).collect();
+    let views: Vec<View> = store.entries().iter().map(view).collect();
     for family in &FAMILIES {
         let mut writer = writer.family(family.name, family.kind, family.help);
         for view in &views {
@@ -168,8 +168,8 @@ pub(super) static FAMILIES: [Family; 19] = [
         "koodrive_up",
         Kind::Gauge,
         &[],
-        "Whether the latest finished poll of the account succeeded (1) or not (0); 0 before the first.",
-        |view, samples| samples.one(f64::from(u8::from(view.state.up()))),
+        "Whether the latest finished poll of the account succeeded (1) or not (0). Absent before the first.",
+        |view, samples| samples.maybe(view.state.latest.is_some().then(|| f64::from(u8::from(view.state.up())))),
     ),
     family(
         "koodrive_poll_last_success_timestamp_seconds",

@@ -1,7 +1,9 @@
 //! The exporter's own metrics, on the `prometheus` crate's registry.
 
+use std::{fmt, sync::OnceLock};
+
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, PullingGauge, Registry,
     core::Collector,
     process_collector::ProcessCollector,
     proto::{Metric, MetricFamily, MetricType},
@@ -12,7 +14,7 @@ use super::exposition::{Kind, Writer, float};
 use crate::{
     account::Shard,
     koodrive::{Head, Stage},
-    poll::Finished,
+    poll::{Finished, Limiter},
 };
 
 /// The bounds of `koodrive_exporter_poll_duration_seconds`: an API call over the internet takes some
@@ -51,8 +53,9 @@ impl Handler {
     }
 }
 
+type DroppedLines = Box<dyn Fn() -> usize + Send + Sync>;
+
 /// The exporter's own metrics.
-#[derive(Debug)]
 pub struct OwnMetrics {
     registry: Registry,
     poll_duration: Histogram,
@@ -61,6 +64,9 @@ pub struct OwnMetrics {
     /// Those of `http_requests` with status 200, at hand for each handler in the order of [`Handler::ALL`].
     http_successes: [IntCounter; Handler::ALL.len()],
     log_messages: IntCounterVec,
+    log_dropped: IntCounter,
+    /// How many log lines were dropped so far.
+    dropped_lines: OnceLock<DroppedLines>,
     reload_successful: IntGauge,
     reload_success_timestamp: Gauge,
     open_connections: IntGauge,
@@ -68,6 +74,12 @@ pub struct OwnMetrics {
     web_config_successful: IntGaugeVec,
     web_config_failures: IntCounterVec,
     certificate_expiry: IntGaugeVec,
+}
+
+impl fmt::Debug for OwnMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnMetrics").finish_non_exhaustive()
+    }
 }
 
 /// An open connection, for as long as it lasts.
@@ -119,6 +131,11 @@ impl OwnMetrics {
                 "Log messages written, by level.",
                 &["level"],
             )?,
+            log_dropped: counter(
+                "koodrive_exporter_log_messages_dropped_total",
+                "Log messages dropped because standard error was not read in time.",
+            )?,
+            dropped_lines: OnceLock::new(),
             reload_successful: gauge(
                 "koodrive_exporter_config_last_reload_successful",
                 "Whether the latest reading of the configuration succeeded.",
@@ -133,7 +150,7 @@ impl OwnMetrics {
             open_connections: gauge("koodrive_exporter_http_connections", "Connections that are open.")?,
             connections_over_bound: counter(
                 "koodrive_exporter_http_connections_over_bound_total",
-                "Connections that came while as many as may be open were.",
+                "Connections that were ended to make room for new ones.",
             )?,
             web_config_successful: maybe(
                 "koodrive_exporter_web_config_last_reload_successful",
@@ -234,6 +251,26 @@ impl OwnMetrics {
         Ok(())
     }
 
+    /// Shows the polls that this limiter counts.
+    ///
+    /// # Errors
+    /// When it is called twice.
+    pub fn show_polls(&self, limiter: &Limiter) -> prometheus::Result<()> {
+        let gauge = |name: &str, help: &str, value: fn(&Limiter) -> usize| {
+            let limiter = limiter.clone();
+            // Permits are far fewer than a float can count exactly.
+            let gauge = PullingGauge::new(name, help, Box::new(move || float(value(&limiter) as u64)))?;
+            self.registry.register(Box::new(gauge))
+        };
+        gauge("koodrive_exporter_polls_in_flight", "Polls in flight.", Limiter::in_flight)?;
+        gauge("koodrive_exporter_polls_waiting", "Polls waiting for a permit of poll.concurrency.", Limiter::waiting)
+    }
+
+    /// Counts dropped log lines, of which `dropped` returns the number so far.
+    pub fn count_dropped_log_lines(&self, dropped: impl Fn() -> usize + Send + Sync + 'static) {
+        let _ = self.dropped_lines.set(Box::new(dropped));
+    }
+
     /// The counter of log messages of one level.
     #[must_use]
     pub fn log_messages(&self, level: Level) -> IntCounter {
@@ -242,6 +279,9 @@ impl OwnMetrics {
 
     /// The families as they are now.
     pub(super) fn gather(&self) -> Vec<MetricFamily> {
+        if let Some(dropped) = self.dropped_lines.get() {
+            self.log_dropped.inc_by((dropped() as u64).saturating_sub(self.log_dropped.get()));
+        }
         self.registry.gather()
     }
 

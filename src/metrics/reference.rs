@@ -4,7 +4,7 @@ use prometheus::proto::Metric;
 use tracing::Level;
 
 use super::{exposition::Kind, families::FAMILIES, own::OwnMetrics};
-use crate::account::Shard;
+use crate::{account::Shard, poll::Limiter};
 
 /// A family of the exposition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,7 @@ fn own_families() -> prometheus::Result<Vec<FamilyReference>> {
     let own = OwnMetrics::new()?;
     own.web_config(true, Some(0));
     let _ = own.log_messages(Level::INFO);
+    own.show_polls(&Limiter::new(1))?;
     if let Ok(shard) = Shard::new(0, 1) {
         own.sharded(shard)?;
     }

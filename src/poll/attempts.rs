@@ -1,17 +1,20 @@
-//! The requests of one poll: one, and a few more where another may mend what failed.
+//! The requests of one poll: one, and a few more where another may succeed.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::poller::Upstream;
-use crate::koodrive::{Exchange, PollError, Reason, Stage};
+use crate::koodrive::{Exchange, Reason, Remedy};
 
 /// Requests in one poll, at most.
 const MAX_REQUESTS: usize = 3;
 
 /// The first wait lies between 0 and this, and each further one between 0 and twice the one before.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(200);
+
+/// Less time than this is too short for a request.
+const SHORTEST_REQUEST: Duration = Duration::from_millis(100);
 
 /// What may follow a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,42 +27,20 @@ enum Next {
     IfDifferent,
 }
 
-/// Less time than this is too short for a request.
-const SHORTEST_REQUEST: Duration = Duration::from_millis(100);
-
-/// How far a poll has come. It outlasts the poll's being given up.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    /// The exchanges so far, none of which settled the poll.
-    pub(super) earlier: Vec<Exchange>,
-    in_flight: bool,
-}
-
-impl Progress {
-    /// How the poll ends that is given up now.
-    pub(super) fn given_up(&self, error: PollError) -> Exchange {
-        let stage = if self.in_flight { Stage::Sent } else { Stage::Unsent };
-        Exchange { stage, ..Exchange::unfinished(error) }
-    }
-}
-
-/// Asks until the poll is settled or `deadline` is near.
+/// Asks until the poll is settled. Each request may take all the time that is left until `deadline`.
 ///
-/// The first request may take half of the time, so that there is time for another.
-pub(super) async fn ask<U: Upstream>(upstream: &U, deadline: Instant, progress: &mut Progress) -> Exchange {
+/// Returns the requests that did not settle the poll, and the one that did.
+pub(super) async fn ask<U: Upstream>(upstream: &U, deadline: Instant) -> (Vec<Exchange>, Exchange) {
+    let (mut earlier, mut remedy) = (Vec::new(), None);
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let patience = if progress.earlier.is_empty() { left / 2 } else { left };
-        progress.in_flight = true;
-        let exchange = upstream.overview(Instant::now() + patience).await;
-        progress.in_flight = false;
-        let requests = progress.earlier.len() + 1;
+        let exchange = upstream.overview(deadline, remedy).await;
+        let requests = earlier.len() + 1;
         let again = requests < MAX_REQUESTS
             && match next(&exchange) {
                 Next::Settled => false,
                 Next::IfDifferent => {
-                    let differs = upstream.would_differ(&exchange);
-                    tokio::time::timeout_at(deadline, differs).await.unwrap_or(false)
+                    remedy = different(upstream, deadline, &exchange).await;
+                    remedy.is_some()
                 }
                 Next::AfterBackOff => {
                     let wait = back_off(requests - 1, fastrand::f64());
@@ -71,20 +52,24 @@ pub(super) async fn ask<U: Upstream>(upstream: &U, deadline: Instant, progress: 
                 }
             };
         if !again {
-            return exchange;
+            return (earlier, exchange);
         }
-        progress.earlier.push(exchange);
+        earlier.push(exchange);
     }
 }
 
-/// Retries are for what passes by itself: never for an API that understood and refused, unless the
-/// secret or the known time has changed meanwhile, and never where it asked to be left alone.
+async fn different<U: Upstream>(upstream: &U, deadline: Instant, refused: &Exchange) -> Option<Remedy> {
+    tokio::time::timeout_at(deadline, upstream.remedy(refused)).await.ok().flatten()
+}
+
+/// Retries are for what failed early and may pass by itself: never after a timeout, never where the API asked for a
+/// pause, and where it understood and refused only with another secret or date.
 fn next(exchange: &Exchange) -> Next {
     match &exchange.result {
         Ok(_) => Next::Settled,
         Err(_) if exchange.retry_after().is_some() => Next::Settled,
         Err(error) => match (error.reason(), exchange.head().map(|head| head.status)) {
-            (Reason::Connect | Reason::Timeout, _) | (Reason::HttpStatus, Some(502..=504)) => Next::AfterBackOff,
+            (Reason::Connect, _) | (Reason::HttpStatus, Some(502..=504)) => Next::AfterBackOff,
             // The code for a wrong date is not documented, and may be any at status 400.
             (Reason::Auth, _) | (_, Some(400)) => Next::IfDifferent,
             _ => Next::Settled,
@@ -102,7 +87,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::koodrive::{Head, Overview, answer};
+    use crate::koodrive::{Head, Overview, PollError, Stage, answer};
 
     fn after(status: u16, body: &str) -> Next {
         let result = answer::read(status, body.as_bytes(), crate::account::Units::default());
@@ -115,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_pass_by_itself_is_asked_again() {
+    fn next_retries_only_what_may_pass_by_itself() {
         for status in [502, 503, 504] {
             assert_eq!(after(status, ""), Next::AfterBackOff);
         }
@@ -130,10 +115,11 @@ mod tests {
         assert_eq!(after(200, "garbage"), Next::Settled);
         assert_eq!(next(&Exchange::unfinished(PollError::Connect(String::new()))), Next::AfterBackOff);
         assert_eq!(next(&Exchange::unfinished(PollError::Tls(String::new()))), Next::Settled);
+        assert_eq!(next(&Exchange::unfinished(PollError::Timeout(Duration::ZERO))), Next::Settled);
     }
 
     #[test]
-    fn a_server_that_asks_for_patience_gets_it() {
+    fn next_does_not_retry_where_the_server_asked_for_a_pause() {
         let result = Err(answer::read(503, b"", crate::account::Units::default()).unwrap_err());
         let retry_after = Some(Duration::from_secs(1));
         assert_eq!(next(&answered(503, retry_after, result)), Next::Settled);
@@ -144,38 +130,31 @@ mod tests {
     struct Unreachable(std::sync::Mutex<Vec<Instant>>);
 
     impl Upstream for Unreachable {
-        async fn overview(&self, deadline: Instant) -> Exchange {
+        async fn overview(&self, deadline: Instant, _: Option<Remedy>) -> Exchange {
             self.0.lock().unwrap().push(deadline);
             Exchange::unfinished(PollError::Connect(String::new()))
         }
 
-        async fn would_differ(&self, _: &Exchange) -> bool {
-            false
+        async fn remedy(&self, _: &Exchange) -> Option<Remedy> {
+            None
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_request_may_take_half_of_the_time_and_the_others_all_that_is_left() {
-        let (upstream, mut progress) = (Unreachable::default(), Progress::default());
-        let (began, deadline) = (Instant::now(), Instant::now() + Duration::from_secs(10));
-        ask(&upstream, deadline, &mut progress).await;
-        assert_eq!(*upstream.0.lock().unwrap(), [began + Duration::from_secs(5), deadline, deadline]);
-        assert_eq!(progress.earlier.len(), 2);
+    async fn ask_gives_each_request_all_the_time_that_is_left() {
+        let (upstream, deadline) = (Unreachable::default(), Instant::now() + Duration::from_secs(10));
+        let (earlier, _) = ask(&upstream, deadline).await;
+        assert_eq!(*upstream.0.lock().unwrap(), [deadline; 3]);
+        assert_eq!(earlier.len(), 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_is_asked_again_where_no_time_is_left_for_it() {
+    async fn ask_does_not_retry_where_no_time_is_left() {
         for _ in 0..20 {
             let upstream = Unreachable::default();
-            ask(&upstream, Instant::now() + SHORTEST_REQUEST, &mut Progress::default()).await;
+            ask(&upstream, Instant::now() + SHORTEST_REQUEST).await;
             assert_eq!(upstream.0.lock().unwrap().len(), 1);
         }
-    }
-
-    #[test]
-    fn a_poll_that_is_given_up_was_sent_if_a_request_was_in_flight() {
-        let stage = |in_flight| Progress { in_flight, ..Progress::default() }.given_up(PollError::GaveWay).stage;
-        assert_eq!((stage(true), stage(false)), (Stage::Sent, Stage::Unsent));
     }
 
     #[test]

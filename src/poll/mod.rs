@@ -1,15 +1,17 @@
-//! When each account is asked, and what is known of it.
+//! When each account is polled, and what is known of it.
 //!
 //! It knows the upstream API and neither metrics nor the web: those read what is written here.
 
+mod accounts;
 mod attempts;
-mod board;
-mod lanes;
+mod limiter;
 mod poller;
 pub mod schedule;
 mod state;
+mod supervisor;
 
-pub use board::{Board, Slot};
-pub use lanes::Lanes;
-pub use poller::{Observer, Poller, Upstream};
+pub use accounts::{AccountEntry, AccountStore};
+pub use limiter::Limiter;
+pub use poller::{Observer, Poller, Target, Upstream};
 pub use state::{AccountState, Attempt, Failure, Finished, Space};
+pub use supervisor::{Change, Supervisor};

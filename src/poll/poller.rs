@@ -1,138 +1,164 @@
-//! One account, one loop: wait for the tick, ask, write down what is known now.
+//! One account, one loop: wait for the due time, poll, store the result.
 
 use std::{future::Future, pin::pin, sync::Arc};
 
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{debug, info, warn};
 
 use super::{
-    attempts::{self, Progress},
-    board::Slot,
-    lanes::{Lanes, Permit, SLOW_AFTER},
-    schedule::{first_offset, next_poll, next_tick},
+    accounts::AccountEntry,
+    attempts,
+    limiter::Limiter,
+    schedule::{next_poll, next_tick},
     state::{AccountState, Failure, Finished},
 };
 use crate::{
+    account::Account,
     clock::WallClock,
-    koodrive::{Client, Exchange, PollError},
+    koodrive::{Client, Exchange, PollError, Remedy},
 };
 
 /// Where an account's numbers come from.
 pub trait Upstream: Send + Sync + 'static {
-    /// One request, given up at `deadline`.
-    fn overview(&self, deadline: Instant) -> impl Future<Output = Exchange> + Send;
+    /// One request, given up at `deadline`; with `remedy` after one that was refused.
+    fn overview(&self, deadline: Instant, remedy: Option<Remedy>) -> impl Future<Output = Exchange> + Send;
 
-    /// Whether the request of a refused exchange would go out with another secret or date now.
-    fn would_differ(&self, refused: &Exchange) -> impl Future<Output = bool> + Send;
+    /// What may make a refused request succeed.
+    fn remedy(&self, refused: &Exchange) -> impl Future<Output = Option<Remedy>> + Send;
 }
 
 impl Upstream for Client {
-    fn overview(&self, deadline: Instant) -> impl Future<Output = Exchange> + Send {
-        Client::overview(self, deadline)
+    fn overview(&self, deadline: Instant, remedy: Option<Remedy>) -> impl Future<Output = Exchange> + Send {
+        Client::overview(self, deadline, remedy)
     }
 
-    fn would_differ(&self, refused: &Exchange) -> impl Future<Output = bool> + Send {
-        Client::would_differ(self, refused)
+    fn remedy(&self, refused: &Exchange) -> impl Future<Output = Option<Remedy>> + Send {
+        Client::remedy(self, refused)
     }
 }
 
-/// Told of each finished poll before its result becomes visible.
+/// Called with each finished poll before its result becomes visible.
 pub type Observer = Arc<dyn Fn(&Finished) + Send + Sync>;
+
+/// What a loop polls. A reload replaces it while the loop runs.
+#[derive(Debug)]
+pub struct Target<U> {
+    /// The account.
+    pub account: Arc<Account>,
+    /// Where its numbers come from.
+    pub upstream: Arc<U>,
+}
+
+impl<U> Clone for Target<U> {
+    fn clone(&self) -> Self {
+        Self { account: Arc::clone(&self.account), upstream: Arc::clone(&self.upstream) }
+    }
+}
 
 /// The loop of one account.
 pub struct Poller<U> {
     /// The account and what is known of it.
-    pub slot: Arc<Slot>,
-    /// Where its numbers come from.
-    pub upstream: Arc<U>,
+    pub entry: Arc<AccountEntry>,
+    /// What is polled.
+    pub target: watch::Receiver<Target<U>>,
     /// The bound on polls in flight, over all accounts.
-    pub lanes: Lanes,
+    pub limiter: Limiter,
     /// The time of day.
     pub clock: WallClock,
-    /// Told of each finished poll.
+    /// Called with each finished poll.
     pub observer: Observer,
+    /// The beginning of all schedules.
+    pub epoch: Instant,
+    /// Ends the loop. A poll in flight is finished, so that its requests are counted.
+    pub stop: CancellationToken,
 }
 
 impl<U: Upstream> Poller<U> {
-    /// Polls on schedule, as one of `accounts`, until the future is dropped.
-    pub async fn run(self, accounts: usize) {
-        let interval = self.slot.account().poll.interval;
-        let mut due = Instant::now() + first_offset(&self.slot.account().alias, accounts, interval);
-        loop {
-            self.slot.set_due(self.clock.moment_at(due));
-            self.alive_during(sleep_until(due)).await;
+    /// Polls on schedule from `due` on, until it is stopped.
+    pub async fn run(mut self, mut due: Instant) {
+        while !self.stop.is_cancelled() {
+            let account = Arc::clone(&self.target.borrow_and_update().account);
+            self.entry.set_due(self.clock.moment_at(due));
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = changed(&mut self.target) => {
+                    if self.entry.state().latest.is_some() {
+                        due = next_poll(&self.target.borrow().account, &self.entry.state(), self.epoch, Instant::now());
+                    }
+                    continue;
+                }
+                () = alive_during(&self.entry, &account, sleep_until(due)) => {}
+            }
             // After a pause of the whole process everybody's tick has passed: each waits for its next one.
-            if due.elapsed() >= interval {
-                due = next_tick(due, interval, Instant::now());
+            if due.elapsed() >= account.poll.interval {
+                due = next_tick(&account, self.epoch, Instant::now());
                 continue;
             }
             self.poll().await;
-            due = next_poll(self.slot.account(), &self.slot.state(), due, Instant::now());
+            due = next_poll(&self.target.borrow().account, &self.entry.state(), self.epoch, Instant::now());
         }
     }
 
-    /// Polls once, as soon as there is leave to.
+    /// Polls once, as soon as there is a permit.
     ///
-    /// The requests run in a task of their own, so that a panic ends this poll and not the loop, and an
-    /// idle account holds no request's memory.
+    /// The requests run in a task of their own, so that a panic ends this poll and not the loop, and an idle account
+    /// holds no request's memory.
     pub async fn poll(&self) {
-        let slow = self.slot.state().latest.as_ref().is_some_and(|latest| latest.duration > SLOW_AFTER);
-        let Some(permit) = self.alive_during(self.lanes.acquire(slow)).await else { return };
-        self.slot.beat();
+        let Target { account, upstream } = self.target.borrow().clone();
+        let permit = alive_during(&self.entry, &account, self.limiter.acquire());
+        let Some(Some(_permit)) = self.stop.run_until_cancelled(permit).await else { return };
+        self.entry.beat();
         let began = self.clock.moment();
-        let deadline = began.monotonic + self.slot.account().poll.timeout;
-        let requests = requests(Arc::clone(&self.upstream), deadline, self.lanes.clone(), permit);
-        let requests = AbortOnDropHandle::new(tokio::spawn(requests)).await;
+        let deadline = began.monotonic + account.poll.timeout;
+        let requests = tokio::spawn(async move { attempts::ask(upstream.as_ref(), deadline).await });
+        let requests = AbortOnDropHandle::new(requests).await;
         let (earlier, exchange) = requests.unwrap_or_else(|_| (Vec::new(), Exchange::unfinished(PollError::Panic)));
         self.record(Finished { began, duration: began.monotonic.elapsed(), earlier, exchange });
-        self.slot.beat();
+        self.entry.beat();
     }
 
     fn record(&self, finished: Finished) {
         (self.observer)(&finished);
+        if self.stop.is_cancelled() {
+            return;
+        }
+        let alias = &self.entry.account().alias;
         for Exchange { trace_id, result, .. } in &finished.earlier {
             if let Err(error) = result {
-                let (account, reason) = (&self.slot.account().alias, error.reason().as_str());
-                debug!(account, reason, %error, trace_id, "request failed, and another one follows");
+                debug!(account = alias, reason = error.reason().as_str(), %error, trace_id, "request failed, retrying");
             }
         }
         let trace_id = finished.exchange.trace_id.clone();
-        let before = self.slot.state();
+        let before = self.entry.state();
         let after = Arc::new(before.after(finished));
-        self.slot.replace(Arc::clone(&after));
-        log(&self.slot.account().alias, &trace_id, &before, &after);
-    }
-
-    /// Waits, and shows meanwhile that the loop is alive.
-    async fn alive_during<T>(&self, wait: impl Future<Output = T>) -> T {
-        let mut wait = pin!(wait);
-        let mut beats = interval(self.slot.account().poll.interval);
-        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                biased;
-                done = &mut wait => return done,
-                _ = beats.tick() => self.slot.beat(),
-            }
-        }
+        self.entry.replace(Arc::clone(&after));
+        log(alias, &trace_id, &before, &after);
     }
 }
 
-/// The requests of one poll, given up where it turns out slow and too many slow ones are in flight.
-async fn requests<U: Upstream>(
-    upstream: Arc<U>,
-    deadline: Instant,
-    lanes: Lanes,
-    mut permit: Permit,
-) -> (Vec<Exchange>, Exchange) {
-    let mut progress = Progress::default();
-    let answered = tokio::select! {
-        exchange = attempts::ask(upstream.as_ref(), deadline, &mut progress) => Some(exchange),
-        () = lanes.must_give_way(&mut permit) => None,
-    };
-    let exchange = answered.unwrap_or_else(|| progress.given_up(PollError::GaveWay));
-    (progress.earlier, exchange)
+/// Waits until a reload replaces the target.
+async fn changed<U>(target: &mut watch::Receiver<Target<U>>) {
+    if target.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Waits, with a heartbeat each interval.
+async fn alive_during<T>(entry: &AccountEntry, account: &Account, wait: impl Future<Output = T>) -> T {
+    let mut wait = pin!(wait);
+    let mut beats = interval(account.poll.interval);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut wait => return done,
+            _ = beats.tick() => entry.beat(),
+        }
+    }
 }
 
 /// One line when an account starts to fail, one when it recovers; all else is for debugging.
@@ -144,19 +170,14 @@ fn log(account: &str, trace_id: &str, before: &AccountState, after: &AccountStat
         Some(Failure { reason, words: error }) => {
             let reason = reason.as_str();
             if after.failures_in_a_row == 1 {
-                warn!(account, reason, %error, trace_id, duration, "polls of this account fail from now on");
+                warn!(account, reason, %error, trace_id, duration, "account polls failing");
             } else {
                 debug!(account, reason, %error, trace_id, duration, "poll failed again");
             }
         }
         None if before.failures_in_a_row > 0 => {
-            info!(
-                account,
-                failures = before.failures_in_a_row,
-                trace_id,
-                duration,
-                "polls of this account succeed again"
-            );
+            let failures = before.failures_in_a_row;
+            info!(account, failures, trace_id, duration, "account polls succeeding again");
         }
         None => debug!(account, trace_id, duration, "poll succeeded"),
     }

@@ -8,17 +8,26 @@ use tokio::time::Instant;
 use super::state::AccountState;
 use crate::account::{Account, Credential};
 
-/// Up to this many accounts are first polled within [`PROMPT_START`]: a newcomer sees numbers at once.
-const FEW_ACCOUNTS: usize = 10;
-const PROMPT_START: Duration = Duration::from_secs(1);
+/// First polls a second, over all accounts: a large fleet must not stampede.
+const FIRST_POLLS_PER_SECOND: u32 = 100;
 
-/// How long after the start an account is first polled.
-///
-/// It is the same for an alias at every start, and many accounts spread evenly over the interval.
+/// When the account at `place` among those that are new is first polled: paced, and at its own tick at the latest.
 #[must_use]
-pub fn first_offset(alias: &str, accounts: usize, interval: Duration) -> Duration {
-    let spread = if accounts <= FEW_ACCOUNTS { interval.min(PROMPT_START) } else { interval };
-    spread.mul_f64(place(alias))
+pub fn first_poll(account: &Account, place: usize, epoch: Instant, now: Instant) -> Instant {
+    let between = Duration::from_secs(1) / FIRST_POLLS_PER_SECOND;
+    let paced = between.saturating_mul(u32::try_from(place).unwrap_or(u32::MAX));
+    (now + paced).min(next_tick(account, epoch, now))
+}
+
+/// The account's first tick after `after`. Its ticks are an interval apart, at an offset from the epoch that is the same
+/// for an alias at every start, so that many accounts spread evenly. Ticks that were missed are skipped.
+#[must_use]
+pub fn next_tick(account: &Account, epoch: Instant, after: Instant) -> Instant {
+    let interval = account.poll.interval;
+    let first = epoch + interval.mul_f64(place(&account.alias));
+    let Some(late) = after.checked_duration_since(first) else { return first };
+    let since_tick = late.as_nanos() % interval.as_nanos().max(1);
+    after + interval.saturating_sub(Duration::from_nanos_u128(since_tick))
 }
 
 /// A stable place in [0, 1) for an alias.
@@ -26,15 +35,6 @@ fn place(alias: &str) -> f64 {
     let hash = Sha256::digest(alias.as_bytes());
     let leading = hash.iter().take(4).fold(0u32, |sum, byte| (sum << 8) | u32::from(*byte));
     f64::from(leading) / 2f64.powi(32)
-}
-
-/// The first tick after `now` of the grid that `due` lies on: missed ticks are skipped, not made up for.
-#[must_use]
-pub fn next_tick(due: Instant, interval: Duration, now: Instant) -> Instant {
-    let late = now.saturating_duration_since(due).as_nanos();
-    let since_tick = late % interval.as_nanos().max(1);
-    let until_next = interval.saturating_sub(Duration::from_nanos_u128(since_tick));
-    now.max(due) + until_next
 }
 
 /// The first of these failures in a row do not change the schedule: most pass within a minute.
@@ -53,31 +53,34 @@ const TOKEN_CALL_AGAIN_AFTER: Duration = Duration::from_mins(1);
 /// However long an API asks to be left alone, an account is tried once in this time.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
-/// When an account is polled again, after the poll that was due at `due` and ended just now.
+/// When an account that was polled is polled again, as known at `now`.
 ///
-/// Failures in a row stretch the interval, and so does an API that asked to be left alone for longer: both by
-/// whole ticks, so that accounts stay spread. A token that still lives is called before it dies.
+/// Failures in a row stretch the interval, and so does an API that asked for a longer pause: both by whole ticks, so
+/// that accounts stay spread. A token that still lives is called before it dies.
 #[must_use]
-pub fn next_poll(account: &Account, state: &AccountState, due: Instant, now: Instant) -> Instant {
+pub fn next_poll(account: &Account, state: &AccountState, epoch: Instant, now: Instant) -> Instant {
     let interval = account.poll.interval;
+    let ended = state.latest.as_ref().map_or(now, |latest| latest.began.monotonic + latest.duration).min(now);
     let doublings =
         u32::try_from(state.failures_in_a_row.saturating_sub(FAILURES_WITHOUT_BACK_OFF)).unwrap_or(u32::MAX);
     let ticks = 1u32.checked_shl(doublings).unwrap_or(u32::MAX).clamp(1, MAX_BACK_OFF_TICKS);
-    let scheduled = next_tick(due, interval, now) + interval * (ticks - 1);
+    let scheduled = next_tick(account, epoch, ended) + interval * (ticks - 1);
     let next = match state.retry_after {
         Some(asked) => {
             // A tick at that very moment will do.
             let before = asked.min(MAX_RETRY_AFTER).saturating_sub(Duration::from_nanos(1));
-            scheduled.max(next_tick(due, interval, now + before))
+            scheduled.max(next_tick(account, epoch, ended + before))
         }
         None => scheduled,
     };
-    match (&account.credential, state.last_answered) {
-        (Credential::Token { .. }, Some(called)) if now < called + Credential::TOKEN_LIFETIME => {
-            next.min((called + TOKEN_CALL_WITHIN).max(now + TOKEN_CALL_AGAIN_AFTER.min(interval)))
+    let next = match (&account.credential, state.last_answered) {
+        (Credential::Token { .. }, Some(called)) if ended < called + Credential::TOKEN_LIFETIME => {
+            next.min((called + TOKEN_CALL_WITHIN).max(ended + TOKEN_CALL_AGAIN_AFTER.min(interval)))
         }
         _ => next,
-    }
+    };
+    // A reload may have shortened the interval.
+    if next < now { next_tick(account, epoch, now) } else { next }
 }
 
 #[cfg(test)]
@@ -85,62 +88,88 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::account::PollPolicy;
+    use crate::{account::PollPolicy, clock::Moment, poll::Attempt};
 
     const MINUTE: Duration = Duration::from_mins(1);
 
-    #[test]
-    fn up_to_ten_accounts_start_within_a_second() {
-        for accounts in 1..=10 {
-            assert!(first_offset("a", accounts, MINUTE) < Duration::from_secs(1));
+    fn account(alias: &str, interval: Duration) -> Account {
+        let poll = PollPolicy { interval, timeout: interval, max_age: interval * 3 };
+        Account { poll, ..Account::example(alias) }
+    }
+
+    fn polled(ended: Instant) -> AccountState {
+        let wall = std::time::SystemTime::UNIX_EPOCH;
+        let began = Moment { monotonic: ended, wall };
+        let latest = Attempt { began, duration: Duration::ZERO, failure: None };
+        AccountState { latest: Some(latest), ..AccountState::default() }
+    }
+
+    #[tokio::test]
+    async fn first_poll_is_paced_and_never_later_than_the_accounts_own_tick() {
+        let epoch = Instant::now();
+        for (place, interval) in [(0, MINUTE * 60), (1, MINUTE * 60), (99, MINUTE * 60), (10_000, MINUTE)] {
+            let account = account("production", interval);
+            let first = first_poll(&account, place, epoch, epoch);
+            let paced = epoch + Duration::from_millis(10) * u32::try_from(place).unwrap();
+            assert_eq!(first, paced.min(next_tick(&account, epoch, epoch)));
         }
     }
 
-    #[test]
-    fn many_accounts_fill_each_tenth_of_the_interval_evenly() {
-        let mut tenths = [0; 10];
-        for account in 0..10_000 {
-            let offset = first_offset(&format!("account-{account}"), 10_000, MINUTE);
-            tenths[usize::try_from(offset.as_secs() / 6).unwrap()] += 1;
+    #[tokio::test]
+    async fn next_tick_fills_each_tenth_of_the_interval_evenly() {
+        let (mut tenths, epoch) = ([0; 10], Instant::now());
+        for index in 0..10_000 {
+            let tick = next_tick(&account(&format!("account-{index}"), MINUTE), epoch, epoch);
+            tenths[usize::try_from((tick - epoch).as_secs() / 6).unwrap()] += 1;
         }
         assert!(tenths.iter().all(|count| (900..=1100).contains(count)), "{tenths:?}");
     }
 
-    #[test]
-    fn the_offset_of_an_alias_does_not_depend_on_the_run() {
-        assert_eq!(first_offset("production", 11, MINUTE), Duration::from_nanos(40_208_219_052));
+    #[tokio::test]
+    async fn next_tick_of_an_alias_does_not_depend_on_the_run() {
+        let epoch = Instant::now();
+        let offset = next_tick(&account("production", MINUTE), epoch, epoch) - epoch;
+        assert_eq!(offset, Duration::from_nanos(40_208_219_052));
     }
 
     #[tokio::test]
-    async fn a_token_is_called_before_it_dies_and_not_for_its_sake_once_it_has() {
-        let (now, interval) = (Instant::now() + MINUTE * 60, MINUTE * 5);
-        let poll = PollPolicy { interval, timeout: interval, max_age: interval * 3 };
-        let account = Account { poll, ..Account::example("a") };
+    async fn next_poll_calls_a_token_before_it_dies_and_not_for_its_sake_once_it_has() {
+        let (epoch, interval) = (Instant::now(), MINUTE * 5);
+        let account = account("a", interval);
+        let now = next_tick(&account, epoch, epoch + MINUTE * 60);
         let next = |called: Duration| {
-            let mut state = AccountState::default();
+            let mut state = polled(now);
             (state.retry_after, state.last_answered) = (Some(MINUTE * 50), Some(now - called));
-            next_poll(&account, &state, now, now) - now
+            next_poll(&account, &state, epoch, now) - now
         };
         assert_eq!([5, 18, 19].map(|minutes| next(MINUTE * minutes)), [MINUTE * 14, MINUTE, MINUTE]);
         assert_eq!([20, 25].map(|minutes| next(MINUTE * minutes)), [MINUTE * 50, MINUTE * 50]);
     }
 
+    #[tokio::test]
+    async fn next_poll_after_a_change_of_the_interval_is_counted_from_the_latest_poll() {
+        let epoch = Instant::now();
+        let (ended, now) = (epoch + MINUTE * 60, epoch + MINUTE * 70);
+        let hourly = account("a", MINUTE * 60);
+        assert_eq!(next_poll(&hourly, &polled(ended), epoch, now), next_tick(&hourly, epoch, ended).max(now));
+        let often = account("a", MINUTE);
+        assert_eq!(next_poll(&often, &polled(ended), epoch, now), next_tick(&often, epoch, now));
+        let mut waiting = polled(ended);
+        waiting.retry_after = Some(MINUTE * 30);
+        assert!(next_poll(&often, &waiting, epoch, now) >= ended + MINUTE * 19, "Retry-After is not forgotten");
+    }
+
     proptest! {
         #[test]
-        fn the_next_tick_is_on_the_grid_after_now_and_at_most_an_interval_away(
+        fn next_tick_is_after_the_given_time_and_at_most_an_interval_away(
             interval in 1u64..10_000_000, late in 0u64..100_000_000_000,
         ) {
-            let due = Instant::now();
-            let (interval, late) = (Duration::from_micros(interval), Duration::from_micros(late));
-            let next = next_tick(due, interval, due + late);
-            prop_assert!(next > due + late && next <= due + late + interval);
-            prop_assert_eq!((next - due).as_nanos() % interval.as_nanos(), 0);
-        }
-
-        #[test]
-        fn the_first_poll_lies_within_the_interval(alias in ".*", accounts in 1usize..100_000, interval in 1u64..1_000_000) {
-            let interval = Duration::from_millis(interval);
-            prop_assert!(first_offset(&alias, accounts, interval) < interval);
+            let epoch = Instant::now();
+            let (account, late) = (account("a", Duration::from_micros(interval)), Duration::from_micros(late));
+            let (interval, next) = (account.poll.interval, next_tick(&account, epoch, epoch + late));
+            prop_assert!(next > epoch + late && next <= epoch + late + interval || next - epoch < interval);
+            let again = next_tick(&account, epoch, next);
+            prop_assert_eq!(again - next, interval);
         }
     }
 }

@@ -44,7 +44,7 @@ pub struct AccountState {
     /// All finished polls.
     pub polls: u64,
     /// Failed polls, by [`Reason`] in the order of [`Reason::ALL`].
-    failures: [u64; Reason::ALL.len()],
+    pub(super) failures: [u64; Reason::ALL.len()],
     /// Failed polls since the latest good one.
     pub failures_in_a_row: u64,
     /// The local clock minus the server's, in seconds, as last seen.

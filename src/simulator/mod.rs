@@ -34,7 +34,7 @@ pub use roster::{Credential, Roster, SimulatedAccount};
 use crate::{
     clock::WallClock,
     config::ListenAddress,
-    web::server::{self, Answers, Terms},
+    web::server::{self, Answers, ServerOptions},
 };
 
 const MAX_CONNECTIONS: usize = 20_000;
@@ -100,7 +100,7 @@ impl Simulator {
 
     /// Serves until `stop` is cancelled.
     pub async fn serve(self, bound: server::Bound, stop: CancellationToken) {
-        bound.serve(self, Terms { guard: None, max_connections: MAX_CONNECTIONS, own: None }, stop).await;
+        bound.serve(self, ServerOptions { guard: None, max_connections: MAX_CONNECTIONS, own: None }, stop).await;
     }
 
     /// Lets `fault` befall an account until it is taken back. Unknown users are passed over.

@@ -1,59 +1,76 @@
-//! A body whose bytes are shared, and the permit under which it is sent.
+//! The body of an answer: bytes that many answers share.
 
 use std::{
-    convert::Infallible,
+    io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
 
-/// Handed over slice by slice, so that the permit lasts until the client has taken nearly all. Small enough for
-/// that, and large enough to cost no system call more than the whole would.
-const SLICE_BYTES: usize = 256 * 1024;
+use super::pages::Version;
 
 /// The body of an answer.
 #[derive(Debug)]
-pub struct SharedBody {
-    rest: Bytes,
-    _permit: Option<OwnedSemaphorePermit>,
-}
+pub struct SharedBody(Rest);
 
-impl SharedBody {
-    pub(super) fn under(permit: Option<OwnedSemaphorePermit>, bytes: Bytes) -> Self {
-        Self { rest: bytes, _permit: permit }
-    }
+#[derive(Debug)]
+enum Rest {
+    Text(Bytes),
+    Page { version: Arc<Version>, next: usize, left: usize },
 }
 
 impl From<String> for SharedBody {
     fn from(text: String) -> Self {
-        Self::under(None, text.into())
+        Self(Rest::Text(text.into()))
     }
 }
 
 impl From<&'static str> for SharedBody {
     fn from(text: &'static str) -> Self {
-        Self::under(None, Bytes::from_static(text.as_bytes()))
+        Self(Rest::Text(Bytes::from_static(text.as_bytes())))
+    }
+}
+
+impl From<Arc<Version>> for SharedBody {
+    fn from(version: Arc<Version>) -> Self {
+        Self(Rest::Page { left: version.length, version, next: 0 })
+    }
+}
+
+impl SharedBody {
+    fn left(&self) -> usize {
+        match &self.0 {
+            Rest::Text(text) => text.len(),
+            Rest::Page { left, .. } => *left,
+        }
     }
 }
 
 impl Body for SharedBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let length = self.rest.len().min(SLICE_BYTES);
-        let slice = self.rest.split_to(length);
-        Poll::Ready((!slice.is_empty()).then(|| Ok(Frame::data(slice))))
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let piece = match &mut self.0 {
+            Rest::Text(text) => std::mem::take(text),
+            Rest::Page { version, next, left } => {
+                let piece = version.piece(*next)?.unwrap_or_default();
+                *next += 1;
+                *left -= piece.len();
+                piece
+            }
+        };
+        Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
+        self.left() == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.rest.len() as u64)
+        SizeHint::with_exact(self.left() as u64)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    future::pending,
     io,
     net::IpAddr,
     pin::{Pin, pin},
@@ -19,17 +20,18 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
 };
-use rustls::ServerConfig;
+use rustls::{ServerConfig, pki_types::UnixTime};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::timeout,
+    time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     pace::{Limits, Pace, PacedBody, PacedStream},
-    server::{Answers, OverBound, Peer},
+    server::{Answers, Peer},
+    tls,
 };
 
 /// A request's line and headers together.
@@ -40,8 +42,8 @@ const MAX_HEADERS: usize = 64;
 /// What an HTTP/1 connection buffers of requests and answers.
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Requests at once on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 32;
+/// Requests at once on one HTTP/2 connection. A scraper has one.
+const MAX_STREAMS: u32 = 8;
 
 /// Streams that an HTTP/2 client opened and reset before they were looked at (rapid reset, CVE-2023-44487): beyond
 /// them the connection ends. The library ends one that floods CONTINUATION frames (CVE-2024-27316) by itself.
@@ -57,12 +59,12 @@ const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How a connection ended: an error is of the client's making, mostly.
 type Ended = Result<(), Box<dyn Error + Send + Sync>>;
 
-/// What a connection is served by, and on what terms.
+/// What a connection is served by, and how.
 pub(super) struct Connection<A> {
     pub(super) answers: A,
-    pub(super) tls: Option<Arc<ServerConfig>>,
-    /// Whether it is one of the few above the bound.
-    pub(super) over_bound: bool,
+    /// With what is cancelled once it is replaced.
+    pub(super) tls: Option<(Arc<ServerConfig>, CancellationToken)>,
+    pub(super) pace: Pace,
     /// The client's address, where it has one.
     pub(super) peer: Option<IpAddr>,
     pub(super) stop: CancellationToken,
@@ -76,8 +78,10 @@ pub async fn serve_connection<I>(stream: I, http2: bool, answers: impl Answers) 
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let connection = Connection { answers, tls: None, over_bound: false, peer: None, stop: CancellationToken::new() };
-    if http2 { connection.http2(stream).await } else { connection.http1(stream).await }
+    let pace = Pace::new(Limits::USUAL);
+    let connection = Connection { answers, tls: None, pace, peer: None, stop: CancellationToken::new() };
+    let end = connection.stop.clone().cancelled_owned();
+    if http2 { connection.http2(stream, end).await } else { connection.http1(stream, end).await }
 }
 
 impl<A: Answers> Connection<A> {
@@ -87,23 +91,37 @@ impl<A: Answers> Connection<A> {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Some(tls) = self.tls.take() else { return self.http1(stream).await };
+        // Tokens of its own: one that all connections waited for would have them contend for its lock.
+        let stop = self.stop.child_token();
+        let Some((tls, replaced)) = self.tls.take() else {
+            return self.http1(stream, stop.cancelled_owned()).await;
+        };
         let handshake = Box::pin(TlsAcceptor::from(tls).accept(stream));
-        let handshake = self.stop.run_until_cancelled(timeout(self.limits().head, handshake));
-        let Some(stream) = handshake.await else { return Ok(()) };
+        let Some(stream) = stop.run_until_cancelled(timeout(Limits::USUAL.head, handshake)).await else {
+            return Ok(());
+        };
         let stream = stream??;
+        let (replaced, expired) = (replaced.child_token(), expiry(&stream));
+        let end = async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = replaced.cancelled() => {}
+                () = expired => {}
+            }
+        };
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            self.http2(stream).await
+            self.http2(stream, end).await
         } else {
-            self.http1(stream).await
+            self.http1(stream, end).await
         }
     }
 
-    fn http1<I>(self, stream: I) -> impl Future<Output = Ended> + Send
+    fn http1<I>(self, stream: I, end: impl Future<Output = ()> + Send) -> impl Future<Output = Ended> + Send
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let pace = Pace::new(self.limits());
+        let pace = self.pace.clone();
+        pace.starts();
         let stream = TokioIo::new(PacedStream { stream, pace: pace.clone(), heads: true });
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -111,16 +129,16 @@ impl<A: Answers> Connection<A> {
             .max_header_size(MAX_HEAD_BYTES as usize)
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_BUFFER_BYTES)
-            .keep_alive(!self.over_bound)
             .serve_connection(stream, self.paced(&pace));
-        drive(Box::pin(serving), pace, self.stop)
+        drive(Box::pin(serving), pace, Box::pin(end))
     }
 
-    fn http2<I>(self, stream: I) -> impl Future<Output = Ended> + Send
+    fn http2<I>(self, stream: I, end: impl Future<Output = ()> + Send) -> impl Future<Output = Ended> + Send
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let pace = Pace::new(self.limits());
+        let pace = self.pace.clone();
+        pace.starts();
         let stream = TokioIo::new(PacedStream { stream, pace: pace.clone(), heads: false });
         let serving = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -131,16 +149,12 @@ impl<A: Answers> Connection<A> {
             .keep_alive_interval(HTTP2_PING_INTERVAL)
             .keep_alive_timeout(HTTP2_PING_TIMEOUT)
             .serve_connection(stream, self.paced(&pace));
-        drive(Box::pin(serving), pace, self.stop)
+        drive(Box::pin(serving), pace, Box::pin(end))
     }
 
     fn paced(&self, pace: &Pace) -> PacedAnswers<A> {
         let (answers, pace) = (self.answers.clone(), pace.clone());
-        PacedAnswers { answers, pace, over_bound: self.over_bound, peer: self.peer.map(Peer) }
-    }
-
-    fn limits(&self) -> Limits {
-        if self.over_bound { Limits::HURRIED } else { Limits::USUAL }
+        PacedAnswers { answers, pace, peer: self.peer.map(Peer) }
     }
 }
 
@@ -148,7 +162,6 @@ impl<A: Answers> Connection<A> {
 struct PacedAnswers<A> {
     answers: A,
     pace: Pace,
-    over_bound: bool,
     peer: Option<Peer>,
 }
 
@@ -159,9 +172,6 @@ impl<A: Answers> Service<Request<Incoming>> for PacedAnswers<A> {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let answering = self.pace.answer_begins();
-        if self.over_bound {
-            request.extensions_mut().insert(OverBound);
-        }
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(peer);
         }
@@ -170,20 +180,33 @@ impl<A: Answers> Service<Request<Incoming>> for PacedAnswers<A> {
     }
 }
 
-/// Serves until the connection ends, takes too long, or is told to stop.
-async fn drive<C>(mut serving: Pin<Box<C>>, pace: Pace, stop: CancellationToken) -> Ended
+/// Waits until the client's certificate expires, where it has one that has not yet.
+fn expiry<I>(stream: &TlsStream<I>) -> impl Future<Output = ()> + Send + use<I> {
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let left = certificate.and_then(|certificate| {
+        let expiry = u64::try_from(tls::expiry(certificate)?).ok()?;
+        expiry.checked_sub(UnixTime::now().as_secs())
+    });
+    async move {
+        match left {
+            Some(left) => sleep(Duration::from_secs(left)).await,
+            None => pending().await,
+        }
+    }
+}
+
+/// Serves until the connection ends, takes too long, or must end.
+async fn drive<C>(mut serving: Pin<Box<C>>, pace: Pace, mut end: Pin<Box<impl Future<Output = ()>>>) -> Ended
 where
     C: GracefulConnection<Error: Into<Box<dyn Error + Send + Sync>>>,
 {
-    // A token of its own: one that all connections waited for would have them contend for its lock.
-    let stop = stop.child_token();
     let (mut expired, mut stopping) = (pin!(pace.expired()), false);
     loop {
         tokio::select! {
             // What the connection does now decides how long it may take.
             biased;
             served = serving.as_mut() => return served.map_err(Into::into),
-            () = stop.cancelled(), if !stopping => {
+            () = end.as_mut(), if !stopping => {
                 stopping = true;
                 serving.as_mut().graceful_shutdown();
             }

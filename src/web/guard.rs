@@ -8,8 +8,9 @@ use std::{
 
 use arc_swap::ArcSwap;
 use hyper::header::{HeaderName, HeaderValue};
-use rustls::ServerConfig;
+use rustls::{ServerConfig, pki_types::CertificateDer};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
     tls,
 };
 use crate::{
-    config::{ClientAuth, Problems, RateLimit, TlsServer, WebFile},
+    config::{AllowedSan, ClientAuth, Problems, RateLimit, TlsServer, WebFile},
     files::Followed,
     metrics::OwnMetrics,
 };
@@ -41,6 +42,10 @@ pub(super) struct Door {
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) users: Users,
     bucket: Option<Bucket>,
+    /// What clients' certificates must be.
+    clients: Option<Clients>,
+    /// Cancelled once another version asks for other certificates of clients.
+    replaced: CancellationToken,
     /// How much is asked of clients' certificates: the more, the stricter.
     strictness: (u8, bool),
     certificate_expiry: Option<i64>,
@@ -59,6 +64,12 @@ impl Guard {
 
     pub(super) fn door(&self) -> arc_swap::Guard<Arc<Door>> {
         self.door.load()
+    }
+
+    /// The TLS of a new connection, and what is cancelled once what admitted it, such as a client's authority, is gone.
+    pub(super) fn admission(&self) -> Option<(Arc<ServerConfig>, CancellationToken)> {
+        let door = self.door();
+        door.tls.as_ref().map(|tls| (Arc::clone(tls), door.replaced.clone()))
     }
 
     /// Whether connections are by TLS.
@@ -81,11 +92,23 @@ impl Guard {
 
     fn put_in_force(&self, read: &Result<WebFile, Problems>, own: &OwnMetrics) {
         let door = read.as_ref().map_err(Clone::clone).and_then(|file| self.safe_after(file));
-        let applied = door.map(|door| self.door.store(Arc::new(door)));
+        let applied = door.map(|door| self.replace(door));
         own.web_config(applied.is_ok(), self.door().certificate_expiry);
         match applied {
-            Ok(()) => info!("the web configuration has changed and is in force"),
-            Err(problems) => error!(%problems, "the web configuration has changed and is bad: the old one stays"),
+            Ok(()) => info!("web configuration reloaded"),
+            Err(problems) => error!(%problems, "web configuration reload failed, keeping the previous configuration"),
+        }
+    }
+
+    fn replace(&self, mut door: Door) {
+        let old = self.door.load_full();
+        let same_clients = old.clients == door.clients;
+        if same_clients {
+            door.replaced = old.replaced.clone();
+        }
+        self.door.store(Arc::new(door));
+        if !same_clients {
+            old.replaced.cancel();
         }
     }
 
@@ -115,6 +138,13 @@ fn strictness(tls: &TlsServer) -> (u8, bool) {
     (of_certificates, tls.client_allowed_sans.is_some())
 }
 
+/// What clients' certificates must be: how they are asked for, by which authorities, and for which names.
+type Clients = (ClientAuth, Vec<CertificateDer<'static>>, Option<Vec<AllowedSan>>);
+
+fn clients(tls: &TlsServer) -> Clients {
+    (tls.client_auth, tls.client_ca.clone(), tls.client_allowed_sans.clone())
+}
+
 impl Door {
     fn of(file: &WebFile) -> Result<Self, Problems> {
         let tls = file.tls.as_ref().map(|settings| tls::server_config(settings, file.http2)).transpose();
@@ -126,8 +156,11 @@ impl Door {
             headers: file.headers.clone(),
             users: file.users.clone(),
             bucket: file.rate_limit.map(Bucket::full),
+            clients: file.tls.as_ref().map(clients),
+            replaced: CancellationToken::new(),
             strictness: file.tls.as_ref().map(strictness).unwrap_or_default(),
-            certificate_expiry: file.tls.as_ref().and_then(tls::expiry),
+            // Those up to its root may come twice, by several ways to roots, and that one of them expires need not matter.
+            certificate_expiry: file.tls.as_ref().and_then(|tls| tls::expiry(tls.certificates.first()?)),
         })
     }
 

@@ -3,10 +3,12 @@
 mod access;
 mod body;
 mod connection;
+mod connections;
 mod guard;
 mod listeners;
 mod negotiation;
 mod pace;
+mod pages;
 mod routes;
 pub mod server;
 mod status_page;

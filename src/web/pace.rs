@@ -34,10 +34,6 @@ impl Limits {
     /// An idle connection outlasts an interval of Prometheus, which is a minute unless it is told another.
     pub(super) const USUAL: Self =
         Self { head: Duration::from_secs(10), answer: Duration::from_secs(30), idle: Duration::from_mins(2) };
-
-    /// For the few connections above the bound.
-    pub(super) const HURRIED: Self =
-        Self { head: Duration::from_secs(1), answer: Duration::from_secs(5), idle: Duration::from_secs(1) };
 }
 
 /// What one connection is doing, told by its stream and its answers.
@@ -53,6 +49,8 @@ struct State {
     /// Since when bytes wait for the client to take them.
     unwritten: Option<Instant>,
     begun: u64,
+    /// When bytes moved last, in either direction.
+    moved: Instant,
 }
 
 #[derive(Clone, Copy)]
@@ -64,8 +62,21 @@ enum Quiet {
 impl Pace {
     /// A connection that begins now.
     pub(super) fn new(limits: Limits) -> Self {
-        let quiet = Quiet::Head(Instant::now());
-        Self(Arc::new(Mutex::new(State { limits, quiet, answers: Vec::new(), unwritten: None, begun: 0 })))
+        let moved = Instant::now();
+        let quiet = Quiet::Head(moved);
+        Self(Arc::new(Mutex::new(State { limits, quiet, answers: Vec::new(), unwritten: None, begun: 0, moved })))
+    }
+
+    /// HTTP starts now, after the handshake where there is one.
+    pub(super) fn starts(&self) {
+        let mut state = self.state();
+        state.moved = Instant::now();
+        state.quiet = Quiet::Head(state.moved);
+    }
+
+    /// When bytes moved last.
+    pub(super) fn moved(&self) -> Instant {
+        self.state().moved
     }
 
     /// A request's head has come.
@@ -115,6 +126,14 @@ impl State {
     fn received(&mut self) {
         if matches!(self.quiet, Quiet::Idle(_)) {
             self.quiet = Quiet::Head(Instant::now());
+        }
+    }
+
+    fn tried_to_write(&mut self, in_vain: bool) {
+        if in_vain {
+            self.wrote(false);
+        } else {
+            self.moved = Instant::now();
         }
     }
 
@@ -184,8 +203,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for PacedStream<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        if self.heads && buffer.filled().len() > before {
-            self.pace.state().received();
+        if buffer.filled().len() > before {
+            let mut state = self.pace.state();
+            state.moved = Instant::now();
+            if self.heads {
+                state.received();
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -194,9 +217,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for PacedStream<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for PacedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        if written.is_pending() {
-            self.pace.state().wrote(false);
-        }
+        self.pace.state().tried_to_write(written.is_pending());
         written
     }
 
@@ -206,9 +227,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PacedStream<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        if written.is_pending() {
-            self.pace.state().wrote(false);
-        }
+        self.pace.state().tried_to_write(written.is_pending());
         written
     }
 

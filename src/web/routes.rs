@@ -10,35 +10,44 @@
 //!
 //! All stand below the route prefix, take GET and HEAD unless said otherwise, and answer any other method with 405.
 
-use std::{io, sync::Arc};
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
 
+use flate2::{Compression, write::GzEncoder};
 use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode, Version,
+    HeaderMap, Method, Request, Response, StatusCode,
     body::Incoming,
     header::{
-        ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
-        CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, REFERRER_POLICY, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+        ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+        HeaderName, HeaderValue, LOCATION, REFERRER_POLICY, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
         X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
     },
 };
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     access::Verdict,
     body::SharedBody,
     guard::{Door, Guard},
-    negotiation,
-    server::{Answers, OverBound, Peer},
+    negotiation::{self, Coding},
+    pages::{Content, Page, PageMaker},
+    server::{Answers, Peer},
     status_page,
 };
 use crate::{
     clock::{Moment, WallClock},
     config::{Paths, Web},
-    metrics::{Coding, Exposition, Handler, Shared},
-    poll::Board,
+    metrics::{Exposition, Format, Handler, Output},
+    poll::AccountStore,
 };
+
+/// Measured by `benches/encoding.rs`: level 2 makes a third less than level 1 for a fifth more time, and level 3 hardly
+/// less again for twice the time.
+const GZIP_LEVEL: u32 = 2;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -50,18 +59,30 @@ const HTML_HEADERS: [(HeaderName, &str); 4] = [
 ];
 
 /// Answers requests.
-#[derive(Debug)]
 pub struct Routes {
     exposition: Exposition,
-    shared: Shared,
+    pages: Pages,
     paths: Paths,
     guard: Arc<Guard>,
     health_without_password: bool,
-    /// How many scrapes may be answered at once.
-    scrapes: Option<Arc<Semaphore>>,
-    clock: WallClock,
+    /// How many requests may wait for a page at once.
+    waiting: Option<Semaphore>,
     reloads: Option<Reloads>,
     stop: CancellationToken,
+}
+
+/// The pages that requests share. The two text formats have the same bytes.
+struct Pages {
+    text: Compressed,
+    open_metrics: Compressed,
+    status: Page,
+    accounts: Page,
+}
+
+/// A page in both codings.
+struct Compressed {
+    plain: Page,
+    gzip: Page,
 }
 
 /// Asks for a reload.
@@ -81,21 +102,23 @@ impl Answers for Arc<Routes> {
 }
 
 impl Routes {
-    /// Answers with the exposition and what else its board tells, past `guard`, until `stop` is cancelled. `reloads`
+    /// Answers with the exposition and what else its accounts show, past `guard`, until `stop` is cancelled. `reloads`
     /// takes requests to reload the configuration, where they are allowed.
-    #[must_use]
+    ///
+    /// # Errors
+    /// When the system has no thread to make pages on.
     pub fn new(
         exposition: Exposition,
         web: &Web,
         guard: Arc<Guard>,
-        clock: WallClock,
+        clock: &WallClock,
         reloads: Option<Reloads>,
         stop: CancellationToken,
-    ) -> Self {
-        let scrapes = web.max_requests.map(|scrapes| Arc::new(Semaphore::new(scrapes)));
-        let shared = Shared::new(exposition.clone(), clock.clone());
+    ) -> io::Result<Self> {
+        let waiting = web.max_requests.map(Semaphore::new);
+        let pages = Pages::new(&exposition, &web.paths, clock)?;
         let (paths, health_without_password) = (web.paths.clone(), web.health_without_password);
-        Self { exposition, shared, paths, guard, health_without_password, scrapes, clock, reloads, stop }
+        Ok(Self { exposition, pages, paths, guard, health_without_password, waiting, reloads, stop })
     }
 
     /// The answer to `request`, counted.
@@ -132,13 +155,6 @@ impl Routes {
     /// Why a request is not answered with its page, if it isn't.
     async fn refusal<B>(&self, handler: Handler, door: &Door, request: &Request<B>) -> Option<Answer> {
         let is_health = matches!(handler, Handler::Healthy | Handler::Ready);
-        if !is_health && request.extensions().get::<OverBound>().is_some() {
-            let mut refusal = later(StatusCode::SERVICE_UNAVAILABLE, "too many connections are open\n");
-            if request.version() < Version::HTTP_2 {
-                refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            return Some(refusal);
-        }
         if !is_health && !door.has_room() {
             return Some(later(StatusCode::TOO_MANY_REQUESTS, "too many requests\n"));
         }
@@ -167,30 +183,36 @@ impl Routes {
             Handler::Reload => self.reload(request.method()).await,
             _ if !readable => method_not_allowed("GET, HEAD"),
             Handler::Status if request.uri().path() != self.paths.status() => self.to_status_page(),
-            Handler::Status => html(status_page::render(self.board(), &self.paths, self.now())),
+            Handler::Status => self.shared(&self.pages.status).await.map_or_else(|refusal| refusal, html),
             Handler::Metrics => self.metrics(request.headers()).await,
             Handler::Healthy => self.healthy(door, request).await,
             Handler::Ready => self.ready(),
         }
     }
 
-    fn board(&self) -> &Board {
-        &self.exposition.board
+    fn store(&self) -> &AccountStore {
+        &self.exposition.store
     }
 
-    fn now(&self) -> Moment {
-        self.clock.moment()
+    /// A page as it is now, or why there is none.
+    async fn shared(&self, page: &Page) -> Result<SharedBody, Answer> {
+        // Held until the page exists, and not while it is sent: how fast a client takes it is nobody else's concern.
+        let permit = self.waiting.as_ref().map(Semaphore::try_acquire).transpose();
+        let Ok(_permit) = permit else {
+            return Err(later(StatusCode::SERVICE_UNAVAILABLE, "too many requests wait for an answer\n"));
+        };
+        page.body()
+            .await
+            .ok_or_else(|| answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "this page cannot be made, see the log\n"))
     }
 
     async fn metrics(&self, headers: &HeaderMap) -> Answer {
-        let Ok(permit) = self.scrape() else {
-            return later(StatusCode::SERVICE_UNAVAILABLE, "too many scrapes are being answered\n");
-        };
         let (format, coding) = (negotiation::format(headers), negotiation::coding(headers));
-        let Some(body) = self.shared.body(format, coding).await else {
-            return answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the exposition cannot be made: see the log\n");
+        let body = match self.shared(self.pages.of(format, coding)).await {
+            Ok(body) => body,
+            Err(refusal) => return refusal,
         };
-        let mut answer = answer(StatusCode::OK, format.content_type(), SharedBody::under(permit, body));
+        let mut answer = answer(StatusCode::OK, format.content_type(), body);
         answer.headers_mut().insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
         if coding == Coding::Gzip {
             answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -198,24 +220,20 @@ impl Routes {
         answer
     }
 
-    /// A permit to answer a scrape, where their number is bounded.
-    fn scrape(&self) -> Result<Option<OwnedSemaphorePermit>, TryAcquireError> {
-        self.scrapes.as_ref().map(|scrapes| Arc::clone(scrapes).try_acquire_owned()).transpose()
-    }
-
     /// Tells more of the accounts to those alone who might read the metrics, too.
     async fn healthy<B>(&self, door: &Door, request: &Request<B>) -> Answer {
-        let alive = self.board().alive();
+        let alive = self.store().alive();
         let status = if alive { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let wants_json = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("application/json"));
         if request.headers().get_all(ACCEPT).iter().any(wants_json) {
-            // To check a password is work, which the rate limit bounds here, too.
-            let may_ask = door.users.is_empty() || (request.headers().contains_key(AUTHORIZATION) && door.has_room());
-            let trusted = may_ask && self.verdict(door, request).await == Verdict::Granted;
-            let accounts = trusted.then(|| accounts(self.board(), self.now()));
-            return answer(status, "application/json", health_json(alive, accounts));
+            // The details are bounded by the rate limit and by `max_requests`, and health itself by neither.
+            let may_ask = door.users.is_empty() || request.headers().contains_key(AUTHORIZATION);
+            let trusted = may_ask && door.has_room() && self.verdict(door, request).await == Verdict::Granted;
+            let details = if trusted { self.shared(&self.pages.accounts).await.ok() } else { None };
+            let body = details.unwrap_or_else(|| health_json(alive, None).into());
+            return answer(status, "application/json", body);
         }
-        let silent = self.board().slots().iter().filter(|slot| !slot.alive()).count();
+        let silent = self.store().entries().iter().filter(|entry| !entry.alive()).count();
         let text = if alive {
             "healthy\n".to_owned()
         } else {
@@ -251,7 +269,7 @@ impl Routes {
     fn ready(&self) -> Answer {
         if self.stop.is_cancelled() {
             answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, "stopping\n")
-        } else if self.board().polled() {
+        } else if self.store().ready() {
             answer(StatusCode::OK, TEXT, "ready\n")
         } else {
             answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, "some accounts have not finished their first poll\n")
@@ -259,21 +277,89 @@ impl Routes {
     }
 }
 
+impl Pages {
+    fn new(exposition: &Exposition, paths: &Paths, clock: &WallClock) -> io::Result<Self> {
+        let store = Arc::clone(&exposition.store);
+        let maker = PageMaker::start(move || store.changes())?;
+        let text_page = |render: fn(&AccountStore, &Paths, Moment) -> String| {
+            let (store, paths, clock) = (Arc::clone(&exposition.store), paths.clone(), clock.clone());
+            maker.page(move || Content {
+                pieces: Output::from(render(&store, &paths, clock.moment()).as_str()).into_pieces(),
+                valid_until: None,
+            })
+        };
+        Ok(Self {
+            text: Compressed::new(&maker, exposition, clock, Format::Text0),
+            open_metrics: Compressed::new(&maker, exposition, clock, Format::OpenMetrics),
+            status: text_page(status_page::render),
+            accounts: text_page(|store, _, now| health_json(store.alive(), Some(accounts(store, now)))),
+        })
+    }
+
+    fn of(&self, format: Format, coding: Coding) -> &Page {
+        let page = match format {
+            Format::Text0 | Format::Text1 => &self.text,
+            Format::OpenMetrics => &self.open_metrics,
+        };
+        match coding {
+            Coding::Identity => &page.plain,
+            Coding::Gzip => &page.gzip,
+        }
+    }
+}
+
+impl Compressed {
+    fn new(maker: &PageMaker, exposition: &Exposition, clock: &WallClock, format: Format) -> Self {
+        let (exposition, clock) = (exposition.clone(), clock.clone());
+        let encode = move || {
+            let (pieces, valid_until) = exposition.encode(format, clock.moment());
+            Content { pieces, valid_until }
+        };
+        let encode = Arc::new(encode);
+        let plain = maker.page({
+            let encode = Arc::clone(&encode);
+            move || encode()
+        });
+        let of_plain = plain.clone();
+        let gzip = maker.page(move || {
+            let ready = of_plain.current().and_then(|(version, until)| Some((version.all()?, until)));
+            let (pieces, valid_until) = ready.map_or_else(
+                || {
+                    let content = encode();
+                    (content.pieces, content.valid_until)
+                },
+                |(pieces, until)| (pieces, Some(until)),
+            );
+            Content { pieces: gzip(&pieces), valid_until }
+        });
+        Self { plain, gzip }
+    }
+}
+
+fn gzip(pieces: &[bytes::Bytes]) -> Vec<bytes::Bytes> {
+    let mut encoder = GzEncoder::new(Output::default(), Compression::new(GZIP_LEVEL));
+    for piece in pieces {
+        // Writing to memory cannot fail.
+        let _ = encoder.write_all(piece);
+    }
+    encoder.finish().unwrap_or_default().into_pieces()
+}
+
 /// What is known of the accounts, without the words of errors.
-fn accounts(board: &Board, now: Moment) -> Value {
-    let slots = board.slots();
-    let accounts = slots.iter().map(|slot| {
-        let state = slot.state();
+fn accounts(store: &AccountStore, now: Moment) -> Value {
+    let entries = store.entries();
+    let accounts = entries.iter().map(|entry| {
+        let state = entry.state();
         let latest = state.latest.as_ref();
         let account = json!({
-            "up": state.up(),
-            "alive": slot.alive(),
+            "up": latest.map(|_| state.up()),
+            "alive": entry.alive(),
             "reason": state.failure().map(|failure| failure.reason.as_str()),
             "failures_in_a_row": state.failures_in_a_row,
             "last_attempt_timestamp_seconds": latest.map(|latest| latest.began.unix_seconds(now)),
             "last_success_timestamp_seconds": state.last_success.map(|success| success.unix_seconds(now)),
         });
-        (slot.account().alias.clone(), account)
+        (entry.account().alias.clone(), account)
     });
     Value::Object(accounts.collect())
 }
@@ -307,7 +393,7 @@ fn method_not_allowed(allowed: &'static str) -> Answer {
 }
 
 /// A page for a browser, which must load nothing, frame nothing and keep nothing.
-fn html(page: String) -> Answer {
+fn html(page: SharedBody) -> Answer {
     let mut html = answer(StatusCode::OK, "text/html; charset=utf-8", page);
     html.headers_mut().extend(HTML_HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value))));
     if let Ok(policy) = HeaderValue::from_str(status_page::content_security_policy()) {

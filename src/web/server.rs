@@ -1,12 +1,11 @@
 //! Sockets in, a service's answers out: accepts, limits, and drains at the end.
 
 use std::{
-    collections::VecDeque,
     error::Error,
     fmt::Display,
     io,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,8 +16,7 @@ use hyper::{
 };
 use tokio::{
     net::{TcpStream, UnixStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::{AbortHandle, JoinSet},
+    task::JoinSet,
     time::timeout,
 };
 use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
@@ -26,13 +24,12 @@ use tracing::{debug, warn};
 
 use super::{
     connection::Connection,
+    connections::Connections,
     guard::Guard,
     listeners::{Inherited, Listener, room_for_connections},
+    pace::{Limits, Pace},
 };
 use crate::{config::ListenAddress, metrics::OwnMetrics};
-
-/// Connections above the bound, the latest that came, in which only health is told.
-const RESERVE: usize = 32;
 
 /// How long answers in flight may take once the server is told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
@@ -89,9 +86,9 @@ pub trait Answers: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = io::Result<Response<Self::Body>>> + Send + 'static;
 }
 
-/// On what terms connections are served.
+/// How connections are served.
 #[derive(Debug, Clone)]
-pub struct Terms {
+pub struct ServerOptions {
     /// TLS, where it has any.
     pub guard: Option<Arc<Guard>>,
     /// How many may be open.
@@ -104,10 +101,6 @@ pub struct Terms {
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub IpAddr);
 
-/// Marks a request that came while more connections were open than may be: it is for health alone.
-#[derive(Debug, Clone, Copy)]
-pub struct OverBound;
-
 impl Bound {
     /// The addresses that are listened on, with the ports that were given for port 0.
     #[must_use]
@@ -117,20 +110,20 @@ impl Bound {
 
     /// Serves until `stop` is cancelled; then accepts no more, lets answers in flight finish, and
     /// returns.
-    pub async fn serve(self, answers: impl Answers, terms: Terms, stop: CancellationToken) {
+    pub async fn serve(self, answers: impl Answers, options: ServerOptions, stop: CancellationToken) {
         let room = room_for_connections();
-        if room < terms.max_connections && terms.own.is_some() {
-            warn!(room, "the limit on open files leaves room for fewer connections than web.max_connections");
+        if room < options.max_connections && options.own.is_some() {
+            warn!(room, "limit on open files is too low for web.max_connections, allowing fewer connections");
         }
-        let places = Places::new(terms.max_connections.min(room));
-        let connections = TaskTracker::new();
+        let connections = Connections::new(options.max_connections.min(room));
+        let tasks = TaskTracker::new();
         let mut loops = JoinSet::new();
         for listener in self.0 {
             let server = Server {
                 answers: answers.clone(),
-                terms: terms.clone(),
-                places: places.clone(),
+                options: options.clone(),
                 connections: connections.clone(),
+                tasks: tasks.clone(),
                 stop: stop.clone(),
             };
             loops.spawn(async move {
@@ -139,38 +132,9 @@ impl Bound {
             });
         }
         loops.join_all().await;
-        connections.close();
-        if timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
-            debug!(connections = connections.len(), "gave up on connections that did not end in time");
-        }
-    }
-}
-
-/// The connections that may be open, and the latest of those above them.
-#[derive(Debug, Clone)]
-struct Places {
-    usual: Arc<Semaphore>,
-    reserve: Arc<Mutex<VecDeque<AbortHandle>>>,
-}
-
-impl Places {
-    fn new(usual: usize) -> Self {
-        Self { usual: Arc::new(Semaphore::new(usual)), reserve: Arc::default() }
-    }
-
-    fn usual(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.usual).try_acquire_owned().ok()
-    }
-
-    /// Takes a connection above the bound in, for which the oldest of those goes: it had time enough to ask for health.
-    fn reserve(&self, connection: AbortHandle) {
-        let mut reserve = self.reserve.lock().unwrap_or_else(PoisonError::into_inner);
-        reserve.retain(|connection| !connection.is_finished());
-        reserve.push_back(connection);
-        if reserve.len() > RESERVE
-            && let Some(oldest) = reserve.pop_front()
-        {
-            oldest.abort();
+        tasks.close();
+        if timeout(DRAIN_TIMEOUT, tasks.wait()).await.is_err() {
+            debug!(connections = tasks.len(), "gave up on connections that did not end in time");
         }
     }
 }
@@ -178,9 +142,9 @@ impl Places {
 /// One listener's side of the server.
 struct Server<A> {
     answers: A,
-    terms: Terms,
-    places: Places,
-    connections: TaskTracker,
+    options: ServerOptions,
+    connections: Connections,
+    tasks: TaskTracker,
     stop: CancellationToken,
 }
 
@@ -205,30 +169,30 @@ impl<A: Answers> Server<A> {
         }
     }
 
-    /// Serves a connection in a task of its own, which tells its end by one line at most.
+    /// Serves a connection in a task of its own, which logs its end by one line at most.
     fn spawn(&self, stream: Either<TcpStream, UnixStream>, peer: Option<SocketAddr>) {
-        let place = self.places.usual();
-        let over_bound = place.is_none();
+        let pace = Pace::new(Limits::USUAL);
+        let peer = peer.map(|peer| peer.ip());
         let connection = Connection {
             answers: self.answers.clone(),
-            tls: self.terms.guard.as_ref().and_then(|guard| guard.door().tls.clone()),
-            over_bound,
-            peer: peer.map(|peer| peer.ip()),
+            tls: self.options.guard.as_ref().and_then(|guard| guard.admission()),
+            pace: pace.clone(),
+            peer,
             stop: self.stop.clone(),
         };
-        let open = self.terms.own.as_ref().map(|own| own.connection_open());
-        let task = self.connections.spawn(async move {
-            let _until_it_ends = (place, open);
-            if let Err(error) = connection.serve(stream).await {
-                let peer = peer.map_or_else(|| "unix".to_owned(), |peer| peer.to_string());
-                debug!(peer, error, "a connection ended early");
-            }
+        let open = self.options.own.as_ref().map(|own| own.connection_open());
+        let ended_another = self.connections.register(peer, pace, |registered| {
+            let serving = async move {
+                let _until_it_ends = (registered, open);
+                if let Err(error) = connection.serve(stream).await {
+                    let peer = peer.map_or_else(|| "unix".to_owned(), |peer| peer.to_string());
+                    debug!(peer, error, "a connection ended early");
+                }
+            };
+            self.tasks.spawn(serving).abort_handle()
         });
-        if over_bound {
-            self.places.reserve(task.abort_handle());
-            if let Some(own) = &self.terms.own {
-                own.connection_over_bound();
-            }
+        if let (true, Some(own)) = (ended_another, &self.options.own) {
+            own.connection_over_bound();
         }
     }
 }

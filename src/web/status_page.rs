@@ -16,7 +16,7 @@ use crate::{
     config::Paths,
     human,
     koodrive::{Field, Overview},
-    poll::{AccountState, Board, Slot},
+    poll::{AccountEntry, AccountState, AccountStore},
 };
 
 /// Colours that can be told apart on either ground; nothing is told by colour alone.
@@ -45,8 +45,8 @@ pub(super) fn content_security_policy() -> &'static str {
 const COLUMNS: [&str; 7] = ["Account", "State", "Usage", "Allocated", "Last poll", "Numbers are from", "Next poll"];
 
 /// The page.
-pub(super) fn render(board: &Board, paths: &Paths, now: Moment) -> String {
-    let mut accounts: Vec<_> = board.slots().iter().map(|slot| (Arc::clone(slot), slot.state())).collect();
+pub(super) fn render(store: &AccountStore, paths: &Paths, now: Moment) -> String {
+    let mut accounts: Vec<_> = store.entries().iter().map(|entry| (Arc::clone(entry), entry.state())).collect();
     // Whoever needs care comes first.
     accounts.sort_by_key(|(_, state)| state.up());
     let up = accounts.iter().filter(|(_, state)| state.up()).count();
@@ -76,7 +76,7 @@ pub(super) fn render(board: &Board, paths: &Paths, now: Moment) -> String {
                         table {
                             caption { "Accounts" }
                             thead { tr { @for column in COLUMNS { th scope="col" { (column) } } } }
-                            tbody { @for (slot, state) in &accounts { (row(slot, state, now)) } }
+                            tbody { @for (entry, state) in &accounts { (row(entry, state, now)) } }
                         }
                     }
                 }
@@ -92,8 +92,8 @@ pub(super) fn render(board: &Board, paths: &Paths, now: Moment) -> String {
     page.into_string()
 }
 
-fn row(slot: &Slot, state: &AccountState, now: Moment) -> Markup {
-    let account = slot.account();
+fn row(entry: &AccountEntry, state: &AccountState, now: Moment) -> Markup {
+    let account = entry.account();
     let space = state.fresh_space(account.poll.max_age, now);
     let field = |read: fn(&Overview) -> &Field| Some(read(&space?.overview).as_ref().ok()?.value);
     let (used, capacity) = (field(|overview| &overview.total_used), field(|overview| &overview.total_capacity));
@@ -101,7 +101,7 @@ fn row(slot: &Slot, state: &AccountState, now: Moment) -> Markup {
         Unit::Count => amount.to_string(),
         _ => human::bytes(amount),
     });
-    let next = slot.due().map(|due| match due.monotonic.saturating_duration_since(now.monotonic) {
+    let next = entry.due().map(|due| match due.monotonic.saturating_duration_since(now.monotonic) {
         Duration::ZERO => "now".to_owned(),
         wait => format!("in {}", human::duration(wait)),
     });

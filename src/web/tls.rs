@@ -9,7 +9,7 @@ use rustls::{
     crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, UnixTime},
     server::{
-        NoClientAuth, WebPkiClientVerifier,
+        NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier,
         danger::{ClientCertVerified, ClientCertVerifier},
     },
     version::{TLS12, TLS13},
@@ -36,15 +36,19 @@ pub(super) fn server_config(settings: &TlsServer, http2: bool) -> Result<ServerC
         .with_protocol_versions(&versions)?
         .with_client_cert_verifier(client_verifier(settings, &provider)?)
         .with_single_cert(settings.certificates.clone(), settings.key.clone_key())?;
+    if settings.client_auth != ClientAuth::NoClientCert {
+        // A resumed session does not look at the client's certificate again, which may have expired since.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     config.ignore_client_order = settings.prefer_server_cipher_suites;
     config.alpn_protocols = if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     Ok(config)
 }
 
-/// When the server's own certificate expires, in Unix time. Those up to its root may come twice, by several ways to
-/// roots, and that one of them expires need not matter.
-pub(super) fn expiry(settings: &TlsServer) -> Option<i64> {
-    let (_, certificate) = X509Certificate::from_der(settings.certificates.first()?).ok()?;
+/// When a certificate expires, in Unix time.
+pub(super) fn expiry(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     Some(certificate.validity().not_after.timestamp())
 }
 

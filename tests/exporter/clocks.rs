@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use koodrive_exporter::{
     account::{Credential, Secret},
     clock::WallClock,
-    koodrive::{Client, CredentialRead, ServerClock, Stage, build_http},
+    koodrive::{Client, ConnectionKey, CredentialRead, Remedy, ServerClock, Stage, build_http},
 };
 use tokio::time::Instant;
 
@@ -33,7 +33,7 @@ async fn a_host_whose_clock_is_20_minutes_off_polls_all_the_same_and_warns_once(
         }
         let log = exporter.log();
         assert_eq!(log.matches("level=warn").count(), 1, "{log}");
-        assert_eq!(log.matches("X-Date follows that of the API").count(), 1, "{log}");
+        assert_eq!(log.matches("correcting X-Date").count(), 1, "{log}");
     }
 }
 
@@ -60,20 +60,20 @@ async fn a_secret_that_changed_since_a_refusal_makes_a_different_request() {
     account.endpoint = koodrive_exporter::account::Endpoint::parse(&upstream.url).unwrap();
     account.user_id = koodrive_exporter::account::UserId::parse(&upstream.user_id(1)).unwrap();
     account.credential = Credential::Token { token: Secret::File(token.clone()), prefix: "Bearer ".to_owned() };
-    let http = build_http(&account.transport).unwrap();
+    let http = build_http(&ConnectionKey::of(&account)).unwrap();
     let client = Client::new(http, Arc::new(account), WallClock::system(), Arc::<ServerClock>::default());
-    let ask = async || client.overview(Instant::now() + Duration::from_secs(10)).await;
+    let ask = async || client.overview(Instant::now() + Duration::from_secs(10), None).await;
 
     assert!(ask().await.result.is_ok());
     upstream.simulator.set_token(&upstream.user_id(1), "renewed".to_owned());
     let refused = ask().await;
     assert_eq!((refused.head().map(|head| head.status), refused.credential), (Some(401), CredentialRead::Known));
-    assert!(!client.would_differ(&refused).await);
+    assert_eq!(client.remedy(&refused).await, None);
     // Another line end is no other secret.
     std::fs::write(&token, "simulated-token-00001").unwrap();
-    assert!(!client.would_differ(&refused).await);
+    assert_eq!(client.remedy(&refused).await, None);
     std::fs::write(&token, "renewed").unwrap();
-    assert!(client.would_differ(&refused).await);
+    assert_eq!(client.remedy(&refused).await, Some(Remedy::OtherSecret));
     let again = ask().await;
     assert_eq!((again.head().map(|head| head.status), again.credential), (Some(200), CredentialRead::Rotated));
     assert_eq!(ask().await.credential, CredentialRead::Known);
@@ -92,7 +92,7 @@ async fn shards_poll_each_account_exactly_once_and_tell_which_part_they_are() {
         let page = exporter.get("/metrics").await;
         let shard = format!("koodrive_exporter_shard_info{{count=\"3\",index=\"{index}\"}}");
         assert_eq!(page.value(&shard), Some(1.0));
-        let accounts = page.body.lines().filter_map(|line| line.strip_prefix("koodrive_up{account=\""));
+        let accounts = page.body.lines().filter_map(|line| line.strip_prefix("koodrive_account_info{account=\""));
         polled.extend(accounts.map(|line| line.split('"').next().unwrap().to_owned()));
     }
     polled.sort();

@@ -1,20 +1,23 @@
 //! TLS, client certificates and passwords, by files as the exporter toolkit has them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use reqwest::{Certificate, Identity, StatusCode, Version};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
     version::{TLS12, TLS13},
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
     hostile::Authority,
-    support::{Exporter, Files, Page, Upstream, client, run, stderr},
+    support::{Exporter, Files, PATIENCE, Page, Upstream, client, run, stderr},
 };
 
 /// Cheap to check, so that tests are quick.
@@ -33,7 +36,11 @@ pub struct Scene {
 impl Scene {
     /// TLS with a certificate for `localhost`, and what else `web` says. Further flags go to the exporter.
     pub async fn start(web: &str, flags: &[&str]) -> Self {
-        let (files, upstream, authority) = (Files::new(), Upstream::start(1).await, Authority::new());
+        Self::with_accounts(1, web, flags).await
+    }
+
+    pub async fn with_accounts(accounts: u64, web: &str, flags: &[&str]) -> Self {
+        let (files, upstream, authority) = (Files::new(), Upstream::start(accounts).await, Authority::new());
         let (certificate, key) = authority.issue("localhost");
         files.write("server.crt", certificate);
         files.write("server.key", key);
@@ -235,12 +242,80 @@ async fn a_renewed_certificate_is_served_without_dropping_connections() {
     // Between the two writes the pair does not fit, which may or may not be noticed.
     scene.write("server.key", &key);
     scene.write("server.crt", &certificate);
-    scene.reloaded("is in force").await;
+    scene.reloaded("web configuration reloaded").await;
     let new = scene.connect(scene.tls(ring::default_provider(), &[&TLS13])).await.unwrap();
     assert_ne!(certificate_of(&new), certificate_of(&old));
     assert_eq!(certificate_of(&new), CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap());
     let answer = request(&mut old, "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// A client's side of TLS with a certificate of its own, which remembers sessions.
+fn tls_with_identity(scene: &Scene, version: &'static rustls::SupportedProtocolVersion) -> ClientConfig {
+    let (certificate, key) = scene.authority.issue("client");
+    tls_of(scene, version, &certificate, &key)
+}
+
+fn tls_of(
+    scene: &Scene,
+    version: &'static rustls::SupportedProtocolVersion,
+    certificate: &str,
+    key: &str,
+) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(scene.authority.1.as_bytes()).unwrap()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_protocol_versions(&[version]).unwrap().with_root_certificates(roots);
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+    builder.with_client_auth_cert(vec![certificate], PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap()
+}
+
+const CLIENTS: &str = "tls_server_config: { cert_file: server.crt, key_file: server.key, \
+    client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.crt }\n";
+
+const KEPT_ALIVE: &[u8] = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+
+/// Asks on a connection that stays open.
+async fn is_answered(stream: &mut TlsStream<TcpStream>) -> bool {
+    let mut answer = Vec::new();
+    stream.write_all(KEPT_ALIVE).await.unwrap();
+    stream.read_buf(&mut answer).await.unwrap();
+    answer.starts_with(b"HTTP/1.1 200")
+}
+
+#[tokio::test]
+async fn a_session_with_a_client_certificate_is_never_resumed() {
+    for version in [&TLS12, &TLS13] {
+        let scene = Scene::start(CLIENTS, &[]).await;
+        let config = tls_with_identity(&scene, version);
+        for _ in 0..3 {
+            let mut stream = scene.connect(config.clone()).await.unwrap();
+            // In TLS 1.3 the tickets come behind the handshake.
+            assert!(is_answered(&mut stream).await);
+            assert_eq!(stream.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Full));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_ends_when_its_clients_authority_is_taken_out() {
+    let mut scene = Scene::start(CLIENTS, &[]).await;
+    let mut kept = scene.connect(tls_with_identity(&scene, &TLS13)).await.unwrap();
+    assert!(is_answered(&mut kept).await);
+    scene.write("ca.crt", &Authority::new().1);
+    scene.reloaded("web configuration reloaded").await;
+    let ended = tokio::time::timeout(PATIENCE, kept.read_buf(&mut Vec::new())).await.expect("it ends");
+    assert!(matches!(ended, Ok(0) | Err(_)));
+}
+
+#[tokio::test]
+async fn a_kept_connection_ends_when_its_clients_certificate_expires() {
+    let scene = Scene::start(CLIENTS, &[]).await;
+    let (certificate, key) = scene.authority.issue_for("client", Duration::from_secs(3));
+    let mut kept = scene.connect(tls_of(&scene, &TLS13, &certificate, &key)).await.unwrap();
+    assert!(is_answered(&mut kept).await);
+    let ended = tokio::time::timeout(PATIENCE, kept.read_buf(&mut Vec::new())).await.expect("it ends");
+    assert!(matches!(ended, Ok(0) | Err(_)));
 }
 
 #[tokio::test]
@@ -260,14 +335,14 @@ async fn a_bad_change_keeps_what_was_and_is_told_and_counted() {
         "unknown: 1",
     ] {
         scene.write("web.yml", bad);
-        scene.reloaded("is bad").await;
+        scene.reloaded("web configuration reload failed").await;
         assert_eq!(get(&scene, "first").await.status, 200, "{bad}");
     }
     let page = get(&scene, "first").await;
     assert_eq!(page.value("koodrive_exporter_web_config_reload_failures_total"), Some(5.0));
     assert_eq!(page.value("koodrive_exporter_web_config_last_reload_successful"), Some(0.0));
     scene.write("web.yml", &users("second"));
-    scene.reloaded("is in force").await;
+    scene.reloaded("web configuration reloaded").await;
     assert_eq!(get(&scene, "first").await.status, 401);
     let page = get(&scene, "second").await;
     assert_eq!(page.status, 200);

@@ -91,13 +91,13 @@ impl Scene {
         refusing.listen();
         files.write("late-token", format!("{SECRET}-late\n"));
         let aliases: Vec<&str> = accounts.iter().map(|(alias, _)| *alias).collect();
-        exporter.line_of_each(&aliases, "polls of this account succeed again").await;
+        exporter.line_of_each(&aliases, "account polls succeeding again").await;
         (exporter, files)
     }
 
     pub async fn all_fail(&mut self) {
         let aliases: Vec<&str> = self.accounts.iter().map(|(alias, _)| *alias).collect();
-        self.exporter.line_of_each(&aliases, "polls of this account fail from now on").await;
+        self.exporter.line_of_each(&aliases, "account polls failing").await;
     }
 }
 

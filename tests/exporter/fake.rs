@@ -11,11 +11,14 @@ use std::{
 use koodrive_exporter::{
     account::{Account, Credential, Endpoint, Language, PollPolicy, Secret, Transport, Units, UserId},
     clock::{Moment, WallClock},
-    koodrive::{Exchange, Head, PollError, Stage, answer},
-    metrics::{Exposition, Format, OwnMetrics, Shared},
-    poll::{Board, Lanes, Poller, Upstream},
+    config::Web,
+    koodrive::{Exchange, Head, PollError, Remedy, Stage, answer},
+    metrics::{Exposition, Format, OwnMetrics},
+    poll::{AccountEntry, AccountStore, Limiter, Poller, Target, Upstream, schedule::first_poll},
+    web::{Guard, Routes},
 };
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 pub const MINUTE: Duration = Duration::from_mins(1);
 pub const INSTANTLY: Duration = Duration::from_millis(1);
@@ -95,7 +98,7 @@ impl Drop for InFlight<'_> {
 }
 
 impl Upstream for Fake {
-    async fn overview(&self, _deadline: Instant) -> Exchange {
+    async fn overview(&self, _deadline: Instant, _remedy: Option<Remedy>) -> Exchange {
         let number = {
             let mut began = self.began.lock().unwrap();
             began.push(Instant::now());
@@ -109,11 +112,11 @@ impl Upstream for Fake {
         exchange
     }
 
-    async fn would_differ(&self, _refused: &Exchange) -> bool {
+    async fn remedy(&self, _refused: &Exchange) -> Option<Remedy> {
         if self.never_tells {
             std::future::pending::<()>().await;
         }
-        self.differs
+        self.differs.then_some(Remedy::OtherSecret)
     }
 }
 
@@ -132,7 +135,7 @@ pub fn account(alias: &str, interval: Duration) -> Arc<Account> {
 
 /// Running loops of some accounts.
 pub struct Loops {
-    pub board: Arc<Board>,
+    pub store: Arc<AccountStore>,
     clock: WallClock,
     /// By how many seconds the wall clock has been set forward.
     pub clock_step: Arc<AtomicI64>,
@@ -153,26 +156,22 @@ impl Loops {
         upstream: impl Fn(usize) -> Arc<Fake>,
     ) -> Self {
         let accounts: Vec<_> = (0..accounts).map(|index| account(&format!("account-{index:04}"), interval)).collect();
-        let board = Arc::new(Board::new(&accounts));
-        let (started, clock_step) = (Instant::now(), Arc::new(AtomicI64::new(0)));
+        let store = Arc::new(AccountStore::default());
+        store.set(accounts.iter().map(|account| store.entry(Arc::clone(account))).collect());
+        let (epoch, clock_step) = (Instant::now(), Arc::new(AtomicI64::new(0)));
         let step = Arc::clone(&clock_step);
         let clock = WallClock::new(move || {
             let seconds = 1_000_000_000 + step.load(Ordering::SeqCst);
-            UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs()) + started.elapsed()
+            UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs()) + epoch.elapsed()
         });
-        let lanes = Lanes::new(concurrency);
+        let limiter = Limiter::new(concurrency);
         let mut tasks = JoinSet::new();
-        for (index, slot) in board.slots().iter().enumerate() {
-            let poller = Poller {
-                slot: Arc::clone(slot),
-                upstream: upstream(index),
-                lanes: lanes.clone(),
-                clock: clock.clone(),
-                observer: Arc::new(|_| {}),
-            };
-            tasks.spawn(poller.run(accounts.len()));
+        for (index, entry) in store.entries().iter().enumerate() {
+            let poller =
+                Poller { limiter: limiter.clone(), clock: clock.clone(), epoch, ..poller(entry, &upstream(index)) };
+            tasks.spawn(poller.run(first_poll(&entry.account(), index, epoch, epoch)));
         }
-        Self { board, clock, clock_step, _tasks: tasks }
+        Self { store, clock, clock_step, _tasks: tasks }
     }
 
     pub fn wall(&self) -> SystemTime {
@@ -181,16 +180,18 @@ impl Loops {
 
     pub fn exposition(&self) -> String {
         let now = self.clock.moment();
-        String::from_utf8(self.shown().encode(Format::Text0, now, 0).0).unwrap()
+        String::from_utf8(self.shown().encode(Format::Text0, now).0.concat()).unwrap()
     }
 
-    /// What scrapes share.
-    pub fn shared(&self) -> Arc<Shared> {
-        Arc::new(Shared::new(self.shown(), self.clock.clone()))
+    /// The pages as a server has them.
+    pub fn routes(&self) -> Arc<Routes> {
+        let guard = Arc::new(Guard::new(None).unwrap());
+        let stop = CancellationToken::new();
+        Arc::new(Routes::new(self.shown(), &Web::default(), guard, &self.clock, None, stop).unwrap())
     }
 
     fn shown(&self) -> Exposition {
-        Exposition { board: Arc::clone(&self.board), own: Arc::new(OwnMetrics::new().unwrap()) }
+        Exposition { store: Arc::clone(&self.store), own: Arc::new(OwnMetrics::new().unwrap()) }
     }
 
     /// The first account's value of a family.
@@ -209,18 +210,31 @@ pub fn fixed_now() -> Moment {
 
 /// The exposition of one account that has been polled once, at [`fixed_now`].
 pub async fn polled_once(account: Account, answer: Exchange) -> Exposition {
-    let board = Arc::new(Board::new([&Arc::new(account)]));
+    let store = Arc::new(AccountStore::default());
+    store.set(vec![store.entry(Arc::new(account))]);
     let answer = Mutex::new(Some(answer));
     let answers = move |_| (Duration::from_millis(250), answer.lock().unwrap().take().unwrap());
     let own = Arc::new(OwnMetrics::new().unwrap());
     let observed = Arc::clone(&own);
     let poller = Poller {
-        slot: Arc::clone(&board.slots()[0]),
-        upstream: Arc::new(Fake::new(answers)),
-        lanes: Lanes::new(1),
         clock: WallClock::new(|| fixed_now().wall),
         observer: Arc::new(move |finished| observed.polled(finished)),
+        ..poller(&store.entries()[0], &Arc::new(Fake::new(answers)))
     };
     poller.poll().await;
-    Exposition { board, own }
+    Exposition { store, own }
+}
+
+/// A poller of an account that stays as it is.
+fn poller(entry: &Arc<AccountEntry>, upstream: &Arc<Fake>) -> Poller<Fake> {
+    let target = Target { account: entry.account(), upstream: Arc::clone(upstream) };
+    Poller {
+        entry: Arc::clone(entry),
+        target: watch::channel(target).1,
+        limiter: Limiter::new(1),
+        clock: WallClock::system(),
+        observer: Arc::new(|_| {}),
+        epoch: Instant::now(),
+        stop: CancellationToken::new(),
+    }
 }

@@ -15,6 +15,7 @@ mod limits;
 mod listeners;
 mod pages;
 mod polling;
+mod pressure;
 mod reload;
 mod rooms;
 mod scrapes;

@@ -3,11 +3,17 @@
 use std::{io::Read, sync::Arc, time::Duration};
 
 use flate2::read::GzDecoder;
+use http_body_util::BodyExt;
+use hyper::Request;
 use koodrive_exporter::{
+    clock::WallClock,
+    config::Web,
     koodrive::Exchange,
-    metrics::{Coding, Format, Shared},
+    metrics::{Exposition, Format, OwnMetrics},
+    web::{Guard, Routes},
 };
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     fake::{Fake, INSTANTLY, Loops, MINUTE, answer_with},
@@ -34,9 +40,19 @@ fn shown(body: &[u8]) -> Vec<u64> {
     lines.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect()
 }
 
-async fn text(shared: &Arc<Shared>) -> bytes::Bytes {
+/// The pieces of a scrape's body.
+async fn scrape(routes: &Routes, coding: &str) -> Vec<bytes::Bytes> {
+    let request = Request::get("/metrics").header("accept-encoding", coding).body(()).unwrap();
+    let (mut body, mut pieces) = (routes.answer(&request).await.into_body(), Vec::new());
+    while let Some(frame) = body.frame().await {
+        pieces.push(frame.unwrap().into_data().unwrap());
+    }
+    pieces
+}
+
+async fn text(routes: &Routes) -> bytes::Bytes {
     let _stopped = StoppedClock::new();
-    shared.body(Format::Text0, Coding::Identity).await.unwrap()
+    scrape(routes, "identity").await.remove(0)
 }
 
 /// A paused clock runs on while the runtime has nothing to do, even if another thread has. While one of the
@@ -57,16 +73,16 @@ impl StoppedClock {
 async fn a_stampede_of_scrapes_is_encoded_once() {
     let loops = Loops::start(3, 16, &numbered());
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let shared = loops.shared();
-    for coding in [Coding::Identity, Coding::Gzip] {
+    let routes = loops.routes();
+    for coding in ["identity", "gzip"] {
         let _stopped = StoppedClock::new();
         let mut scrapes = JoinSet::new();
         for _ in 0..100 {
-            let shared = Arc::clone(&shared);
-            scrapes.spawn(async move { shared.body(Format::Text0, coding).await.unwrap() });
+            let routes = Arc::clone(&routes);
+            scrapes.spawn(async move { scrape(&routes, coding).await });
         }
         let bodies = scrapes.join_all().await;
-        assert!(bodies.iter().all(|body| body.as_ptr() == bodies[0].as_ptr()), "all share one buffer");
+        assert!(bodies.iter().all(|body| body[0].as_ptr() == bodies[0][0].as_ptr()), "all share one buffer");
     }
 }
 
@@ -74,12 +90,12 @@ async fn a_stampede_of_scrapes_is_encoded_once() {
 async fn a_polls_result_is_in_the_very_next_scrape() {
     let upstream = numbered();
     let loops = Loops::each(1, 16, Duration::from_millis(60), |_| Arc::clone(&upstream));
-    let shared = loops.shared();
+    let routes = loops.routes();
     for _ in 0..200 {
         tokio::time::sleep(INSTANTLY * 7).await;
-        let state = loops.board.slots()[0].state();
+        let state = loops.store.entries()[0].state();
         let known = state.space.as_ref().map(|space| space.overview.total_used.unwrap().reported);
-        assert_eq!(shown(&text(&shared).await).first().copied(), known);
+        assert_eq!(shown(&text(&routes).await).first().copied(), known);
     }
 }
 
@@ -88,20 +104,20 @@ async fn a_body_is_shared_until_something_changes_or_a_second_has_passed_or_a_va
     let upstream =
         Arc::new(Fake::new(|request| if request == 0 { (INSTANTLY, numbers(7)) } else { (100 * MINUTE, numbers(8)) }));
     let loops = Loops::start(1, 16, &upstream);
-    let shared = loops.shared();
+    let routes = loops.routes();
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let first = text(&shared).await;
+    let first = text(&routes).await;
     tokio::time::sleep(Duration::from_millis(900)).await;
-    assert_eq!(text(&shared).await.as_ptr(), first.as_ptr());
+    assert_eq!(text(&routes).await.as_ptr(), first.as_ptr());
     tokio::time::sleep(Duration::from_millis(101)).await;
-    let second = text(&shared).await;
+    let second = text(&routes).await;
     assert_ne!(second.as_ptr(), first.as_ptr());
     // The value was asked for within the first second: at 180.0 s its age is above 179 s and at most 180 s.
     tokio::time::sleep(Duration::from_secs(176)).await;
-    while !shown(&text(&shared).await).is_empty() {
+    while !shown(&text(&routes).await).is_empty() {
         tokio::time::sleep(INSTANTLY).await;
     }
-    let asked = loops.board.slots()[0].state().latest.as_ref().unwrap().began.monotonic;
+    let asked = loops.store.entries()[0].state().latest.as_ref().unwrap().began.monotonic;
     let age = asked.elapsed();
     assert!(age >= 3 * MINUTE && age <= 3 * MINUTE + INSTANTLY * 3, "it vanished at the age of {age:?}");
 }
@@ -110,15 +126,15 @@ async fn a_body_is_shared_until_something_changes_or_a_second_has_passed_or_a_va
 async fn no_scrape_shows_half_of_a_poll() {
     let upstream = Arc::new(Fake::new(|request| (Duration::ZERO, numbers(request))));
     let loops = Loops::each(1, 16, Duration::from_millis(2), |_| Arc::clone(&upstream));
-    let shared = loops.shared();
+    let routes = loops.routes();
     let mut scrapers = JoinSet::new();
     for _ in 0..2 {
-        let shared = Arc::clone(&shared);
+        let routes = Arc::clone(&routes);
         scrapers.spawn(async move {
             let mut latest = 0;
             while latest < 200 {
                 // There are none before the first poll, nor while a busy machine lets them go stale.
-                if let [number, others @ ..] = &shown(&text(&shared).await)[..] {
+                if let [number, others @ ..] = &shown(&text(&routes).await)[..] {
                     assert!(others == [*number; 2], "{number}, {others:?}");
                     assert!(*number >= latest, "older than before");
                     latest = *number;
@@ -128,6 +144,35 @@ async fn no_scrape_shows_half_of_a_poll() {
         });
     }
     scrapers.join_all().await;
+}
+
+#[tokio::test]
+async fn requests_beyond_max_requests_get_503_while_others_wait_for_a_page() {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let own = Arc::new(OwnMetrics::new().unwrap());
+    own.count_dropped_log_lines(move || released.lock().unwrap().recv().map_or(0, |()| 0));
+    let (exposition, clock) = (Exposition { store: Arc::default(), own }, WallClock::system());
+    let web = Web { max_requests: Some(1), ..Web::default() };
+    let (guard, stop) = (Arc::new(Guard::new(None).unwrap()), CancellationToken::new());
+    let routes = Arc::new(Routes::new(exposition, &web, guard, &clock, None, stop).unwrap());
+    let ask = |path: &str| {
+        let (routes, request) = (Arc::clone(&routes), Request::get(path).body(()).unwrap());
+        tokio::spawn(async move { routes.answer(&request).await })
+    };
+    let waiting = ask("/metrics");
+    for path in ["/metrics", "/"] {
+        let refused = ask(path).await.unwrap();
+        assert_eq!(
+            (refused.status().as_u16(), &refused.headers()["retry-after"]),
+            (503, &"1".parse().unwrap()),
+            "{path}"
+        );
+    }
+    assert_eq!(ask("/-/healthy").await.unwrap().status(), 200);
+    drop(release);
+    assert_eq!(waiting.await.unwrap().status(), 200);
+    assert_eq!(ask("/").await.unwrap().status(), 200);
 }
 
 #[tokio::test]
@@ -172,7 +217,7 @@ async fn the_formats_are_as_their_golden_files_have_them() {
         [("text-0.0.4", Format::Text0), ("text-1.0.0", Format::Text1), ("openmetrics", Format::OpenMetrics)]
     {
         let now = crate::fake::fixed_now();
-        let text = String::from_utf8(exposition.encode(format, now, 0).0).unwrap();
+        let text = String::from_utf8(exposition.encode(format, now).0.concat()).unwrap();
         // What depends on the machine and the build is left out.
         let lines = text.lines().filter(|line| !line.contains("process_") && !line.contains("build_info"));
         insta::assert_snapshot!(name, lines.collect::<Vec<_>>().join("\n"));

@@ -57,10 +57,10 @@ async fn no_log_page_or_check_output_shows_a_key_a_password_or_its_hash() {
     let key = std::fs::read_to_string(door.files.path("server.key")).unwrap();
     let mut shown = Vec::new();
     let changes = [
-        (files(&key, &second), "is in force"),
-        (files(&key, &second).replace("alice", "alice: x"), "is bad"),
-        (files(&key.replace("-----BEGIN", "---"), &second[1..]), "is bad"),
-        (format!("{}rate_limit: 1\n", files(&key, &second)), "is bad"),
+        (files(&key, &second), "web configuration reloaded"),
+        (files(&key, &second).replace("alice", "alice: x"), "web configuration reload failed"),
+        (files(&key.replace("-----BEGIN", "---"), &second[1..]), "web configuration reload failed"),
+        (format!("{}rate_limit: 1\n", files(&key, &second)), "web configuration reload failed"),
     ];
     for (web, told) in changes {
         door.files.write("new", web);

@@ -12,9 +12,9 @@ use crate::{
 };
 
 fn value(own: &OwnMetrics, series: &str) -> Option<String> {
-    let mut writer = Writer::new(Format::Text0, 0);
+    let mut writer = Writer::new(Format::Text0);
     own.write(&mut writer);
-    let text = String::from_utf8(writer.finish()).unwrap();
+    let text = String::from_utf8(writer.finish().concat()).unwrap();
     let of_series = |line: &str| line.strip_prefix(series)?.strip_prefix(' ').map(ToOwned::to_owned);
     text.lines().find_map(of_series)
 }

@@ -1,0 +1,166 @@
+//! The poll loops that run, one for each account, and a change of the accounts while they do.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
+
+use tokio::{sync::watch, task::JoinSet, time::Instant};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{
+    accounts::{AccountEntry, AccountStore},
+    limiter::Limiter,
+    poller::{Observer, Poller, Target},
+    schedule::first_poll,
+};
+use crate::{
+    account::Account,
+    clock::WallClock,
+    koodrive::{self, Client, ConnectionKey, HttpClient, ServerClock, TransportError},
+};
+
+/// The loops, and what they share. They stop when it is dropped.
+pub struct Supervisor {
+    /// The accounts, with what is known of them.
+    pub store: Arc<AccountStore>,
+    limiter: Limiter,
+    clock: WallClock,
+    observer: Observer,
+    epoch: Instant,
+    /// Accounts with equal keys share one HTTP client, and so their connections.
+    connections: HashMap<ConnectionKey, HttpClient>,
+    /// Accounts of one origin share what is known of its clock.
+    server_clocks: HashMap<String, Arc<ServerClock>>,
+    running: HashMap<String, Running>,
+}
+
+struct Running {
+    entry: Arc<AccountEntry>,
+    target: watch::Sender<Target<Client>>,
+    _stop: DropGuard,
+}
+
+/// What a change of the accounts changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Change {
+    /// Accounts that are new, or are another user's, at another endpoint or in other units than before.
+    pub added: usize,
+    /// Accounts that have other settings and go on.
+    pub changed: usize,
+    /// Accounts that are gone, or were replaced.
+    pub removed: usize,
+}
+
+impl Supervisor {
+    /// A supervisor without accounts.
+    #[must_use]
+    pub fn new(limiter: Limiter, clock: WallClock, observer: Observer) -> Self {
+        let (connections, server_clocks, running) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let (store, epoch) = (Arc::default(), Instant::now());
+        Self { store, limiter, clock, observer, epoch, connections, server_clocks, running }
+    }
+
+    /// Replaces the accounts. Loops of accounts that are gone stop, after the poll in flight; those of accounts that stay
+    /// go on with their schedule and state, under new settings where these have changed.
+    ///
+    /// # Errors
+    /// When an HTTP client can't be made. Then nothing has changed.
+    pub fn run(&mut self, accounts: &[Arc<Account>]) -> Result<Change, TransportError> {
+        let (change, new) = self.set(accounts)?;
+        let now = Instant::now();
+        for (place, poller) in new.into_iter().enumerate() {
+            let due = first_poll(&poller.entry.account(), place, self.epoch, now);
+            tokio::spawn(poller.run(due));
+        }
+        Ok(change)
+    }
+
+    /// Polls each of these accounts once.
+    ///
+    /// # Errors
+    /// When an HTTP client can't be made.
+    pub async fn poll_once(&mut self, accounts: &[Arc<Account>]) -> Result<(), TransportError> {
+        let (_, pollers) = self.set(accounts)?;
+        let polls: JoinSet<()> = pollers.into_iter().map(|poller| async move { poller.poll().await }).collect();
+        polls.join_all().await;
+        Ok(())
+    }
+
+    /// Replaces the accounts, and makes a poller for each that is new.
+    fn set(&mut self, accounts: &[Arc<Account>]) -> Result<(Change, Vec<Poller<Client>>), TransportError> {
+        self.connect(accounts)?;
+        let (mut change, mut new, mut running) = (Change::default(), Vec::new(), HashMap::new());
+        for account in accounts {
+            let old = self.running.remove(&account.alias);
+            match old.filter(|old| account.has_the_numbers_of(&old.entry.account())) {
+                Some(old) => {
+                    change.changed += usize::from(self.reconfigure(&old, account));
+                    running.insert(account.alias.clone(), old);
+                }
+                None => new.extend(self.start(account).map(|(started, poller)| {
+                    running.insert(account.alias.clone(), started);
+                    poller
+                })),
+            }
+        }
+        change.added = new.len();
+        let entries = accounts.iter().filter_map(|account| running.get(&account.alias));
+        let before = self.store.entries().len();
+        self.store.set(entries.map(|running| Arc::clone(&running.entry)).collect());
+        change.removed = before + change.added - running.len();
+        self.running = running;
+        Ok((change, new))
+    }
+
+    /// Makes the HTTP clients and clocks that are missing, and forgets those that no account needs any more.
+    fn connect(&mut self, accounts: &[Arc<Account>]) -> Result<(), TransportError> {
+        let (mut connections, mut server_clocks) = (HashMap::new(), HashMap::new());
+        for account in accounts {
+            let key = ConnectionKey::of(account);
+            if let Entry::Vacant(vacant) = connections.entry(key) {
+                let http = self.connections.get(vacant.key()).cloned();
+                let http = http.map_or_else(|| koodrive::build_http(vacant.key()), Ok)?;
+                vacant.insert(http);
+            }
+            let host = account.endpoint.host();
+            if !server_clocks.contains_key(host) {
+                server_clocks.insert(host.to_owned(), self.server_clocks.get(host).cloned().unwrap_or_default());
+            }
+        }
+        (self.connections, self.server_clocks) = (connections, server_clocks);
+        Ok(())
+    }
+
+    /// Whether the account's settings were other ones.
+    fn reconfigure(&self, running: &Running, account: &Arc<Account>) -> bool {
+        let differs = running.entry.account() != *account;
+        if let (true, Some(target)) = (differs, self.target(account)) {
+            running.entry.reconfigure(Arc::clone(account));
+            running.target.send_replace(target);
+        }
+        differs
+    }
+
+    fn start(&self, account: &Arc<Account>) -> Option<(Running, Poller<Client>)> {
+        let (entry, stop) = (self.store.entry(Arc::clone(account)), CancellationToken::new());
+        let (sender, target) = watch::channel(self.target(account)?);
+        let poller = Poller {
+            entry: Arc::clone(&entry),
+            target,
+            limiter: self.limiter.clone(),
+            clock: self.clock.clone(),
+            observer: Arc::clone(&self.observer),
+            epoch: self.epoch,
+            stop: stop.clone(),
+        };
+        Some((Running { entry, target: sender, _stop: stop.drop_guard() }, poller))
+    }
+
+    fn target(&self, account: &Arc<Account>) -> Option<Target<Client>> {
+        let http = self.connections.get(&ConnectionKey::of(account))?.clone();
+        let server_clock = Arc::clone(self.server_clocks.get(account.endpoint.host())?);
+        let client = Client::new(http, Arc::clone(account), self.clock.clone(), server_clock);
+        Some(Target { account: Arc::clone(account), upstream: Arc::new(client) })
+    }
+}
