@@ -142,6 +142,7 @@ mod tests {
         for _ in 0..3 {
             assert!(!scene.open("192.0.2.1").await);
         }
+        tokio::time::advance(Duration::from_secs(1)).await;
         scene.paces[0].starts();
         assert!(scene.open("192.0.2.1").await);
         assert_eq!(scene.ended(), [1]);
