@@ -27,7 +27,7 @@ runuser -u koodrive-exporter -- $(sed -n 's/^ExecStart=//p' /usr/lib/systemd/sys
 exporter=$!
 for _ in $(seq 50); do koodrive-exporter healthcheck --url http://127.0.0.1:10798/-/healthy 2>/dev/null && break; sleep 0.1; done
 metrics="$(curl -sf http://127.0.0.1:10798/metrics || true)"
-grep -q '^koodrive_up{account="production"}' <<<"$metrics" || fail "$(cat "$log")"
+grep -q '^koodrive_polls_total{account="production"}' <<<"$metrics" || fail "$(cat "$log")"
 kill %1 "$exporter" 2>/dev/null || true
 wait || true
 

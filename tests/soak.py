@@ -172,7 +172,8 @@ class Soak:
 
     def recovered(self):
         values = self.values()
-        return all(value == 1 for (name, _), value in values.items() if name == "koodrive_up") and values
+        up = [value for (name, _), value in values.items() if name == "koodrive_up"]
+        return up and all(value == 1 for value in up) and values
 
     def counts(self):
         """Requests as the simulator and as the exporter count them, in a moment when none is under way."""
