@@ -88,6 +88,21 @@ async fn once_puts_a_whole_file_in_the_place_of_the_old_one_or_leaves_it() {
 }
 
 #[tokio::test]
+async fn once_writes_to_a_pipe_in_place() {
+    let (files, upstream) = (Files::new(), Upstream::start(1).await);
+    let (config, pipe) = (files.write("k.yml", upstream.configuration("1m")), files.path("pipe"));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let reading = tokio::task::spawn_blocking({
+        let pipe = pipe.clone();
+        move || std::fs::read_to_string(pipe).unwrap()
+    });
+    let written = command(&["once", "--output", pipe.to_str().unwrap()], &config).await;
+    assert_eq!(written.status.code(), Some(0), "{}", stderr(&written));
+    assert!(reading.await.unwrap().contains("koodrive_up{account=\"production\"} 1\n"));
+    assert!(!std::fs::metadata(&pipe).unwrap().is_file());
+}
+
+#[tokio::test]
 async fn healthcheck_tells_by_its_exit_code_over_http_and_tls() {
     let (files, upstream) = (Files::new(), Upstream::start(1).await);
     let exporter = Exporter::start(&files.write("k.yml", upstream.configuration("1m")), &[]).await;
