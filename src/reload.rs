@@ -34,7 +34,7 @@ pub struct Reloader {
     pub clock: WallClock,
     /// The content of the configuration file, where its changes are to be followed.
     pub followed: Option<Followed<Vec<u8>>>,
-    /// Who is told of reloads.
+    /// Where reloads are reported.
     pub systemd: Systemd,
 }
 

@@ -20,7 +20,7 @@ use crate::{account::Account, clock::Moment};
 /// A poll loop that has been silent for this many intervals is stuck.
 const SILENT_INTERVALS: u32 = 4;
 
-/// The exporter is ready after this time, whatever the upstream does.
+/// The exporter is ready after this time, even if no poll has ended.
 const READY_AFTER: Duration = Duration::from_mins(1);
 
 /// One account and what is known of it.
@@ -55,7 +55,7 @@ impl AccountEntry {
         self.due.load().as_deref().copied()
     }
 
-    /// Whether the poll loop gave a heartbeat within the last 4 intervals, whatever the upstream does.
+    /// Whether the poll loop gave a heartbeat within the last 4 intervals. It does not depend on the upstream.
     #[must_use]
     pub fn alive(&self) -> bool {
         let beat = Duration::from_millis(self.beat.load(Ordering::Relaxed));

@@ -1,4 +1,4 @@
-//! Scrapes are answered whatever other clients, the log's reader and the init system do or leave undone.
+//! Scrapes are answered although other clients stall, nobody reads the log, or the init system does not read.
 
 use std::{
     os::unix::net::UnixDatagram,
