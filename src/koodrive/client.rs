@@ -12,7 +12,7 @@ use super::{
     error::PollError,
     exchange::{Exchange, Head, Stage},
     retry_after,
-    server_clock::{Correction, ServerClock},
+    server_clock::{self, Correction, ServerClock},
     signature::Signed,
 };
 use crate::{
@@ -100,7 +100,7 @@ impl Client {
             exchange.stage = Stage::Answered(head);
         }
         if matches!(result, Ok(_) | Err(PollError::InvalidData(_))) {
-            self.server_clock.accepted(exchange.correction, self.account.endpoint.host());
+            self.server_clock.accepted(exchange.correction, skew, self.account.endpoint.host());
         }
         result.map_err(|error| match error {
             PollError::Refused { reason, refusal } => {
@@ -121,7 +121,7 @@ impl Client {
     fn head(&self, response: &reqwest::Response) -> (Head, Option<f64>) {
         let (local, status) = (self.clock.now(), response.status().as_u16());
         let text = |name| response.headers().get(name)?.to_str().ok();
-        let date = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+        let date = text(DATE).and_then(server_clock::plausible_date);
         let retry_after = text(RETRY_AFTER).filter(|_| matches!(status, 429 | 503));
         let retry_after = retry_after.and_then(|value| retry_after::parse(value, date.unwrap_or(local)));
         let skew = date.map(|date| unix_seconds(local) - unix_seconds(date));

@@ -5,8 +5,9 @@
 //! or this host's. A wrong `Date` header costs a request, and never an account that works.
 
 use std::{
+    ops::Range,
     sync::atomic::{AtomicI64, Ordering},
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use jiff::Timestamp;
@@ -15,9 +16,19 @@ use tracing::{info, warn};
 /// `Date` has whole seconds, and answers take time: smaller offsets are noise, which the back-dating of `X-Date` covers.
 const TOLERANCE: Duration = Duration::from_secs(3);
 
+/// The years from 2020 to 2099, in Unix seconds. A `Date` header outside them shows no clock that is worth following.
+const PLAUSIBLE: Range<u64> = 1_577_836_800..4_102_444_800;
+
 /// `X-Date` may be 15 minutes old and must not be later than the server's now, so it is set back by more than the usual
 /// difference between two synchronised clocks.
 const BACK_DATE: Duration = Duration::from_secs(5);
+
+/// The time that a `Date` header shows, if it is a plausible one.
+pub(super) fn plausible_date(header: &str) -> Option<SystemTime> {
+    let date = httpdate::parse_http_date(header).ok()?;
+    let seconds = date.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    PLAUSIBLE.contains(&seconds).then_some(date)
+}
 
 /// Milliseconds that are added to the local clock to date a request; 0 is the local clock itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,8 +72,11 @@ impl ServerClock {
         Correction(self.0.load(Ordering::Relaxed))
     }
 
-    /// A request that was dated with this correction was accepted.
-    pub(super) fn accepted(&self, correction: Correction, endpoint: &str) {
+    /// A request that was dated with this correction was accepted, and the answer's `Date` header showed this skew. A
+    /// correction that the answer does not support is dropped.
+    pub(super) fn accepted(&self, correction: Correction, skew: Option<f64>, endpoint: &str) {
+        let supported = skew.is_some_and(|skew| !Correction::of_skew(skew).differs_from(correction));
+        let correction = if supported { correction } else { Correction(0) };
         let before = Correction(self.0.swap(correction.0, Ordering::Relaxed));
         if before.differs_from(correction) {
             let correction_seconds = correction.0 / 1000;
@@ -83,8 +97,6 @@ impl ServerClock {
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -105,14 +117,39 @@ mod tests {
     }
 
     #[test]
+    fn date_is_plausible_from_2020_to_2099() {
+        for (header, plausible) in [
+            ("Thu, 01 Jan 1970 00:00:00 GMT", false),
+            ("Tue, 31 Dec 2019 23:59:59 GMT", false),
+            ("Wed, 01 Jan 2020 00:00:00 GMT", true),
+            ("Thu, 31 Dec 2099 23:59:59 GMT", true),
+            ("Fri, 01 Jan 2100 00:00:00 GMT", false),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", false),
+            ("yesterday", false),
+        ] {
+            assert_eq!(plausible_date(header).is_some(), plausible, "{header}");
+        }
+    }
+
+    #[test]
     fn clock_follows_an_accepted_request_and_nothing_else() {
         let clock = ServerClock::default();
         let eight_hours = ServerClock::other(clock.correction(), Some(28_800.0)).unwrap();
         assert_eq!((eight_hours, clock.correction()), (Correction(-28_800_000), Correction(0)));
-        clock.accepted(eight_hours, "e");
+        clock.accepted(eight_hours, Some(28_799.0), "e");
         assert_eq!(clock.correction(), eight_hours);
-        clock.accepted(Correction(0), "e");
+        clock.accepted(Correction(0), Some(28_800.0), "e");
         assert_eq!(clock.correction(), Correction(0));
+    }
+
+    #[test]
+    fn clock_drops_a_correction_that_an_answer_does_not_support() {
+        for skew in [None, Some(0.0), Some(-28_800.0)] {
+            let clock = ServerClock::default();
+            clock.accepted(Correction(-28_800_000), Some(28_800.0), "e");
+            clock.accepted(Correction(-28_800_000), skew, "e");
+            assert_eq!(clock.correction(), Correction(0), "{skew:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,8 @@ use koodrive_exporter::{
 use tokio::time::Instant;
 
 use crate::{
-    fake,
+    fake, scripted,
+    scripted::Scripted,
     support::{Exporter, Files, Upstream},
 };
 
@@ -50,6 +51,69 @@ async fn no_poll_is_lost_when_a_clock_jumps() {
     let page = exporter.get("/metrics").await;
     let failures = page.body.lines().filter(|line| line.starts_with("koodrive_poll_failures_total"));
     assert!(failures.clone().count() == 33 && failures.into_iter().all(|line| line.ends_with(" 0")));
+}
+
+#[tokio::test]
+async fn a_date_header_of_an_absurd_year_changes_no_x_date() {
+    for absurd in ["Fri, 31 Dec 9999 23:59:59 GMT", "Thu, 01 Jan 1970 00:00:00 GMT"] {
+        // Good answers without a date, and refusals without one, leave things as they are, too.
+        let upstream = Scripted::start(move |number, _| match number {
+            0 => scripted::good(Some(absurd)),
+            1 => scripted::answer("400 Bad Request", Some(absurd), r#"{"code":13000001,"msg":"internal"}"#),
+            _ => scripted::good(None),
+        })
+        .await;
+        let files = Files::new();
+        let mut exporter =
+            Exporter::start(&files.write("k.yml", upstream.configuration()), &["--log.level=debug"]).await;
+        for _ in 0..3 {
+            exporter.line_of_each(&["production"], "poll succeeded").await;
+        }
+        assert_eq!(exporter.get("/metrics").await.value("koodrive_up{account=\"production\"}"), Some(1.0));
+        assert!(upstream.dated_truly());
+    }
+}
+
+#[tokio::test]
+async fn an_api_that_shows_another_time_than_it_takes_stays_up() {
+    let eight_hours = Duration::from_hours(8);
+    let upstream = Scripted::start(move |_, error| {
+        let date = scripted::date(eight_hours);
+        if error.abs() < 900 {
+            scripted::good(Some(&date))
+        } else {
+            scripted::answer("401 Unauthorized", Some(&date), r#"{"error_code":"APIGW.0301","error_msg":"expired"}"#)
+        }
+    })
+    .await;
+    let files = Files::new();
+    let mut exporter = Exporter::start(&files.write("k.yml", upstream.configuration()), &["--log.level=debug"]).await;
+    for _ in 0..5 {
+        exporter.line_of_each(&["production"], "poll succeeded").await;
+    }
+    let page = exporter.get("/metrics").await;
+    assert_eq!(page.value("koodrive_up{account=\"production\"}"), Some(1.0));
+    assert!(upstream.dated_truly());
+}
+
+#[tokio::test]
+async fn a_date_header_of_a_proxy_changes_no_x_date() {
+    let upstream = Scripted::start(|number, _| {
+        if number % 2 == 0 {
+            scripted::good(Some(&scripted::date(Duration::ZERO)))
+        } else {
+            scripted::answer("502 Bad Gateway", Some("Mon, 02 Mar 2026 03:04:05 GMT"), "<html>upstream</html>")
+        }
+    })
+    .await;
+    let files = Files::new();
+    let mut exporter = Exporter::start(&files.write("k.yml", upstream.configuration()), &["--log.level=debug"]).await;
+    for _ in 0..5 {
+        exporter.line_of_each(&["production"], "poll succeeded").await;
+    }
+    assert!(upstream.dated_truly());
+    let log = exporter.log();
+    assert!(!log.contains("clocks of host and API") && !log.contains("reason=auth"), "{log}");
 }
 
 #[tokio::test]

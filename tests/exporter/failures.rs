@@ -2,9 +2,11 @@
 
 use std::fmt::Write;
 
+use koodrive_exporter::simulator::Fault;
+
 use crate::{
     hostile::{Authority, Behaviour, Hostile, Refusing},
-    support::{Exporter, Files, Page},
+    support::{Exporter, Files, Page, Upstream},
 };
 
 /// Each behaviour of a plain HTTP server by the name of its account, with the reason it is to give.
@@ -142,4 +144,16 @@ fn failures(page: &Page, alias: &str) -> Vec<String> {
     let series = format!("koodrive_poll_failures_total{{account=\"{alias}\",reason=\"");
     let counted = page.body.lines().filter_map(|line| line.strip_prefix(&series)?.split_once("\"} "));
     counted.filter(|(_, count)| *count != "0").map(|(reason, _)| reason.to_owned()).collect()
+}
+
+#[tokio::test]
+async fn an_answer_that_takes_more_than_half_the_timeout_is_a_good_one() {
+    let (files, upstream) = (Files::new(), Upstream::start(1).await);
+    upstream.simulator.set_fault(&upstream.user_id(0), Some(Fault::Delay { milliseconds: 6_000 }));
+    let config = upstream.configuration("10s").replace("10s", "10s, timeout: 10s");
+    let mut exporter = Exporter::start(&files.write("k.yml", config), &["--log.level=debug"]).await;
+    exporter.line_of_each(&["production"], "poll succeeded").await;
+    let page = exporter.get("/metrics").await;
+    assert_eq!(page.value("koodrive_up{account=\"production\"}"), Some(1.0));
+    assert_eq!(upstream.simulator.record(&upstream.user_id(0)).unwrap().requests, 1);
 }

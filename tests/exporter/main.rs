@@ -19,6 +19,7 @@ mod pressure;
 mod reload;
 mod rooms;
 mod scrapes;
+mod scripted;
 mod secrets;
 mod simulator;
 mod support;

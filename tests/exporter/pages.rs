@@ -149,3 +149,19 @@ async fn json_log_lines_bear_their_fields() {
     let log = exporter.log();
     assert!(log.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{log}");
 }
+
+#[tokio::test]
+async fn many_accounts_with_a_long_interval_are_polled_and_ready_soon_after_the_start() {
+    let (files, upstream) = (Files::new(), Upstream::start(200).await);
+    let mut exporter =
+        Exporter::start(&files.write("k.yml", upstream.configuration("15m")), &["--log.level=debug"]).await;
+    let aliases: Vec<String> = upstream.roster.accounts().map(|account| account.alias).collect();
+    let aliases: Vec<&str> = aliases.iter().map(String::as_str).collect();
+    let page = exporter.get("/metrics").await;
+    assert!(
+        !page.body.lines().any(|line| line.starts_with("koodrive_up{") && line.ends_with(" 0")),
+        "nobody was asked"
+    );
+    exporter.line_of_each(&aliases, "poll succeeded").await;
+    assert_eq!(exporter.get("/-/ready").await.status, 200);
+}

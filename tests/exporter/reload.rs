@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use koodrive_exporter::simulator::Fault;
+
 use crate::support::{Exporter, Files, PATIENCE, Page, Upstream, client};
 
 struct Scene {
@@ -224,4 +226,47 @@ async fn two_hundred_reloads_under_two_scrapers_fail_no_scrape_and_lose_no_count
     }
     let (early, late) = (memory[RELOADS / 4], memory[RELOADS - 1]);
     assert!(late < early + 4 * 1024 * 1024, "memory grew from {early} to {late}");
+}
+
+#[tokio::test]
+async fn reloads_without_end_keep_each_accounts_schedule_values_and_counts() {
+    let (files, upstream) = (Files::new(), Upstream::start(12).await);
+    let patient = upstream.user_id(11);
+    upstream.simulator.set_fault(&patient, Some(Fault::RateLimited { retry_after: 86_400 }));
+    let yaml = |language: &str| format!("language: {language}\n{}", upstream.configuration("1s"));
+    let config = files.write("k.yml", yaml("en-US"));
+    let exporter = Exporter::start(&config, &["--web.enable-lifecycle"]).await;
+    let scene = Scene { exporter, files, upstream: Upstream::start(1).await };
+    let values = |page: &Page| page.body.lines().filter(|line| line.starts_with("koodrive_space_used_bytes{")).count();
+    let polls = |page: &Page| -> Vec<f64> {
+        upstream
+            .roster
+            .accounts()
+            .map(|account| page.value(&format!("koodrive_polls_total{{account=\"{}\"}}", account.alias)).unwrap())
+            .collect()
+    };
+    let before = polls(&scene.scrape_until(|page| values(page) == 11).await);
+    for reload in 0.. {
+        scene.write(yaml(if reload % 2 == 0 { "zh-CN" } else { "en-US" }));
+        assert_eq!(scene.post().await.status, 200);
+        let page = scene.exporter.get("/metrics").await;
+        assert_eq!(values(&page), 11, "no value vanishes");
+        if polls(&page).iter().zip(&before).take(11).all(|(now, before)| now - before >= 5.0) {
+            break;
+        }
+    }
+    assert_eq!(upstream.simulator.record(&patient).unwrap().requests, 1, "Retry-After is remembered");
+    let requests = |page: &Page| -> f64 {
+        let counted = page.body.lines().filter(|line| line.starts_with("koodrive_exporter_api_requests_total{"));
+        counted.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    };
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    let asked = || {
+        upstream
+            .roster
+            .accounts()
+            .map(|account| upstream.simulator.record(&account.user_id).unwrap().requests)
+            .sum::<u64>() as f64
+    };
+    scene.scrape_until(|page| requests(page) == asked()).await;
 }

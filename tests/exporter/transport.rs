@@ -12,7 +12,7 @@ use hyper::{Response, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use koodrive_exporter::simulator::Roster;
 use tokio::{
-    io::AsyncReadExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 
@@ -54,6 +54,28 @@ async fn accounts_of_one_origin_share_http2_connections() {
     exporter.line_of_each(&aliases, "poll succeeded").await;
     assert!(requests.load(Ordering::SeqCst) >= 200);
     assert!(connections.load(Ordering::SeqCst) <= 4, "{} connections", connections.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn a_connection_resumes_no_earlier_tls_session_which_would_skip_the_certificates_expiry() {
+    let (files, authority) = (Files::new(), Authority::new());
+    let ca = files.write("ca.pem", &authority.1);
+    let (acceptor, listener) =
+        (authority.acceptor("localhost", &[b"http/1.1"]), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let endpoint = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let roster = Roster { accounts: 1 };
+    let yaml = roster.configuration(&endpoint, "1s").replace("none }", &format!("none, ca_file: {} }}", ca.display()));
+    let _exporter = Exporter::start(&files.write("k.yml", yaml), &[]).await;
+    for connection in 0..3 {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = acceptor.accept(stream).await.unwrap();
+        while stream.read_u8().await.unwrap() != b'\r' {}
+        let handshake = stream.get_ref().1.handshake_kind();
+        assert_eq!(handshake, Some(rustls::HandshakeKind::Full), "connection {connection}");
+        let good = crate::scripted::good(None);
+        stream.write_all(good.as_bytes()).await.unwrap();
+        let _ = stream.shutdown().await;
+    }
 }
 
 #[tokio::test]
