@@ -1,9 +1,11 @@
 //! Scrapes are answered although other clients stall, nobody reads the log, or the init system does not read.
 
 use std::{
+    io::Read,
     os::unix::net::UnixDatagram,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use koodrive_exporter::simulator::Roster;
@@ -11,7 +13,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UnixStream},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::{
@@ -37,7 +39,9 @@ async fn aborted_scrapes_leave_nothing_behind() {
     for _ in 0..1000 {
         let mut stream = connect(&exporter).await;
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-        SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+        // The request is read meanwhile; a page takes longer.
+        sleep(Duration::from_millis(2)).await;
     }
     let next = timeout(PATIENCE, exporter.get("/metrics")).await;
     assert_eq!(next.expect("each aborted scrape would have cost an encoding").status, 200);
@@ -55,6 +59,9 @@ async fn readers_that_stall_do_not_refuse_scrapes() {
         socket.connect(&address.into()).unwrap();
         socket.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
         stalled.push(socket);
+    }
+    for mut socket in &stalled {
+        socket.read_exact(&mut [0]).unwrap();
     }
     for _ in 0..5 {
         assert_eq!(timeout(PATIENCE, exporter.get("/metrics")).await.unwrap().status, 200);
