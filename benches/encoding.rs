@@ -2,8 +2,14 @@
 //!
 //! `cargo bench --bench encoding`
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement that can't go on may as well panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a measurement that can't go on may as well panic"
+)]
 
+#[allow(dead_code, reason = "each benchmark uses a part of it")]
 mod common;
 
 use divan::{Bencher, counter::BytesCount};
@@ -14,7 +20,7 @@ use koodrive_exporter::{
 };
 use prometheus::{Encoder, TextEncoder};
 
-const ACCOUNTS: [usize; 3] = [3, 100, 4000];
+const ACCOUNTS: [usize; 4] = [3, 100, 4000, 10_000];
 
 fn main() {
     divan::main();

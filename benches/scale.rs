@@ -28,7 +28,7 @@ use koodrive_exporter::simulator::{Credential, Roster};
 use tokio::{sync::Semaphore, task::JoinSet};
 
 const INTERVAL: Duration = Duration::from_mins(1);
-const CONCURRENCY: usize = 16;
+const CONCURRENCY: usize = 256;
 const PATH: &str = "/koodrive/ose/v1/space/usage/overview";
 const EXPORTER: &str = env!("CARGO_BIN_EXE_koodrive-exporter");
 

@@ -1,8 +1,19 @@
-//! What a scrape costs the server, against two others on the same body: a static answer by hyper alone (the
-//! floor), and the `prometheus` crate gathering and encoding at each request.
+//! What a scrape costs the server.
+//!
+//! | server | what it is |
+//! | --- | --- |
+//! | `floor` | the same body as a static answer, by hyper alone |
+//! | `exporter` | the exporter while nothing changes |
+//! | `live` | the exporter while each account is polled once a minute |
+//! | `crate` | the `prometheus` crate, which gathers and encodes at each request |
+//! | `tls-floor` | `floor` behind TLS |
+//! | `tls-user` | `exporter` behind TLS and with a user |
+//!
+//! And what a miss costs: a page that has to be made, from the request to the last byte of the answer, within the process.
 //!
 //! `cargo bench --bench scrape -- [SECONDS]`: three interleaved rounds of every case, each for that long (1 by
-//! default). Each server is a process of its own; the load comes from this one. Prints medians.
+//! default). Each server is a process of its own; the load comes from this one. Prints medians. With `misses` in the
+//! place of the seconds, measures misses alone.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,25 +23,30 @@
     reason = "a measurement that can't go on may as well panic"
 )]
 
+#[allow(dead_code, reason = "each benchmark uses a part of it")]
 mod common;
 #[path = "common/process.rs"]
 mod process;
+#[path = "common/tls.rs"]
+mod tls;
 
 use std::{
     convert::Infallible,
     io::{BufRead, BufReader},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{Response, header::HeaderValue, server::conn::http1, service::service_fn};
+use common::Accounts;
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, Response, header::HeaderValue, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use koodrive_exporter::{
     clock::WallClock,
-    config::Web,
+    config::{Web, WebFile},
     metrics::Format,
     web::{
         Guard, Routes,
@@ -39,75 +55,123 @@ use koodrive_exporter::{
 };
 use prometheus::{Encoder, TextEncoder};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    runtime::Runtime,
     task::JoinSet,
 };
+use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
-const SERVERS: [&str; 3] = ["floor", "exporter", "crate"];
+/// Each with the one that it is compared with.
+const SERVERS: [(&str, usize); 6] =
+    [("floor", 0), ("exporter", 0), ("live", 0), ("crate", 0), ("tls-floor", 4), ("tls-user", 4)];
 const ACCOUNTS: [usize; 3] = [3, 100, 4000];
+const ACCOUNTS_OF_MISSES: [usize; 4] = [3, 100, 4000, 10_000];
+const MISSES: usize = 50;
 const CONNECTIONS: [usize; 3] = [1, 8, 64];
 const ROUNDS: usize = 3;
 
 fn main() {
+    // Fails only where it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     // Cargo itself adds `--bench`.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["serve", name, accounts, coding] => serve(name, accounts.parse().unwrap(), coding == "gzip"),
+        ["serve", name, accounts, coding, folder] => {
+            runtime().block_on(serve(name, accounts.parse().unwrap(), coding == "gzip", Path::new(folder)));
+        }
+        ["misses"] => compare_misses(),
         [seconds] => compare(Duration::from_secs_f64(seconds.parse().unwrap())),
         _ => compare(Duration::from_secs(1)),
     }
 }
 
-fn serve(name: &str, accounts: usize, compressed: bool) {
-    let exposition = common::exposition(accounts);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        if name == "exporter" {
-            let bound = server::bind(&["127.0.0.1:0".parse().unwrap()], None).await.unwrap();
-            println!("{}", bound.addresses()[0]);
-            let (clock, stop) = (WallClock::system(), CancellationToken::new());
-            let web = Web { max_requests: None, ..Web::default() };
-            let guard = Arc::new(Guard::new(None).unwrap());
-            let options =
-                ServerOptions { guard: Some(Arc::clone(&guard)), max_connections: web.max_connections, own: None };
-            let routes = Arc::new(Routes::new(exposition, &web, guard, &clock, None, stop.clone()).unwrap());
-            return bound.serve(routes, options, stop).await;
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap()
+}
+
+async fn serve(name: &str, accounts: usize, compressed: bool, folder: &Path) {
+    let accounts = Accounts::polled(accounts).await;
+    if matches!(name, "exporter" | "live" | "tls-user") {
+        let file = (name == "tls-user").then(|| WebFile::load(&folder.join("web.yml")).unwrap());
+        let bound = server::bind(&["127.0.0.1:0".parse().unwrap()], None).await.unwrap();
+        println!("{}", bound.addresses()[0]);
+        let (stop, web) = (CancellationToken::new(), Web { max_requests: None, ..Web::default() });
+        let guard = Arc::new(Guard::new(file.as_ref()).unwrap());
+        let routes = routes(&accounts, Arc::clone(&guard), &web, &stop);
+        if name == "live" {
+            tokio::spawn(accounts.keep_polling());
         }
-        let text = exposition.encode(Format::Text0, common::now()).0.concat();
-        let registry = common::registry(std::str::from_utf8(&text).unwrap());
-        let body = if compressed { Bytes::from(common::gzip(&text, 2)) } else { Bytes::from(text) };
-        let is_floor = name == "floor";
-        let answer = Arc::new(move || {
-            let body = if is_floor {
-                body.clone()
-            } else {
-                let mut text = Vec::new();
-                TextEncoder::new().encode(&registry.gather(), &mut text).unwrap();
-                if compressed { common::gzip(&text, 2).into() } else { text.into() }
-            };
-            let mut response = Response::new(Full::new(body));
-            let content_type = HeaderValue::from_static(Format::Text0.content_type());
-            response.headers_mut().insert("content-type", content_type);
-            if compressed {
-                response.headers_mut().insert("content-encoding", HeaderValue::from_static("gzip"));
-            }
-            response
-        });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        println!("{}", listener.local_addr().unwrap());
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            let answer = Arc::clone(&answer);
-            let service = service_fn(move |_| {
-                let answer = Arc::clone(&answer);
-                async move { Ok::<_, Infallible>(answer()) }
-            });
-            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        let options = ServerOptions { guard: Some(guard), max_connections: web.max_connections, own: None };
+        return bound.serve(routes, options, stop).await;
+    }
+    let text = accounts.exposition.encode(Format::Text0, common::now()).0.concat();
+    let registry = common::registry(std::str::from_utf8(&text).unwrap());
+    let body = if compressed { Bytes::from(common::gzip(&text, 2)) } else { Bytes::from(text) };
+    let is_floor = name != "crate";
+    let answer = Arc::new(move || {
+        let body = if is_floor {
+            body.clone()
+        } else {
+            let mut text = Vec::new();
+            TextEncoder::new().encode(&registry.gather(), &mut text).unwrap();
+            if compressed { common::gzip(&text, 2).into() } else { text.into() }
+        };
+        let mut response = Response::new(Full::new(body));
+        let content_type = HeaderValue::from_static(Format::Text0.content_type());
+        response.headers_mut().insert("content-type", content_type);
+        if compressed {
+            response.headers_mut().insert("content-encoding", HeaderValue::from_static("gzip"));
         }
+        response
     });
+    let tls = (name == "tls-floor").then(|| tls::acceptor(folder));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    println!("{}", listener.local_addr().unwrap());
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let (answer, tls) = (Arc::clone(&answer), tls.clone());
+        let service = service_fn(move |_| {
+            let answer = Arc::clone(&answer);
+            async move { Ok::<_, Infallible>(answer()) }
+        });
+        tokio::spawn(async move {
+            match tls {
+                None => http1::Builder::new().serve_connection(TokioIo::new(stream), service).await,
+                Some(tls) => {
+                    let stream = tls.accept(stream).await.unwrap();
+                    http1::Builder::new().serve_connection(TokioIo::new(stream), service).await
+                }
+            }
+        });
+    }
+}
+
+fn routes(accounts: &Accounts, guard: Arc<Guard>, web: &Web, stop: &CancellationToken) -> Arc<Routes> {
+    let (exposition, clock) = (accounts.exposition.clone(), WallClock::system());
+    Arc::new(Routes::new(exposition, web, guard, &clock, None, stop.clone()).unwrap())
+}
+
+/// How long requests take whose page has to be made, in milliseconds.
+async fn misses(accounts: usize, coding: &str) -> Vec<f64> {
+    let accounts = Accounts::polled(accounts).await;
+    let guard = Arc::new(Guard::new(None).unwrap());
+    let routes = routes(&accounts, guard, &Web::default(), &CancellationToken::new());
+    let mut latencies = Vec::new();
+    for number in 0..MISSES {
+        accounts.poll(number).await;
+        let request = Request::get("/metrics").header("accept-encoding", coding).body(()).unwrap();
+        let start = Instant::now();
+        let mut body = routes.answer(&request).await.into_body();
+        while let Some(frame) = body.frame().await {
+            std::hint::black_box(frame.unwrap());
+        }
+        latencies.push(start.elapsed().as_secs_f64() * 1000.0);
+    }
+    latencies.sort_by(f64::total_cmp);
+    latencies
 }
 
 /// A server in a process of its own.
@@ -117,9 +181,9 @@ struct Server {
 }
 
 impl Server {
-    fn start(name: &str, accounts: usize, coding: &str) -> Self {
+    fn start(name: &str, accounts: usize, coding: &str, folder: &Path) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["serve", name, &accounts.to_string(), coding]);
+        command.args(["serve", name, &accounts.to_string(), coding]).arg(folder);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -152,22 +216,40 @@ struct Figures {
     cpu: f64,
 }
 
+fn compare_misses() {
+    println!("accounts coding   a miss, p50 ms   p99 ms");
+    for accounts in ACCOUNTS_OF_MISSES {
+        for coding in ["identity", "gzip"] {
+            let latencies = runtime().block_on(misses(accounts, coding));
+            let percentile = |percent| latencies[(latencies.len() - 1) * percent / 100];
+            println!("{accounts:>8} {coding:<8} {:>14.3} {:>8.3}", percentile(50), percentile(99));
+        }
+    }
+}
+
 fn compare(duration: Duration) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    println!("accounts coding   conns server      req/s   p50 ms   p99 ms  CPU us/req  times the floor");
+    let folder = tempfile::tempdir().unwrap();
+    let tls = tls::write(folder.path());
+    compare_misses();
+    println!("accounts coding   conns server       req/s   p50 ms   p99 ms  CPU us/req  times the floor");
     for accounts in ACCOUNTS {
         for coding in ["identity", "gzip"] {
-            let servers = SERVERS.map(|name| Server::start(name, accounts, coding));
-            for server in &servers {
-                runtime.block_on(load(&server.address, coding, 1, Duration::from_millis(200)));
+            let servers = SERVERS.map(|(name, _)| {
+                let server = Server::start(name, accounts, coding, folder.path());
+                let tls = name.starts_with("tls-").then(|| tls.clone());
+                (server, Arc::new(Client { tls, coding }))
+            });
+            for (server, client) in &servers {
+                runtime.block_on(client.load(&server.address, 1, Duration::from_millis(200)));
             }
-            let idle = servers.each_ref().map(Server::memory);
+            let idle = servers.each_ref().map(|(server, _)| server.memory());
             for connections in CONNECTIONS {
-                let mut rounds: [Vec<Figures>; 3] = [const { Vec::new() }; 3];
+                let mut rounds: [Vec<Figures>; SERVERS.len()] = [const { Vec::new() }; SERVERS.len()];
                 for _ in 0..ROUNDS {
-                    for (server, figures) in servers.iter().zip(&mut rounds) {
+                    for ((server, client), figures) in servers.iter().zip(&mut rounds) {
                         let (cpu, start) = (server.cpu(), Instant::now());
-                        let mut latencies = runtime.block_on(load(&server.address, coding, connections, duration));
+                        let mut latencies = runtime.block_on(client.load(&server.address, connections, duration));
                         let seconds = start.elapsed().as_secs_f64();
                         latencies.sort_by(f64::total_cmp);
                         let percentile = |percent| latencies[(latencies.len() - 1) * percent / 100];
@@ -186,16 +268,16 @@ fn compare(duration: Duration) {
                     p99: median(&figures, |figures| figures.p99),
                     cpu: median(&figures, |figures| figures.cpu),
                 });
-                for (name, Figures { requests_per_second, p50, p99, cpu }) in SERVERS.iter().zip(medians) {
+                for ((name, floor), Figures { requests_per_second, p50, p99, cpu }) in SERVERS.iter().zip(medians) {
                     println!(
-                        "{accounts:>8} {coding:<8} {connections:>5} {name:<8} {requests_per_second:>8.0} {p50:>8.3} {p99:>8.3} {cpu:>11.1}  {:.2}",
-                        cpu / medians[0].cpu
+                        "{accounts:>8} {coding:<8} {connections:>5} {name:<9} {requests_per_second:>8.0} {p50:>8.3} {p99:>8.3} {cpu:>11.1}  {:.2}",
+                        cpu / medians[*floor].cpu
                     );
                 }
             }
-            for ((name, server), (before, _)) in SERVERS.iter().zip(&servers).zip(idle) {
+            for (((name, _), (server, _)), (before, _)) in SERVERS.iter().zip(&servers).zip(idle) {
                 let (_, peak) = server.memory();
-                println!("{accounts:>8} {coding:<8} memory {name:<8} {before:.1} MiB idle, {peak:.1} MiB at its peak");
+                println!("{accounts:>8} {coding:<8} memory {name:<9} {before:.1} MiB idle, {peak:.1} MiB at its peak");
             }
         }
     }
@@ -207,32 +289,56 @@ fn median(figures: &[Figures], of: impl Fn(&Figures) -> f64) -> f64 {
     values[values.len() / 2]
 }
 
-/// Scrapes over some connections, one after the other on each. The latencies, in milliseconds.
-async fn load(address: &str, coding: &str, connections: usize, duration: Duration) -> Vec<f64> {
-    let request: Arc<str> = format!("GET /metrics HTTP/1.1\r\nHost: x\r\nAccept-Encoding: {coding}\r\n\r\n").into();
-    let end = Instant::now() + duration;
-    let mut clients = JoinSet::new();
-    for _ in 0..connections {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let request = Arc::clone(&request);
-        clients.spawn(async move {
-            let (mut latencies, mut buffer) = (Vec::new(), vec![0; 256 * 1024]);
-            loop {
-                let start = Instant::now();
-                stream.write_all(request.as_bytes()).await.unwrap();
-                read_answer(&mut stream, &mut buffer).await;
-                latencies.push(start.elapsed().as_secs_f64() * 1000.0);
-                if Instant::now() >= end {
-                    return latencies;
-                }
-            }
-        });
-    }
-    clients.join_all().await.concat()
+/// Scrapes, by TLS and as a user where it is so configured.
+struct Client {
+    tls: Option<TlsConnector>,
+    coding: &'static str,
 }
 
-async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) {
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+impl Client {
+    async fn connect(&self, address: &str) -> Box<dyn Stream> {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        match &self.tls {
+            None => Box::new(stream),
+            Some(tls) => Box::new(tls.connect("localhost".try_into().unwrap(), stream).await.unwrap()),
+        }
+    }
+
+    /// Scrapes over some connections, one after the other on each. The latencies, in milliseconds.
+    async fn load(self: &Arc<Self>, address: &str, connections: usize, duration: Duration) -> Vec<f64> {
+        let user = if self.tls.is_some() { tls::AUTHORIZATION } else { "" };
+        let request: Arc<str> =
+            format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{user}Accept-Encoding: {}\r\n\r\n", self.coding).into();
+        let mut streams = Vec::new();
+        for _ in 0..connections {
+            streams.push(self.connect(address).await);
+        }
+        let end = Instant::now() + duration;
+        let mut clients = JoinSet::new();
+        for mut stream in streams {
+            let request = Arc::clone(&request);
+            clients.spawn(async move {
+                let (mut latencies, mut buffer) = (Vec::new(), vec![0; 256 * 1024]);
+                loop {
+                    let start = Instant::now();
+                    stream.write_all(request.as_bytes()).await.unwrap();
+                    read_answer(&mut stream, &mut buffer).await;
+                    latencies.push(start.elapsed().as_secs_f64() * 1000.0);
+                    if Instant::now() >= end {
+                        return latencies;
+                    }
+                }
+            });
+        }
+        clients.join_all().await.concat()
+    }
+}
+
+async fn read_answer(stream: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) {
     let mut filled = 0;
     let head = loop {
         filled += stream.read(&mut buffer[filled..]).await.unwrap();

@@ -1,4 +1,4 @@
-//! What the measurements share: a board of accounts that have been polled, and the same series in the
+//! What the measurements share: accounts that have been polled, and the same series in the
 //! `prometheus` crate's own types.
 
 use std::{
@@ -11,7 +11,7 @@ use koodrive_exporter::{
     clock::{Moment, WallClock},
     koodrive::{Exchange, Head, PollError, Remedy, Stage, answer},
     metrics::{Exposition, OwnMetrics},
-    poll::{AccountStore, Limiter, Poller, Target, Upstream},
+    poll::{AccountEntry, AccountStore, Limiter, Poller, Target, Upstream},
 };
 use prometheus::{GaugeVec, Opts, Registry};
 use tokio::{sync::watch, time::Instant};
@@ -39,17 +39,20 @@ impl Upstream for Prompt {
     }
 }
 
-/// An exposition of accounts that have all been polled once.
-pub(crate) fn exposition(accounts: usize) -> Exposition {
-    let accounts: Vec<_> = (0..accounts).map(account).collect();
-    let limiter = Limiter::new(16);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let store = runtime.block_on(async {
+/// Accounts that have all been polled once, and can be polled again.
+pub(crate) struct Accounts {
+    pub(crate) exposition: Exposition,
+    pollers: Vec<Poller<Prompt>>,
+}
+
+impl Accounts {
+    pub(crate) async fn polled(accounts: usize) -> Self {
         let store = Arc::new(AccountStore::default());
-        store.set(accounts.iter().map(|account| store.entry(Arc::clone(account))).collect());
-        for (index, entry) in store.entries().iter().enumerate() {
+        store.set((0..accounts).map(|index| store.entry(account(index))).collect());
+        let limiter = Limiter::new(16);
+        let poller = |(index, entry): (usize, &Arc<AccountEntry>)| {
             let target = Target { account: entry.account(), upstream: Arc::new(Prompt(index)) };
-            let poller = Poller {
+            Poller {
                 entry: Arc::clone(entry),
                 target: watch::channel(target).1,
                 limiter: limiter.clone(),
@@ -57,12 +60,34 @@ pub(crate) fn exposition(accounts: usize) -> Exposition {
                 observer: Arc::new(|_| {}),
                 epoch: Instant::now(),
                 stop: CancellationToken::new(),
-            };
+            }
+        };
+        let pollers: Vec<_> = store.entries().iter().enumerate().map(poller).collect();
+        for poller in &pollers {
             poller.poll().await;
         }
-        store
-    });
-    Exposition { store, own: Arc::new(OwnMetrics::new().unwrap()) }
+        Self { exposition: Exposition { store, own: Arc::new(OwnMetrics::new().unwrap()) }, pollers }
+    }
+
+    /// Polls one of the accounts, in turn.
+    pub(crate) async fn poll(&self, number: usize) {
+        self.pollers[number % self.pollers.len()].poll().await;
+    }
+
+    /// Polls each account once a minute, evenly, for ever.
+    pub(crate) async fn keep_polling(self) {
+        let mut ticks = tokio::time::interval(Duration::from_mins(1) / u32::try_from(self.pollers.len()).unwrap());
+        for number in 0.. {
+            ticks.tick().await;
+            self.poll(number).await;
+        }
+    }
+}
+
+/// An exposition of accounts that have all been polled once.
+pub(crate) fn exposition(accounts: usize) -> Exposition {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(Accounts::polled(accounts)).exposition
 }
 
 fn account(index: usize) -> Arc<Account> {

@@ -3,8 +3,6 @@
 //! Sources: "Text-based format" on the exposition formats page of prometheus.io/docs, and the OpenMetrics
 //! specification, version 1.0.0.
 
-use std::io::Write;
-
 use bytes::Bytes;
 
 use super::output::Output;
@@ -94,7 +92,7 @@ impl FamilyWriter<'_> {
     pub(super) fn sample<'l>(
         &mut self,
         suffix: &str,
-        rendered: &str,
+        rendered: &[u8],
         labels: impl IntoIterator<Item = (&'l str, &'l str)>,
         value: f64,
     ) {
@@ -107,7 +105,7 @@ impl FamilyWriter<'_> {
         let mut separator = b'{';
         if !rendered.is_empty() {
             line.push(separator);
-            line.extend_from_slice(rendered.as_bytes());
+            line.extend_from_slice(rendered);
             separator = b',';
         }
         for (name, value) in labels {
@@ -126,18 +124,18 @@ impl FamilyWriter<'_> {
 
     /// A histogram's cumulative bucket up to `bound`.
     pub(super) fn bucket<'l>(&mut self, labels: impl IntoIterator<Item = (&'l str, &'l str)>, bound: f64, count: u64) {
-        let mut le = Vec::new();
-        number(&mut le, bound);
+        let mut rendered = Vec::new();
+        for (name, value) in labels {
+            label(&mut rendered, name, value);
+            rendered.push(b',');
+        }
+        rendered.extend_from_slice(b"le=\"");
+        number(&mut rendered, bound);
         if self.format == Format::OpenMetrics && bound.fract() == 0.0 {
             // There a bound is a float in its canonical form.
-            le.extend_from_slice(b".0");
+            rendered.extend_from_slice(b".0");
         }
-        let le = String::from_utf8(le).unwrap_or_default();
-        let mut rendered = String::new();
-        for (name, value) in labels {
-            append_rendered(&mut rendered, name, value);
-        }
-        append_rendered(&mut rendered, "le", &le);
+        rendered.push(b'"');
         self.sample("_bucket", &rendered, [], float(count));
     }
 
@@ -165,19 +163,10 @@ impl FamilyWriter<'_> {
 }
 
 /// One label in the form that samples take, escaped once for many of them.
-pub(super) fn rendered(name: &str, value: &str) -> String {
-    let mut rendered = String::new();
-    append_rendered(&mut rendered, name, value);
+pub(super) fn rendered(name: &str, value: &str) -> Vec<u8> {
+    let mut rendered = Vec::with_capacity(name.len() + value.len() + "=\"\"".len());
+    label(&mut rendered, name, value);
     rendered
-}
-
-fn append_rendered(rendered: &mut String, name: &str, value: &str) {
-    let mut bytes = Vec::new();
-    label(&mut bytes, name, value);
-    if !rendered.is_empty() {
-        rendered.push(',');
-    }
-    rendered.push_str(&String::from_utf8_lossy(&bytes));
 }
 
 fn label(out: &mut Vec<u8>, name: &str, value: &str) {
@@ -207,16 +196,20 @@ fn escape(out: &mut Vec<u8>, text: &str, quote: bool) {
 fn number(out: &mut Vec<u8>, value: f64) {
     /// Below it every whole `f64` is the integer of its digits.
     const EXACT: f64 = 9_007_199_254_740_992.0;
-    if value.fract() == 0.0 && value.abs() < EXACT && !(value == 0.0 && value.is_sign_negative()) {
-        #[expect(clippy::cast_possible_truncation, reason = "it is whole and small enough")]
-        out.extend_from_slice(itoa::Buffer::new().format(value as i64).as_bytes());
-    } else if value == f64::INFINITY {
-        out.extend_from_slice(b"+Inf");
-    } else if value == f64::NEG_INFINITY {
-        out.extend_from_slice(b"-Inf");
+    #[expect(clippy::cast_possible_truncation, reason = "a cast of a float saturates, and the two are compared")]
+    let whole = value as i64;
+    #[expect(clippy::cast_precision_loss, clippy::float_cmp, reason = "below the bound it is exact")]
+    let is_whole = whole as f64 == value && value.abs() < EXACT && (whole != 0 || value.is_sign_positive());
+    if is_whole {
+        out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
+    } else if value == 0.0 {
+        out.extend_from_slice(b"-0");
+    } else if value.is_finite() {
+        out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
+    } else if value.is_nan() {
+        out.extend_from_slice(b"NaN");
     } else {
-        // Writing to a Vec cannot fail.
-        let _ = write!(out, "{value}");
+        out.extend_from_slice(if value > 0.0 { b"+Inf" } else { b"-Inf" });
     }
 }
 
@@ -256,7 +249,7 @@ mod tests {
     #[test]
     fn openmetrics_has_units_and_families_of_counters_without_their_suffix() {
         let mut writer = Writer::new(Format::OpenMetrics);
-        writer.family("m_seconds_total", Kind::Counter, "a \"b\"").sample("", "", [("l", "v")], 1.5);
+        writer.family("m_seconds_total", Kind::Counter, "a \"b\"").sample("", b"", [("l", "v")], 1.5);
         let mut histogram = writer.family("h_bytes", Kind::Histogram, "h");
         histogram.bucket([("l", "v")], 1.0, 2);
         histogram.bucket([("l", "v")], 2.5, 3);

@@ -26,7 +26,7 @@ pub(super) struct Family {
 struct View {
     account: Arc<Account>,
     /// The account's label, escaped once for all of its samples.
-    label: String,
+    label: Vec<u8>,
     state: Arc<AccountState>,
     due: Option<Moment>,
     now: Moment,
@@ -35,7 +35,7 @@ struct View {
 /// Writes samples that bear the account's label, and the family's others.
 struct Samples<'a, 'b> {
     writer: &'a mut FamilyWriter<'b>,
-    account: &'a str,
+    account: &'a [u8],
     labels: &'static [&'static str],
 }
 

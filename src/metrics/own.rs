@@ -332,8 +332,8 @@ fn write_family(family: &MetricFamily, writer: &mut Writer) {
     let mut out = writer.family(family.name(), kind, family.help());
     for metric in family.get_metric() {
         match kind {
-            Kind::Counter => out.sample("", "", labels(metric), metric.get_counter().get_value()),
-            Kind::Gauge => out.sample("", "", labels(metric), metric.get_gauge().get_value()),
+            Kind::Counter => out.sample("", b"", labels(metric), metric.get_counter().get_value()),
+            Kind::Gauge => out.sample("", b"", labels(metric), metric.get_gauge().get_value()),
             Kind::Histogram => {
                 let histogram = metric.get_histogram();
                 let buckets =
@@ -341,8 +341,8 @@ fn write_family(family: &MetricFamily, writer: &mut Writer) {
                 for (bound, count) in buckets.chain([(f64::INFINITY, histogram.get_sample_count())]) {
                     out.bucket(labels(metric), bound, count);
                 }
-                out.sample("_sum", "", labels(metric), histogram.get_sample_sum());
-                out.sample("_count", "", labels(metric), float(histogram.get_sample_count()));
+                out.sample("_sum", b"", labels(metric), histogram.get_sample_sum());
+                out.sample("_count", b"", labels(metric), float(histogram.get_sample_count()));
             }
         }
     }
