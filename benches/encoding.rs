@@ -16,11 +16,14 @@ use divan::{Bencher, counter::BytesCount};
 use koodrive_exporter::{
     account::Units,
     koodrive::{answer, signature::Signed},
-    metrics::Format,
+    metrics::{Coding, Format},
 };
 use prometheus::{Encoder, TextEncoder};
 
 const ACCOUNTS: [usize; 4] = [3, 100, 4000, 10_000];
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     divan::main();
@@ -38,14 +41,14 @@ fn encode_openmetrics(bencher: Bencher<'_, '_>, accounts: usize) {
 
 fn encode(bencher: Bencher<'_, '_>, accounts: usize, format: Format) {
     let exposition = common::exposition(accounts);
-    let length = exposition.encode(format, common::now()).0.concat().len();
-    bencher.counter(BytesCount::new(length)).bench(|| exposition.encode(format, common::now()));
+    let length = exposition.encode(format, Coding::Identity, common::now()).0.concat().len();
+    bencher.counter(BytesCount::new(length)).bench(|| exposition.encode(format, Coding::Identity, common::now()));
 }
 
 /// The same series from a registry of the `prometheus` crate, gathered and encoded at each request.
 #[divan::bench(args = ACCOUNTS)]
 fn encode_with_the_prometheus_crate(bencher: Bencher<'_, '_>, accounts: usize) {
-    let text = common::exposition(accounts).encode(Format::Text0, common::now()).0.concat();
+    let text = common::exposition(accounts).encode(Format::Text0, Coding::Identity, common::now()).0.concat();
     let registry = common::registry(std::str::from_utf8(&text).unwrap());
     bencher.counter(BytesCount::new(text.len())).bench(|| {
         let mut out = Vec::new();
@@ -56,7 +59,7 @@ fn encode_with_the_prometheus_crate(bencher: Bencher<'_, '_>, accounts: usize) {
 
 #[divan::bench(args = [1, 2, 3, 4, 6, 9])]
 fn gzip_of_4000_accounts(bencher: Bencher<'_, '_>, level: u32) {
-    let text = common::exposition(4000).encode(Format::Text0, common::now()).0.concat();
+    let text = common::exposition(4000).encode(Format::Text0, Coding::Identity, common::now()).0.concat();
     println!("level {level}: {} of {} bytes", common::gzip(&text, level).len(), text.len());
     bencher.counter(BytesCount::new(text.len())).bench(|| common::gzip(&text, level));
 }

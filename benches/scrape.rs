@@ -47,7 +47,7 @@ use hyper_util::rt::TokioIo;
 use koodrive_exporter::{
     clock::WallClock,
     config::{Web, WebFile},
-    metrics::Format,
+    metrics::{Coding, Format},
     web::{
         Guard, Routes,
         server::{self, ServerOptions},
@@ -71,6 +71,9 @@ const ACCOUNTS_OF_MISSES: [usize; 4] = [3, 100, 4000, 10_000];
 const MISSES: usize = 50;
 const CONNECTIONS: [usize; 3] = [1, 8, 64];
 const ROUNDS: usize = 3;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     // Fails only where it is installed already.
@@ -106,7 +109,7 @@ async fn serve(name: &str, accounts: usize, compressed: bool, folder: &Path) {
         let options = ServerOptions { guard: Some(guard), max_connections: web.max_connections, own: None };
         return bound.serve(routes, options, stop).await;
     }
-    let text = accounts.exposition.encode(Format::Text0, common::now()).0.concat();
+    let text = accounts.exposition.encode(Format::Text0, Coding::Identity, common::now()).0.concat();
     let registry = common::registry(std::str::from_utf8(&text).unwrap());
     let body = if compressed { Bytes::from(common::gzip(&text, 2)) } else { Bytes::from(text) };
     let is_floor = name != "crate";

@@ -17,7 +17,7 @@ use crate::{
     config::{Config, ListenAddress, Problems, Sources},
     koodrive::TransportError,
     logging,
-    metrics::{self, Exposition, Format, OwnMetrics},
+    metrics::{self, Coding, Exposition, Format, OwnMetrics},
     poll::{AccountStore, Finished, Limiter, Observer, Supervisor},
     reload::{self, Reloader},
     systemd::Systemd,
@@ -167,7 +167,7 @@ impl Once {
     pub fn text(&self, all_families: bool) -> Vec<u8> {
         let now = self.clock.moment();
         if all_families {
-            self.exposition.encode(Format::Text0, now).0.concat()
+            self.exposition.encode(Format::Text0, Coding::Identity, now).0.concat()
         } else {
             metrics::accounts_only(self.store(), now)
         }

@@ -18,6 +18,10 @@ use koodrive_exporter::{
     web::{Guard, Inherited},
 };
 
+/// Gives the memory of large pages back to the system soon after they are gone, which that of glibc does not.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const GOOD: u8 = 0;
 const RUN_TIME_FAILURE: u8 = 1;
 const BAD_CONFIGURATION: u8 = 3;

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::output::Output;
+use super::output::{Coding, Output};
 
 /// An exposition format. The two versions of the Prometheus text format differ in what names they allow;
 /// all names here are allowed by both.
@@ -69,8 +69,8 @@ pub(super) struct FamilyWriter<'a> {
 }
 
 impl Writer {
-    pub(super) fn new(format: Format) -> Self {
-        Self { out: Output::default(), format }
+    pub(super) fn new(format: Format, coding: Coding) -> Self {
+        Self { out: Output::new(coding), format }
     }
 
     pub(super) fn family<'a>(&'a mut self, name: &'a str, kind: Kind, help: &'a str) -> FamilyWriter<'a> {
@@ -226,14 +226,14 @@ mod tests {
     use super::*;
 
     fn one_sample(help: &str, label: &str, value: f64) -> String {
-        let mut writer = Writer::new(Format::Text0);
+        let mut writer = Writer::new(Format::Text0, Coding::Identity);
         writer.family("m", Kind::Gauge, help).sample("", &rendered("l", label), [], value);
         String::from_utf8(writer.finish().concat()).unwrap()
     }
 
     #[test]
     fn a_family_without_samples_is_not_shown() {
-        let mut writer = Writer::new(Format::Text0);
+        let mut writer = Writer::new(Format::Text0, Coding::Identity);
         writer.family("m", Kind::Gauge, "help");
         assert!(writer.finish().is_empty());
     }
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn openmetrics_has_units_and_families_of_counters_without_their_suffix() {
-        let mut writer = Writer::new(Format::OpenMetrics);
+        let mut writer = Writer::new(Format::OpenMetrics, Coding::Identity);
         writer.family("m_seconds_total", Kind::Counter, "a \"b\"").sample("", b"", [("l", "v")], 1.5);
         let mut histogram = writer.family("h_bytes", Kind::Histogram, "h");
         histogram.bucket([("l", "v")], 1.0, 2);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 pub use exposition::Format;
-pub use output::Output;
+pub use output::{Coding, Output};
 pub use own::{Handler, OpenConnection, OwnMetrics};
 pub use reference::{FamilyReference, families};
 use tokio::time::Instant;
@@ -31,8 +31,8 @@ pub struct Exposition {
 impl Exposition {
     /// The exposition as it is at `now`, in pieces, and when the first of its values will be stale.
     #[must_use]
-    pub fn encode(&self, format: Format, now: Moment) -> (Vec<Bytes>, Option<Instant>) {
-        let mut writer = exposition::Writer::new(format);
+    pub fn encode(&self, format: Format, coding: Coding, now: Moment) -> (Vec<Bytes>, Option<Instant>) {
+        let mut writer = exposition::Writer::new(format, coding);
         let stale_from = families::write(&self.store, now, &mut writer);
         self.own.write(&mut writer);
         (writer.finish(), stale_from)
@@ -42,7 +42,7 @@ impl Exposition {
 /// The families of the accounts alone, in the Prometheus text format.
 #[must_use]
 pub fn accounts_only(store: &AccountStore, now: Moment) -> Vec<u8> {
-    let mut writer = exposition::Writer::new(Format::Text0);
+    let mut writer = exposition::Writer::new(Format::Text0, Coding::Identity);
     families::write(store, now, &mut writer);
     writer.finish().concat()
 }

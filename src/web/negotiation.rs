@@ -7,16 +7,7 @@ use hyper::{
     header::{ACCEPT, ACCEPT_ENCODING, HeaderName},
 };
 
-use crate::metrics::Format;
-
-/// A content coding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Coding {
-    /// None.
-    Identity,
-    /// RFC 1952.
-    Gzip,
-}
+use crate::metrics::{Coding, Format};
 
 /// One member of a list of preferences: `text/plain; version=0.0.4; q=0.5`.
 struct Preference<'a> {

@@ -25,15 +25,18 @@ use super::body::SharedBody;
 /// How far a page may lag behind in what changes without being counted, such as the exporter's own metrics.
 pub(super) const MAX_LAG: Duration = Duration::from_secs(1);
 
+/// How often versions are looked for that no request will get any more.
+const CLEANUP_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Pages that exist at once. Each is in the queue at most once, so that it never blocks.
 const MAX_PAGES: usize = 16;
 
 /// Memory of all pages, those included that slow clients still take. Beyond it, the oldest outdated ones end, and with
 /// them the answers that are sent from them.
-const MAX_BYTES: usize = 64 * 1024 * 1024;
+const MAX_BYTES: usize = 48 * 1024 * 1024;
 
 /// Where pages are so large that few fit, as many of the largest may be in memory all the same.
-const MIN_VERSIONS: usize = 4;
+const MIN_VERSIONS: usize = 3;
 
 /// What a page shows at a moment.
 pub(super) struct Content {
@@ -63,11 +66,6 @@ impl Version {
         Ok(self.pieces().as_ref().ok_or_else(ended)?.get(index).cloned())
     }
 
-    /// All of its pieces, for another page that is made from it.
-    pub(super) fn all(&self) -> Option<Vec<Bytes>> {
-        self.pieces().clone()
-    }
-
     fn pieces(&self) -> MutexGuard<'_, Option<Vec<Bytes>>> {
         self.pieces.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -92,7 +90,7 @@ impl Latest {
     /// The version, if a request that arrived then should get it: all that was known on its arrival is shown.
     fn for_request(&self, arrived: Instant, changes: u64) -> Option<&Arc<Version>> {
         match self {
-            Self::Made { version, began, changes: shown, valid_until }
+            Self::Made { version, began, changes: shown, valid_until, .. }
                 if *began >= arrived || (*shown >= changes && Instant::now() < *valid_until) =>
             {
                 Some(version)
@@ -101,8 +99,17 @@ impl Latest {
         }
     }
 
-    fn is_outdated(&self) -> bool {
-        matches!(self, Self::Made { valid_until, .. } if *valid_until <= Instant::now())
+    /// Drops a version that no request will get any more.
+    fn drop_outdated(&mut self, now_changes: u64) -> bool {
+        let now = Instant::now();
+        let outdated = match self {
+            Self::Made { changes, valid_until, .. } => *changes < now_changes || *valid_until <= now,
+            Self::None | Self::Panicked => false,
+        };
+        if outdated {
+            *self = Self::None;
+        }
+        outdated
     }
 }
 
@@ -176,14 +183,6 @@ impl Page {
             }
         }
     }
-
-    /// The version that a request would get now, if there is one, and until when it is valid.
-    pub(super) fn current(&self) -> Option<(Arc<Version>, Instant)> {
-        let latest = self.state.latest.borrow();
-        let version = latest.for_request(Instant::now(), (self.changes)())?;
-        let Latest::Made { valid_until, .. } = &*latest else { return None };
-        Some((Arc::clone(version), *valid_until))
-    }
 }
 
 /// The thread's side.
@@ -198,15 +197,23 @@ struct Worker {
 impl Worker {
     fn run(mut self, queue: &Receiver<Arc<PageState>>) {
         loop {
-            let wait = if self.kept.is_empty() { Duration::MAX } else { MAX_LAG };
-            match queue.recv_timeout(wait) {
+            let wait = if self.kept.is_empty() { Duration::MAX } else { CLEANUP_INTERVAL };
+            let next = queue.recv_timeout(wait);
+            self.drop_outdated();
+            match next {
                 Ok(page) => self.make(page),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            // Nobody will get them any more.
-            self.kept.retain(|page| !page.latest.send_if_modified(drop_outdated));
         }
+    }
+
+    fn drop_outdated(&mut self) {
+        let changes = (self.changes)();
+        self.kept.retain(|page| {
+            let has_waiting_requests = page.latest.receiver_count() > 0;
+            has_waiting_requests || !page.latest.send_if_modified(|latest| latest.drop_outdated(changes))
+        });
     }
 
     fn make(&mut self, page: Arc<PageState>) {
@@ -256,14 +263,6 @@ impl Worker {
         };
         self.kept.iter().any(is_of)
     }
-}
-
-fn drop_outdated(latest: &mut Latest) -> bool {
-    let outdated = latest.is_outdated();
-    if outdated {
-        *latest = Latest::None;
-    }
-    outdated
 }
 
 #[cfg(test)]
@@ -390,7 +389,8 @@ mod tests {
         let (page, _) = page(&maker, 7);
         let version = {
             answer(&page).await;
-            Arc::downgrade(&page.current().unwrap().0)
+            let Latest::Made { version, .. } = &*page.state.latest.borrow() else { panic!("it was made") };
+            Arc::downgrade(version)
         };
         tokio::time::advance(MAX_LAG * 2).await;
         while version.upgrade().is_some() {

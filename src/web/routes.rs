@@ -10,12 +10,8 @@
 //!
 //! All stand below the route prefix, take GET and HEAD unless said otherwise, and answer any other method with 405.
 
-use std::{
-    io::{self, Write},
-    sync::Arc,
-};
+use std::{io, sync::Arc};
 
-use flate2::{Compression, write::GzEncoder};
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
     body::Incoming,
@@ -33,7 +29,7 @@ use super::{
     access::Verdict,
     body::SharedBody,
     guard::{Door, Guard},
-    negotiation::{self, Coding},
+    negotiation,
     pages::{Content, Page, PageMaker},
     server::{Answers, Peer},
     status_page,
@@ -41,13 +37,9 @@ use super::{
 use crate::{
     clock::{Moment, WallClock},
     config::{Paths, Web},
-    metrics::{Exposition, Format, Handler, Output},
+    metrics::{Coding, Exposition, Format, Handler, Output},
     poll::AccountStore,
 };
-
-/// Measured by `benches/encoding.rs`: level 2 makes a third less than level 1 for a fifth more time, and level 3 hardly
-/// less again for twice the time.
-const GZIP_LEVEL: u32 = 2;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -310,39 +302,15 @@ impl Pages {
 
 impl Compressed {
     fn new(maker: &PageMaker, exposition: &Exposition, clock: &WallClock, format: Format) -> Self {
-        let (exposition, clock) = (exposition.clone(), clock.clone());
-        let encode = move || {
-            let (pieces, valid_until) = exposition.encode(format, clock.moment());
-            Content { pieces, valid_until }
+        let page = |coding| {
+            let (exposition, clock) = (exposition.clone(), clock.clone());
+            maker.page(move || {
+                let (pieces, valid_until) = exposition.encode(format, coding, clock.moment());
+                Content { pieces, valid_until }
+            })
         };
-        let encode = Arc::new(encode);
-        let plain = maker.page({
-            let encode = Arc::clone(&encode);
-            move || encode()
-        });
-        let of_plain = plain.clone();
-        let gzip = maker.page(move || {
-            let ready = of_plain.current().and_then(|(version, until)| Some((version.all()?, until)));
-            let (pieces, valid_until) = ready.map_or_else(
-                || {
-                    let content = encode();
-                    (content.pieces, content.valid_until)
-                },
-                |(pieces, until)| (pieces, Some(until)),
-            );
-            Content { pieces: gzip(&pieces), valid_until }
-        });
-        Self { plain, gzip }
+        Self { plain: page(Coding::Identity), gzip: page(Coding::Gzip) }
     }
-}
-
-fn gzip(pieces: &[bytes::Bytes]) -> Vec<bytes::Bytes> {
-    let mut encoder = GzEncoder::new(Output::default(), Compression::new(GZIP_LEVEL));
-    for piece in pieces {
-        // Writing to memory cannot fail.
-        let _ = encoder.write_all(piece);
-    }
-    encoder.finish().unwrap_or_default().into_pieces()
 }
 
 /// What is known of the accounts, without the words of errors.

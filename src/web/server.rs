@@ -184,6 +184,10 @@ impl<A: Answers> Server<A> {
         let ended_another = self.connections.register(peer, pace, |registered| {
             let serving = async move {
                 let _until_it_ends = (registered, open);
+                // A connection without a request takes the memory of its socket alone.
+                let stop = connection.stop.child_token();
+                let first_byte = timeout(Limits::USUAL.head, readable(&stream));
+                let Some(Ok(Ok(()))) = stop.run_until_cancelled_owned(first_byte).await else { return };
                 if let Err(error) = connection.serve(stream).await {
                     let peer = peer.map_or_else(|| "unix".to_owned(), |peer| peer.to_string());
                     debug!(peer, error, "a connection ended early");
@@ -194,5 +198,12 @@ impl<A: Answers> Server<A> {
         if let (true, Some(own)) = (ended_another, &self.options.own) {
             own.connection_over_bound();
         }
+    }
+}
+
+async fn readable(stream: &Either<TcpStream, UnixStream>) -> io::Result<()> {
+    match stream {
+        Either::Left(tcp) => tcp.readable().await,
+        Either::Right(unix) => unix.readable().await,
     }
 }

@@ -13,7 +13,7 @@ use koodrive_exporter::{
     clock::{Moment, WallClock},
     config::Web,
     koodrive::{Exchange, Head, PollError, Remedy, Stage, answer},
-    metrics::{Exposition, Format, OwnMetrics},
+    metrics::{Coding, Exposition, Format, OwnMetrics},
     poll::{AccountEntry, AccountStore, Limiter, Poller, Target, Upstream, schedule::first_poll},
     web::{Guard, Routes},
 };
@@ -180,7 +180,7 @@ impl Loops {
 
     pub fn exposition(&self) -> String {
         let now = self.clock.moment();
-        String::from_utf8(self.shown().encode(Format::Text0, now).0.concat()).unwrap()
+        String::from_utf8(self.shown().encode(Format::Text0, Coding::Identity, now).0.concat()).unwrap()
     }
 
     /// The pages as a server has them.

@@ -8,11 +8,11 @@ use super::*;
 use crate::{
     clock::Moment,
     koodrive::{Exchange, PollError},
-    metrics::Format,
+    metrics::{Coding, Format},
 };
 
 fn value(own: &OwnMetrics, series: &str) -> Option<String> {
-    let mut writer = Writer::new(Format::Text0);
+    let mut writer = Writer::new(Format::Text0, Coding::Identity);
     own.write(&mut writer);
     let text = String::from_utf8(writer.finish().concat()).unwrap();
     let of_series = |line: &str| line.strip_prefix(series)?.strip_prefix(' ').map(ToOwned::to_owned);
