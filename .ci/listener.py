@@ -22,7 +22,7 @@ import bcrypt
 
 from servers import Prometheus, wait_until
 
-SLOW_CONNECTIONS = 2000
+SLOW_CONNECTIONS = 1000
 SCRAPE_LIMIT = 0.1
 MEMORY_LIMIT = 64 * 1024 * 1024
 PASSWORD = "a password of the tests"

@@ -114,7 +114,7 @@ pub struct Options {
     /// How many scrapes are answered at once; 0 is without a bound [default: 40]
     #[arg(id = "web.max_requests", long = "web.max-requests", value_name = "N", global = true)]
     pub max_requests: Option<String>,
-    /// How many connections may be open [default: 2048]
+    /// How many connections may be open [default: 1024]
     #[arg(id = "web.max_connections", long = "web.max-connections", value_name = "N", global = true)]
     pub max_connections: Option<String>,
     /// The least severe log level: error, warn, info, debug or trace [default: info]

@@ -1,14 +1,17 @@
-"""A scraper among clients that abort, stall, idle and flood, over HTTP/1 and HTTP/2, while 10,000 accounts are polled.
+"""A scraper among clients that abort, stall, idle and flood, while 10,000 accounts are polled: once over HTTP/1
+without TLS, and once over HTTP/1 and HTTP/2 with TLS.
 
-Usage: hostile.py BINARY [SECONDS] [ACCOUNTS]
+Usage: hostile.py BINARY [SECONDS] [ACCOUNTS]     # the seconds of each of the two
 """
 
+import collections
 import itertools
 import os
 import pathlib
 import random
-import selectors
+import re
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -53,11 +56,12 @@ def request(path, accept, coding="gzip"):
 class Hostile:
     """Clients of each kind, each on a thread, until `stop` is set."""
 
-    def __init__(self, port):
-        self.port, self.stop, self.counts = port, threading.Event(), dict.fromkeys(
-            ("aborted", "stalled", "stalled streams", "idle", "reset streams", "flooded"), 0
-        )
-        kinds = (self.abort, self.stall, self.stall_streams, self.idle, self.reset_streams, self.flood, self.flood)
+    def __init__(self, port, tls):
+        self.port, self.stop, self.counts = port, threading.Event(), collections.Counter()
+        self.tls = {protocol: client_context(protocol) for protocol in ("http/1.1", "h2")} if tls else None
+        kinds = [self.abort, self.stall, self.idle, self.flood, self.flood]
+        if tls:
+            kinds += [self.stall_streams, self.reset_streams]
         self.threads = [threading.Thread(target=self.keep_on, args=(kind,), daemon=True) for kind in kinds]
         for thread in self.threads:
             thread.start()
@@ -69,13 +73,13 @@ class Hostile:
             except OSError:
                 time.sleep(0.01)
 
-    def connect(self, receive_buffer=None):
+    def connect(self, receive_buffer=None, protocol="http/1.1"):
         client = socket.socket()
         if receive_buffer:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         client.settimeout(10)
         client.connect(("127.0.0.1", self.port))
-        return client
+        return self.tls[protocol].wrap_socket(client) if self.tls else client
 
     def abort(self):
         """One request, and a reset 1 to 3 ms later."""
@@ -100,17 +104,17 @@ class Hostile:
         """HTTP/2 connections of 32 streams each whose windows stay shut."""
         clients = []
         for page in itertools.islice(itertools.cycle(PAGES), 40):
-            client = self.connect()
+            client = self.connect(protocol="h2")
             client.send(PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 0)))
+            self.counts["stalled streams"] += 32
             for stream in range(1, 64, 2):
                 client.send(frame(HEADERS, END_STREAM_AND_HEADERS, stream, http2_request(page, random.choice(ACCEPTS))))
-                self.counts["stalled streams"] += 1
             clients.append(client)
         self.stop.wait(5)
 
     def reset_streams(self):
         """Streams that are opened and reset at once."""
-        client = self.connect()
+        client = self.connect(protocol="h2")
         client.send(PREFACE + frame(SETTINGS, 0, 0))
         for stream in range(1, 2000, 2):
             head = http2_request(random.choice(PAGES), random.choice(ACCEPTS))
@@ -132,83 +136,111 @@ class Hostile:
     def flood(self):
         """Whole answers as fast as they come."""
         client = self.connect()
-        client.send(request(random.choice(PAGES), random.choice(ACCEPTS)))
-        client.shutdown(socket.SHUT_WR)
+        client.send(request(random.choice(PAGES), random.choice(ACCEPTS)).replace(b"Host", b"Connection: close\r\nHost"))
         while client.recv(1 << 20):
             pass
         client.close()
         self.counts["flooded"] += 1
 
 
-def scrape(port):
+def client_context(protocol):
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols([protocol])
+    return context
+
+
+def scrape(url):
     """The status, and how long the whole answer took."""
-    ask = urllib.request.Request(
-        f"http://127.0.0.1:{port}/metrics", headers={"Accept": ACCEPTS[0], "Accept-Encoding": "gzip"}
-    )
+    ask = urllib.request.Request(f"{url}/metrics", headers={"Accept": ACCEPTS[0], "Accept-Encoding": "gzip"})
     began = time.monotonic()
-    with urllib.request.urlopen(ask, timeout=30) as answer:
+    with urllib.request.urlopen(ask, timeout=30, context=client_context("http/1.1")) as answer:
         answer.read()
         return answer.status, time.monotonic() - began
 
 
+def start_simulator(binary, accounts, config):
+    simulator = subprocess.Popen(
+        [binary, "simulate", "--listen-address", "127.0.0.1:0", "--accounts", str(accounts), "--interval", "60s",
+         "--write-config", config],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )
+    simulator.stdout.readline()
+    return simulator
+
+
+def attack(binary, config, folder, tls, seconds):
+    flags = []
+    if tls:
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout",
+             "key.pem", "-out", "cert.pem", "-subj", "/CN=localhost", "-days", "2"],
+            cwd=folder, check=True, capture_output=True,
+        )
+        web = pathlib.Path(folder, "web.yml")
+        web.write_text("tls_server_config: { cert_file: cert.pem, key_file: key.pem }\n")
+        flags = ["--web.config.file", web]
+    log = pathlib.Path(folder, "log")
+    exporter = subprocess.Popen(
+        [binary, "--config.file", config, "--web.listen-address", "127.0.0.1:0", *flags], stderr=log.open("wb")
+    )
+    while not (listening := re.search(r"127\.0\.0\.1:(\d+)", log.read_text())):
+        time.sleep(0.05)
+    port = int(listening[1])
+    url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+    while f"koodrive_exporter_polls_waiting 0" not in (page := metrics(url)) or page.count("\nkoodrive_up{") < ACCOUNTS:
+        time.sleep(1)
+    for _ in range(5):
+        quiet = scrape(url)[1]
+        time.sleep(1)
+    before = memory(exporter)
+    attackers = os.fork()
+    if attackers == 0:
+        # They would have machines of their own; here they must leave the exporter its share of the processors.
+        os.nice(10)
+        hostile = Hostile(port, tls)
+        time.sleep(seconds)
+        hostile.stop.set()
+        print("  " + ", ".join(f"{count} {kind}" for kind, count in sorted(hostile.counts.items())), flush=True)
+        os._exit(0)
+    slowest, most, end = 0, 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        status, took = scrape(url)
+        assert status == 200 and took < SCRAPE_LIMIT, f"{status} after {took:.3f} s"
+        slowest, most = max(slowest, took), max(most, memory(exporter))
+        time.sleep(max(0, 1 - took))
+    os.waitpid(attackers, 0)
+    time.sleep(3)
+    scrape(url)
+    time.sleep(3)
+    after = memory(exporter)
+    mib = lambda size: f"{size / 1024 / 1024:.1f} MiB"
+    print(f"scrapes every second for {seconds} s, {'with' if tls else 'without'} TLS: "
+          f"{slowest * 1000:.0f} ms at most (quiet: {quiet * 1000:.0f} ms)")
+    print(f"memory: {mib(before)} before, {mib(most)} at most, {mib(after)} after", flush=True)
+    assert most - before < GROWTH_LIMIT, "it grew by more than 120 MiB"
+    assert after - before < GROWTH_LIMIT / 3, "it does not return"
+    exporter.terminate()
+    assert exporter.wait(timeout=10) == 0
+
+
+def metrics(url):
+    return urllib.request.urlopen(f"{url}/metrics", timeout=10, context=client_context("http/1.1")).read().decode()
+
+
+BINARY = sys.argv[1]
+SECONDS = int(sys.argv[2]) if len(sys.argv) > 2 else 60
+ACCOUNTS = int(sys.argv[3]) if len(sys.argv) > 3 else 10_000
+
+
 def main():
-    binary = sys.argv[1]
-    seconds, accounts = [int(argument) for argument in (*sys.argv[2:], 60, 10_000)[: len(sys.argv[2:])] or ()] or (60, 10_000)
     with tempfile.TemporaryDirectory() as folder:
         config = pathlib.Path(folder, "k.yml")
-        simulator = subprocess.Popen(
-            [binary, "simulate", "--listen-address", "127.0.0.1:0", "--accounts", str(accounts), "--interval", "60s",
-             "--write-config", config],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )
-        simulator.stdout.readline()
-        log = pathlib.Path(folder, "log")
-        exporter = subprocess.Popen(
-            [binary, "--config.file", config, "--web.listen-address", "127.0.0.1:0"], stderr=log.open("wb")
-        )
-        while "listening" not in log.read_text():
-            time.sleep(0.05)
-        port = int(log.read_text().split("127.0.0.1:")[1].split("/")[0].split('"')[0].split()[0])
-        ready = f"http://127.0.0.1:{port}/-/ready"
-        while True:
-            try:
-                urllib.request.urlopen(ready, timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.5)
-        # Both codings and both formats once, which the exporter then has memory for.
-        for _ in range(5):
-            quiet = scrape(port)[1]
-            time.sleep(1.5)
-        before = memory(exporter)
-        # Those who attack have a machine of their own; here they must not take the exporter's processors.
-        attackers = os.fork()
-        if attackers == 0:
-            os.nice(10)
-            hostile = Hostile(port)
-            time.sleep(seconds)
-            hostile.stop.set()
-            print("  " + ", ".join(f"{count} {kind}" for kind, count in hostile.counts.items()), flush=True)
-            os._exit(0)
-        slowest, most, end = 0, 0, time.monotonic() + seconds
-        while time.monotonic() < end:
-            status, took = scrape(port)
-            assert status == 200 and took < SCRAPE_LIMIT, f"{status} after {took:.3f} s"
-            slowest, most = max(slowest, took), max(most, memory(exporter))
-            time.sleep(max(0, 1 - took))
-        os.waitpid(attackers, 0)
-        time.sleep(3)
-        scrape(port)
-        time.sleep(3)
-        after = memory(exporter)
-        mib = lambda size: f"{size / 1024 / 1024:.1f} MiB"
-        print(f"scrapes every second for {seconds} s: {slowest * 1000:.0f} ms at most (quiet: {quiet * 1000:.0f} ms)")
-        print(f"memory: {mib(before)} before, {mib(most)} at most, {mib(after)} after")
-        assert most - before < GROWTH_LIMIT, "it grew by more than 120 MiB"
-        assert after - before < GROWTH_LIMIT / 3, "it does not return"
-        for process in (exporter, simulator):
-            process.terminate()
-            process.wait(timeout=10)
+        simulator = start_simulator(BINARY, ACCOUNTS, config)
+        for tls in (False, True):
+            attack(BINARY, config, folder, tls, SECONDS)
+        simulator.terminate()
+        simulator.wait(timeout=10)
 
 
 main()

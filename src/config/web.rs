@@ -53,7 +53,7 @@ impl Default for Web {
             health_without_password: true,
             enable_lifecycle: false,
             max_requests: Some(4096),
-            max_connections: 2048,
+            max_connections: 1024,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
@@ -31,12 +31,12 @@ const CLEANUP_INTERVAL: Duration = Duration::from_millis(100);
 /// Pages that exist at once. Each is in the queue at most once, so that it never blocks.
 const MAX_PAGES: usize = 16;
 
-/// Memory of all pages, those included that slow clients still take. Beyond it, the oldest outdated ones end, and with
-/// them the answers that are sent from them.
-const MAX_BYTES: usize = 48 * 1024 * 1024;
+/// Memory of all pages, with the one that is made and those that slow clients still take. Beyond it, the oldest outdated
+/// ones end, and with them the answers that are sent from them.
+const MAX_BYTES: usize = 24 * 1024 * 1024;
 
-/// Where pages are so large that few fit, as many of the largest may be in memory all the same.
-const MIN_VERSIONS: usize = 3;
+/// Where a page is so large that hardly one fits, as many of the largest may be in memory all the same.
+const MIN_VERSIONS: usize = 2;
 
 /// What a page shows at a moment.
 pub(super) struct Content {
@@ -117,6 +117,8 @@ type Changes = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 struct PageState {
     make: Box<dyn Fn() -> Content + Send + Sync>,
+    /// How long it was when it was last made.
+    length: AtomicUsize,
     latest: watch::Sender<Latest>,
     queued: AtomicBool,
 }
@@ -154,8 +156,12 @@ impl PageMaker {
 
     /// A page that `make` makes.
     pub(super) fn page(&self, make: impl Fn() -> Content + Send + Sync + 'static) -> Page {
-        let (latest, queued) = (watch::Sender::new(Latest::None), AtomicBool::new(false));
-        let state = Arc::new(PageState { make: Box::new(make), latest, queued });
+        let state = Arc::new(PageState {
+            make: Box::new(make),
+            length: AtomicUsize::new(0),
+            latest: watch::Sender::new(Latest::None),
+            queued: AtomicBool::new(false),
+        });
         Page { state, changes: Arc::clone(&self.changes), queue: self.queue.clone() }
     }
 }
@@ -223,13 +229,15 @@ impl Worker {
         if page.latest.receiver_count() == 0 {
             return;
         }
+        self.limit_memory(page.length.load(Ordering::Relaxed));
         let latest = match catch_unwind(AssertUnwindSafe(|| (page.make)())) {
             Err(_) => Latest::Panicked,
             Ok(Content { pieces, valid_until }) => {
                 let lagging = began + MAX_LAG;
                 let valid_until = valid_until.map_or(lagging, |until| until.min(lagging));
                 let version = Arc::new(Version::new(pieces));
-                self.limit_memory(&version);
+                page.length.store(version.length, Ordering::Relaxed);
+                self.alive.push(Arc::downgrade(&version));
                 Latest::Made { version, began, changes, valid_until }
             }
         };
@@ -239,14 +247,13 @@ impl Worker {
         }
     }
 
-    /// Ends the oldest versions that are outdated until all that are left fit, with the new one.
-    fn limit_memory(&mut self, new: &Arc<Version>) {
-        let mut versions: Vec<_> = self.alive.iter().filter_map(Weak::upgrade).collect();
-        versions.push(Arc::clone(new));
-        let lengths = || versions.iter().map(|version| version.length);
+    /// Ends the oldest versions that are outdated until a new one of this length fits beside all that are left.
+    fn limit_memory(&mut self, new: usize) {
+        let versions: Vec<_> = self.alive.iter().filter_map(Weak::upgrade).collect();
+        let lengths = || versions.iter().map(|version| version.length).chain([new]);
         let (mut bytes, largest) = (lengths().sum::<usize>(), lengths().max().unwrap_or_default());
         let limit = MAX_BYTES.max(MIN_VERSIONS * largest);
-        for version in versions.iter().filter(|version| !Arc::ptr_eq(version, new) && !self.is_current(version)) {
+        for version in versions.iter().filter(|version| !self.is_current(version)) {
             if bytes <= limit {
                 break;
             }
