@@ -4,6 +4,7 @@ use std::io::Write;
 
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
+use memmap2::MmapMut;
 
 /// What a piece takes. Large enough that sending piece by piece costs hardly more than sending the whole.
 const CAPACITY: usize = 64 * 1024;
@@ -71,8 +72,8 @@ impl Output {
     fn end_piece(&mut self) {
         let Some(gzip) = &mut self.gzip else {
             if !self.line.is_empty() {
-                let full = std::mem::replace(&mut self.line, Vec::with_capacity(CAPACITY));
-                self.pieces.push(full.into());
+                self.pieces.push(piece(&self.line));
+                self.line.clear();
             }
             return;
         };
@@ -80,9 +81,20 @@ impl Output {
         let _ = gzip.write_all(&self.line);
         self.line.clear();
         if gzip.get_ref().len() >= PIECE_BYTES {
-            self.pieces.push(std::mem::take(gzip.get_mut()).into());
+            self.pieces.push(piece(gzip.get_ref()));
+            gzip.get_mut().clear();
         }
     }
+}
+
+/// A copy of the bytes, whose memory goes back to the system with its last holder: what is left of large pages would
+/// stay with the allocator otherwise.
+fn piece(bytes: &[u8]) -> Bytes {
+    let copied = MmapMut::map_anon(bytes.len()).map(|mut map| {
+        map.copy_from_slice(bytes);
+        Bytes::from_owner(map)
+    });
+    copied.unwrap_or_else(|_| Bytes::copy_from_slice(bytes))
 }
 
 impl From<&str> for Output {

@@ -31,12 +31,9 @@ const CLEANUP_INTERVAL: Duration = Duration::from_millis(100);
 /// Pages that exist at once. Each is in the queue at most once, so that it never blocks.
 const MAX_PAGES: usize = 16;
 
-/// Memory of all pages, with the one that is made and those that slow clients still take. Beyond it, the oldest outdated
-/// ones end, and with them the answers that are sent from them.
-const MAX_BYTES: usize = 24 * 1024 * 1024;
-
-/// Where a page is so large that hardly one fits, as many of the largest may be in memory all the same.
-const MIN_VERSIONS: usize = 2;
+/// Memory of all pages that slow clients still take, beyond two of the largest page: the latest and the one that is made.
+/// Where it is full, outdated ones end, and with them the answers that are sent from them.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// What a page shows at a moment.
 pub(super) struct Content {
@@ -247,13 +244,16 @@ impl Worker {
         }
     }
 
-    /// Ends the oldest versions that are outdated until a new one of this length fits beside all that are left.
+    /// Ends outdated versions until a new one of this length fits beside all that are left: the oldest of the largest
+    /// first, so that clients that stall with large pages do not end the small ones of others.
     fn limit_memory(&mut self, new: usize) {
         let versions: Vec<_> = self.alive.iter().filter_map(Weak::upgrade).collect();
         let lengths = || versions.iter().map(|version| version.length).chain([new]);
         let (mut bytes, largest) = (lengths().sum::<usize>(), lengths().max().unwrap_or_default());
-        let limit = MAX_BYTES.max(MIN_VERSIONS * largest);
-        for version in versions.iter().filter(|version| !self.is_current(version)) {
+        let limit = MAX_BYTES + 2 * largest;
+        let mut outdated: Vec<_> = versions.iter().filter(|version| !self.is_current(version)).collect();
+        outdated.sort_by_key(|version| version.length.leading_zeros());
+        for version in outdated {
             if bytes <= limit {
                 break;
             }
@@ -316,6 +316,14 @@ mod tests {
         page.body().await.unwrap()
     }
 
+    fn is_alive(body: &mut SharedBody) -> bool {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let std::task::Poll::Ready(Some(frame)) = std::pin::Pin::new(body).poll_frame(&mut context) else {
+            panic!("a body is always ready")
+        };
+        frame.is_ok()
+    }
+
     #[tokio::test]
     async fn requests_that_went_away_leave_at_most_one_page_to_make() {
         let (maker, _) = maker();
@@ -376,18 +384,24 @@ mod tests {
             changes.fetch_add(1, Ordering::SeqCst);
         }
         answer(&page).await;
-        let alive: Vec<bool> = held
-            .iter_mut()
-            .map(|body| {
-                let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-                let std::task::Poll::Ready(Some(frame)) = std::pin::Pin::new(body).poll_frame(&mut context) else {
-                    panic!("a body is always ready")
-                };
-                frame.is_ok()
-            })
-            .collect();
-        assert_eq!(alive.iter().filter(|alive| **alive).count(), 7, "with the newest one, eight fit");
-        assert!(alive[13..].iter().all(|alive| *alive), "the oldest ones ended");
+        let alive: Vec<bool> = held.iter_mut().map(is_alive).collect();
+        assert_eq!(alive.iter().filter(|alive| **alive).count(), 9, "with the newest one, ten fit");
+        assert!(alive[11..].iter().all(|alive| *alive), "the oldest ones ended");
+    }
+
+    #[tokio::test]
+    async fn clients_that_hold_large_versions_end_no_small_ones() {
+        let (maker, changes) = maker();
+        let (large, _) = page(&maker, MAX_BYTES);
+        let (small, _) = page(&maker, MAX_BYTES / 1024);
+        let mut first = answer(&small).await;
+        let mut held = Vec::new();
+        for _ in 0..20 {
+            changes.fetch_add(1, Ordering::SeqCst);
+            held.push(answer(&large).await);
+        }
+        assert!(is_alive(&mut first));
+        assert!(held.iter_mut().map(is_alive).filter(|alive| *alive).count() <= 3);
     }
 
     #[tokio::test(start_paused = true)]
