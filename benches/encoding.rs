@@ -2,6 +2,7 @@
 //!
 //! `cargo bench --bench encoding`
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "real time is measured here")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,11 +14,8 @@
 mod common;
 
 use divan::{Bencher, counter::BytesCount};
-use koodrive_exporter::{
-    account::Units,
-    koodrive::{answer, signature::Signed},
-    metrics::{Coding, Format},
-};
+use koodrive::{Units, answer, signature::Signed};
+use koodrive_exporter::metrics::{Coding, Format};
 use prometheus::{Encoder, TextEncoder};
 
 const ACCOUNTS: [usize; 4] = [3, 100, 4000, 10_000];

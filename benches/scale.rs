@@ -5,6 +5,7 @@
 //! and memory of both, and their ratio; for the exporter also how even the polls are, second by second and
 //! account by account. Exporter, simulator and floor are processes of their own.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "real time is measured here")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -15,6 +15,7 @@
 //! default). Each server is a process of its own; the load comes from this one. Prints medians. With `misses` in the
 //! place of the seconds, measures misses alone.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "real time is measured here")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

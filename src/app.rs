@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc};
 
+use koodrive::TransportError;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -15,7 +16,6 @@ use crate::{
     account::Account,
     clock::{WallClock, unix_seconds},
     config::{Config, ListenAddress, Problems, Sources},
-    koodrive::TransportError,
     logging,
     metrics::{self, Coding, Exposition, Format, OwnMetrics},
     poll::{AccountStore, Finished, Limiter, Observer, Supervisor},

@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
+use koodrive::{Measure, Overview, Reason, Unit};
+
 use crate::{
-    account::Unit,
     config::Setting,
     human,
-    koodrive::{Measure, Overview, Reason},
     poll::{AccountEntry, AccountStore, Failure},
 };
 
@@ -47,11 +47,11 @@ fn row(entry: &AccountEntry) -> [String; 7] {
     let time = state.latest.as_ref().map(|latest| format!("{:.3} s", latest.duration.as_secs_f64()));
     let skew = state.clock_skew.map(|skew| format!("{skew:+.1} s"));
     let overview = state.space.as_ref().map(|space| &space.overview);
-    let number = |read: fn(&Overview) -> &crate::koodrive::Field, unit: Unit| {
+    let number = |read: fn(&Overview) -> &koodrive::Field, unit: Unit| {
         let measure = read(overview?).as_ref().ok()?;
         Some(amount(measure, unit))
     };
-    let units = entry.account().units;
+    let units = entry.account().api.units;
     let unknown = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     [
         entry.account().alias.clone(),

@@ -2,7 +2,7 @@
 //!
 //! `ARCHITECTURE.md` has the path of one poll and who may know whom.
 
-/// The words that every room shares.
+/// An account as it is configured.
 pub mod account;
 /// Wires the rooms together.
 pub mod app;
@@ -22,8 +22,6 @@ pub mod files;
 pub mod healthcheck;
 /// Numbers as people read them.
 pub mod human;
-/// KooDrive's API: one request, one answer.
-pub mod koodrive;
 /// The log.
 pub mod logging;
 /// From what is known to exposition bytes.
@@ -34,6 +32,8 @@ pub mod poll;
 pub mod reference;
 /// The configuration read anew while the exporter runs.
 pub mod reload;
+/// Which of several exporters polls an account.
+pub mod shard;
 /// KooDrive's API as a server.
 pub mod simulator;
 /// What systemd is told of the exporter's state.

@@ -24,6 +24,9 @@ use crate::{
 
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Those whose events are written at the configured level.
+const OWN_CRATES: [&str; 2] = [env!("CARGO_CRATE_NAME"), "koodrive"];
+
 /// Lines that wait to be written.
 const MAX_WAITING_LINES: usize = 4096;
 
@@ -38,7 +41,7 @@ pub fn init(log: Log, metrics: &OwnMetrics) -> WorkerGuard {
     let dropped = writer.error_counter();
     metrics.count_dropped_log_lines(move || dropped.dropped_lines());
     let filter =
-        Targets::new().with_target(env!("CARGO_CRATE_NAME"), log.level).with_default(log.level.min(Level::WARN));
+        Targets::new().with_targets(OWN_CRATES.map(|name| (name, log.level))).with_default(log.level.min(Level::WARN));
     let count = CountByLevel { counters: LEVELS.map(|level| (level, metrics.log_messages(level))) };
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
         LogFormat::Logfmt => Box::new(

@@ -5,8 +5,9 @@
 use std::fmt::Display;
 
 use clap::CommandFactory;
+use koodrive::Reason;
 
-use crate::{check, cli::Cli, config, koodrive::Reason, metrics};
+use crate::{check, cli::Cli, config, metrics};
 
 const BEGIN: &str = "<!-- table: ";
 const END: &str = "<!-- end -->";

@@ -6,10 +6,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use koodrive::{
+    AppId, Credential, Endpoint, Exchange, Head, Language, PollError, Remedy, Secret, Stage, Transport, Units, UserId,
+    answer,
+};
 use koodrive_exporter::{
-    account::{Account, AppId, Credential, Endpoint, Language, PollPolicy, Secret, Transport, Units, UserId},
+    account::{Account, PollPolicy},
     clock::{Moment, WallClock},
-    koodrive::{Exchange, Head, PollError, Remedy, Stage, answer},
     metrics::{Exposition, OwnMetrics},
     poll::{AccountEntry, AccountStore, Limiter, Poller, Target, Upstream},
 };
@@ -94,16 +97,18 @@ fn account(index: usize) -> Arc<Account> {
     let (minute, day) = (Duration::from_mins(1), Duration::from_hours(24));
     Arc::new(Account {
         alias: format!("account-{index:05}"),
-        endpoint: Endpoint::parse("https://intl.myhuaweicloud-koodrive.com").unwrap(),
-        user_id: UserId::parse("1505084218764547200").unwrap(),
-        language: Language::default(),
-        credential: Credential::App {
-            app_id: AppId::parse("an-app").unwrap(),
-            secret: Secret::inline("a-secret").unwrap(),
-        },
-        units: Units::default(),
+        api: Arc::new(koodrive::Account {
+            endpoint: Endpoint::parse("https://intl.myhuaweicloud-koodrive.com").unwrap(),
+            user_id: UserId::parse("1505084218764547200").unwrap(),
+            language: Language::default(),
+            credential: Credential::App {
+                app_id: AppId::parse("an-app").unwrap(),
+                secret: Secret::inline("a-secret").unwrap(),
+            },
+            units: Units::default(),
+            transport: Transport::default(),
+        }),
         poll: PollPolicy { interval: minute, timeout: minute / 6, max_age: day },
-        transport: Transport::default(),
     })
 }
 

@@ -2,10 +2,7 @@
 
 #![no_main]
 
-use koodrive_exporter::{
-    account::{Unit, Units},
-    koodrive::{Reason, answer},
-};
+use koodrive::{Reason, Unit, Units, answer};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (u16, bool, &[u8])| {

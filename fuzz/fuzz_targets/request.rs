@@ -7,12 +7,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use koodrive_exporter::{
-    clock::WallClock,
-    config::Web,
-    metrics::{Exposition, OwnMetrics},
-    web::{Guard, Routes, serve_connection},
-};
+use koodrive_exporter::{clock::WallClock, config::Web, metrics::{Exposition, OwnMetrics}, web::{Guard, Routes, serve_connection}};
 use libfuzzer_sys::fuzz_target;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, duplex},

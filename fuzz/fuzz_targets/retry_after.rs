@@ -4,7 +4,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use koodrive_exporter::koodrive::retry_after;
+use koodrive::retry_after;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (&str, u32)| {

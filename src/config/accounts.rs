@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
+use koodrive::{AppId, Credential, Endpoint, Language, Proxy, Secret, Transport, Unit, Units, UserId};
 use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
@@ -14,9 +15,7 @@ use super::{
     section::{Section, Taken},
 };
 use crate::{
-    account::{
-        Account, AppId, Credential, Endpoint, Language, PollPolicy, Proxy, Secret, Transport, Unit, Units, UserId,
-    },
+    account::{Account, PollPolicy},
     files,
 };
 
@@ -110,8 +109,7 @@ pub(super) fn account(alias: &str, mut section: Section<'_>, top: &Common) -> Re
 
     let endpoint = endpoint?;
     let proxy = inherit(&own.proxy, &top.proxy)?.unwrap_or_default();
-    Ok(Arc::new(Account {
-        alias: label?,
+    let api = koodrive::Account {
         user_id: user_id?,
         language: inherit(&own.language, &top.language)?.unwrap_or_default(),
         credential: credential?,
@@ -120,14 +118,14 @@ pub(super) fn account(alias: &str, mut section: Section<'_>, top: &Common) -> Re
             total_used: inherit(&own.total_used, &top.total_used)?.unwrap_or(Unit::KB),
             total_allocation: inherit(&own.total_allocation, &top.total_allocation)?.unwrap_or(Unit::KB),
         },
-        poll: poll?,
         transport: Transport {
             // What is sent in the clear stays on this host.
             proxy: if endpoint.is_plain() { Proxy::Direct } else { proxy },
             extra_roots: inherit(&own.extra_roots, &top.extra_roots)?.unwrap_or_default(),
         },
         endpoint,
-    }))
+    };
+    Ok(Arc::new(Account { alias: label?, api: Arc::new(api), poll: poll? }))
 }
 
 fn inherit<T: Clone>(own: &Taken<T>, default: &Taken<T>) -> Taken<T> {

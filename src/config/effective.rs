@@ -4,13 +4,14 @@ use std::{path::Path, time::Duration};
 
 use config::{Value, ValueKind};
 use jiff::SignedDuration;
+use koodrive::{Credential, Secret};
 
 use super::{
     accounts::duration,
     layers::{COMMAND_LINE, Merged},
     validated::Config,
 };
-use crate::account::{Account, Credential, Secret};
+use crate::account::Account;
 
 /// One value in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,14 +70,14 @@ fn of_account(account: &Account, merged: &Merged) -> Vec<Setting> {
     let own_interval = at(&merged.root, &["accounts", alias, "poll", "interval"]).is_some();
     let top = at(&merged.root, &["poll", "timeout"]).and_then(|top| duration(&top.kind.to_string()).ok());
     let is_cut = top.is_some_and(|top| top > account.poll.timeout);
-    let ca_file = if account.transport.extra_roots.is_empty() { "none" } else { "given" };
+    let ca_file = if account.api.transport.extra_roots.is_empty() { "none" } else { "given" };
     let mut settings = vec![
-        inherited("endpoint", account.endpoint.to_string()),
-        inherited("language", account.language.as_str().to_owned()),
-        own("user_id", account.user_id.as_str().to_owned()),
-        own("auth.type", account.credential.kind().to_owned()),
+        inherited("endpoint", account.api.endpoint.to_string()),
+        inherited("language", account.api.language.as_str().to_owned()),
+        own("user_id", account.api.user_id.as_str().to_owned()),
+        own("auth.type", account.api.credential.kind().to_owned()),
     ];
-    match &account.credential {
+    match &account.api.credential {
         Credential::App { app_id, secret } => {
             settings.push(own("auth.app_id", app_id.as_str().to_owned()));
             settings.push(of_secret(&own, "auth.app_secret", secret));
@@ -91,10 +92,10 @@ fn of_account(account: &Account, merged: &Merged) -> Vec<Setting> {
         // What goes with an interval is inherited with it alone, and a timeout as far as it fits.
         setting("poll.timeout", human(account.poll.timeout), !is_cut),
         setting("poll.max_age", human(account.poll.max_age), !own_interval),
-        inherited("units.total_capacity", account.units.total_capacity.as_str().to_owned()),
-        inherited("units.total_used", account.units.total_used.as_str().to_owned()),
-        inherited("units.total_allocation", account.units.total_allocation.as_str().to_owned()),
-        inherited("http.proxy_url", account.transport.proxy.to_string()),
+        inherited("units.total_capacity", account.api.units.total_capacity.as_str().to_owned()),
+        inherited("units.total_used", account.api.units.total_used.as_str().to_owned()),
+        inherited("units.total_allocation", account.api.units.total_allocation.as_str().to_owned()),
+        inherited("http.proxy_url", account.api.transport.proxy.to_string()),
         inherited("http.ca_file", ca_file.to_owned()),
     ]);
     settings

@@ -2,10 +2,14 @@
 
 use std::{fmt::Debug, fs, time::Duration};
 
+use koodrive::{Credential, Proxy, Secret};
 use tracing::Level;
 
 use super::{Config, Document, ListenAddress, LogFormat, Overrides, Problem, Problems, Setting, Sources, UnixSocket};
-use crate::account::{Account, Credential, PollPolicy, Proxy, Secret, Shard};
+use crate::{
+    account::{Account, PollPolicy},
+    shard::Shard,
+};
 
 const TOKEN: &str = "{ type: token, token: t }";
 
@@ -169,7 +173,7 @@ fn a_credential_has_its_kind_and_one_form_of_its_secret() {
     }
     // Without a kind, nothing can be said of the other keys.
     assert_eq!(load(&account_with("auth: { token: t }")).unwrap_err().lines().count(), 1);
-    let credential = |auth: &str| account(&account_with(&format!("auth: {auth}"))).credential;
+    let credential = |auth: &str| account(&account_with(&format!("auth: {auth}"))).api.credential.clone();
     for prefix in ["Bearer ", "Bearer+", ""] {
         let token = credential(&format!("{{ type: token, token: t, token_prefix: \"{prefix}\" }}"));
         assert_eq!(token, Credential::Token { token: Secret::inline("t").unwrap(), prefix: prefix.to_owned() });
@@ -181,7 +185,7 @@ fn a_credential_has_its_kind_and_one_form_of_its_secret() {
 
 #[test]
 fn a_proxy_is_a_url_or_none_and_a_plain_endpoint_has_none() {
-    let proxy = |yaml: &str| account(&with_account(yaml)).transport.proxy;
+    let proxy = |yaml: &str| account(&with_account(yaml)).api.transport.proxy.clone();
     assert_eq!(proxy(""), Proxy::Environment);
     assert_eq!(proxy("http: { proxy_url: none }"), Proxy::Direct);
     for url in ["http://p.example:3128/", "https://p.example/"] {
@@ -307,7 +311,7 @@ fn flags_win_over_the_environment_and_that_over_the_document() {
     let (config, settings) = Config::explain(&sources).unwrap();
     assert_eq!((config.log.level, config.log.format), (Level::DEBUG, LogFormat::Json));
     assert_eq!(config.accounts.iter().map(|account| account.alias.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-    assert_eq!(config.accounts[1].user_id.as_str(), "007");
+    assert_eq!(config.accounts[1].api.user_id.as_str(), "007");
     let origin = |key: &str| settings.iter().find(|setting| setting.key == key).unwrap().origin.as_str();
     assert_eq!(origin("log.level"), "flag");
     assert_eq!(origin("log.format"), "environment");
@@ -339,7 +343,7 @@ fn a_files_content_and_what_it_names_are_read_from_its_folder() {
     write("half.pem", &format!("{root}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"));
     write("none.pem", "");
     let (config, settings) = explain(&with_account("http: { ca_file: good.pem }")).unwrap();
-    assert_eq!(config.accounts[0].transport.extra_roots, root.as_bytes());
+    assert_eq!(config.accounts[0].api.transport.extra_roots, root.as_bytes());
     let value = |settings: &[Setting], key: &str| {
         settings
             .iter()

@@ -12,7 +12,7 @@ use super::{
     section::{Section, Taken},
     web::{self, Web},
 };
-use crate::account::{Account, Shard};
+use crate::{account::Account, shard::Shard};
 
 const DEFAULT_CONCURRENCY: usize = 256;
 

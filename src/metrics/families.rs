@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use koodrive::{Field, Overview, Unit};
 use tokio::time::Instant;
 
 use super::exposition::{FamilyWriter, Kind, Writer, float, rendered};
 use crate::{
-    account::{Account, Unit},
+    account::Account,
     clock::Moment,
-    koodrive::{Field, Overview},
     poll::{AccountEntry, AccountState, AccountStore},
 };
 
@@ -70,7 +70,7 @@ impl View {
     }
 
     fn counts_allocations(&self) -> bool {
-        self.account.units.total_allocation == Unit::Count
+        self.account.api.units.total_allocation == Unit::Count
     }
 }
 
@@ -268,7 +268,7 @@ pub(super) static FAMILIES: [Family; 19] = [
         &["endpoint", "auth_type"],
         "The account's endpoint (host only) and kind of credential; always 1.",
         |view, samples| {
-            samples.labelled([view.account.endpoint.host(), view.account.credential.kind()], 1.0);
+            samples.labelled([view.account.api.endpoint.host(), view.account.api.credential.kind()], 1.0);
         },
     ),
 ];

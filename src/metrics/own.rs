@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::OnceLock};
 
+use koodrive::{Head, Stage};
 use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, PullingGauge, Registry,
     core::Collector,
@@ -12,9 +13,8 @@ use tracing::Level;
 
 use super::exposition::{Kind, Writer, float};
 use crate::{
-    account::Shard,
-    koodrive::{Head, Stage},
     poll::{Finished, Limiter},
+    shard::Shard,
 };
 
 /// The bounds of `koodrive_exporter_poll_duration_seconds`: an API call over the internet takes some

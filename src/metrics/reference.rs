@@ -4,7 +4,7 @@ use prometheus::proto::Metric;
 use tracing::Level;
 
 use super::{exposition::Kind, families::FAMILIES, own::OwnMetrics};
-use crate::{account::Shard, poll::Limiter};
+use crate::{poll::Limiter, shard::Shard};
 
 /// A family of the exposition.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use koodrive::{Exchange, Reason, Remedy};
 use tokio::time::Instant;
 
 use super::poller::Upstream;
-use crate::koodrive::{Exchange, Reason, Remedy};
 
 /// Requests in one poll, at most.
 const MAX_REQUESTS: usize = 3;
@@ -87,10 +87,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::koodrive::{Head, Overview, PollError, Stage, answer};
+    use koodrive::{Head, Overview, PollError, Stage, answer};
 
     fn after(status: u16, body: &str) -> Next {
-        let result = answer::read(status, body.as_bytes(), crate::account::Units::default());
+        let result = answer::read(status, body.as_bytes(), koodrive::Units::default());
         next(&answered(status, None, result))
     }
 
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn next_does_not_retry_where_the_server_asked_for_a_pause() {
-        let result = Err(answer::read(503, b"", crate::account::Units::default()).unwrap_err());
+        let result = Err(answer::read(503, b"", koodrive::Units::default()).unwrap_err());
         let retry_after = Some(Duration::from_secs(1));
         assert_eq!(next(&answered(503, retry_after, result)), Next::Settled);
     }

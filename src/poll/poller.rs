@@ -2,6 +2,7 @@
 
 use std::{future::Future, pin::pin, sync::Arc};
 
+use koodrive::{Client, Exchange, PollError, Remedy};
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior, interval, sleep_until},
@@ -16,11 +17,7 @@ use super::{
     schedule::{next_poll, next_tick},
     state::{AccountState, Failure, Finished},
 };
-use crate::{
-    account::Account,
-    clock::WallClock,
-    koodrive::{Client, Exchange, PollError, Remedy},
-};
+use crate::{account::Account, clock::WallClock};
 
 /// Where an account's numbers come from.
 pub trait Upstream: Send + Sync + 'static {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use koodrive::Credential;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::state::AccountState;
-use crate::account::{Account, Credential};
+use crate::account::Account;
 
 /// First polls a second, over all accounts: a large fleet must not stampede.
 const FIRST_POLLS_PER_SECOND: u32 = 100;
@@ -73,7 +74,7 @@ pub fn next_poll(account: &Account, state: &AccountState, epoch: Instant, now: I
         }
         None => scheduled,
     };
-    let next = match (&account.credential, state.last_answered) {
+    let next = match (&account.api.credential, state.last_answered) {
         (Credential::Token { .. }, Some(called)) if ended < called + Credential::TOKEN_LIFETIME => {
             next.min((called + TOKEN_CALL_WITHIN).max(ended + TOKEN_CALL_AGAIN_AFTER.min(interval)))
         }

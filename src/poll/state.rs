@@ -5,12 +5,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use koodrive::{CredentialRead, Exchange, Overview, PollError, Reason};
 use tokio::time::Instant;
 
-use crate::{
-    clock::Moment,
-    koodrive::{CredentialRead, Exchange, Overview, PollError, Reason},
-};
+use crate::clock::Moment;
 
 /// One poll that has come to its end.
 #[derive(Debug)]
@@ -166,7 +164,8 @@ impl AccountState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{account::Units, clock::WallClock, koodrive::answer};
+    use crate::clock::WallClock;
+    use koodrive::{Units, answer};
 
     #[tokio::test]
     async fn a_success_is_when_the_poll_ended_and_a_failure_has_its_words() {

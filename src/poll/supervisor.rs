@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use koodrive::{Client, ConnectionKey, HttpClient, ServerClock, TransportError};
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -14,11 +15,9 @@ use super::{
     poller::{Observer, Poller, Target},
     schedule::first_poll,
 };
-use crate::{
-    account::Account,
-    clock::WallClock,
-    koodrive::{self, Client, ConnectionKey, HttpClient, ServerClock, TransportError},
-};
+use crate::{account::Account, clock::WallClock};
+
+const USER_AGENT: &str = concat!("koodrive-exporter/", env!("CARGO_PKG_VERSION"));
 
 /// The loops, and what they share. They stop when it is dropped.
 pub struct Supervisor {
@@ -117,13 +116,13 @@ impl Supervisor {
     fn connect(&mut self, accounts: &[Arc<Account>]) -> Result<(), TransportError> {
         let (mut connections, mut server_clocks) = (HashMap::new(), HashMap::new());
         for account in accounts {
-            let key = ConnectionKey::of(account);
+            let key = connection_key(account);
             if let Entry::Vacant(vacant) = connections.entry(key) {
                 let http = self.connections.get(vacant.key()).cloned();
-                let http = http.map_or_else(|| koodrive::build_http(vacant.key()), Ok)?;
+                let http = http.map_or_else(|| koodrive::build_http(vacant.key(), USER_AGENT), Ok)?;
                 vacant.insert(http);
             }
-            let host = account.endpoint.host();
+            let host = account.api.endpoint.host();
             if !server_clocks.contains_key(host) {
                 server_clocks.insert(host.to_owned(), self.server_clocks.get(host).cloned().unwrap_or_default());
             }
@@ -158,9 +157,13 @@ impl Supervisor {
     }
 
     fn target(&self, account: &Arc<Account>) -> Option<Target<Client>> {
-        let http = self.connections.get(&ConnectionKey::of(account))?.clone();
-        let server_clock = Arc::clone(self.server_clocks.get(account.endpoint.host())?);
-        let client = Client::new(http, Arc::clone(account), self.clock.clone(), server_clock);
+        let http = self.connections.get(&connection_key(account))?.clone();
+        let server_clock = Arc::clone(self.server_clocks.get(account.api.endpoint.host())?);
+        let client = Client::new(http, Arc::clone(&account.api), self.clock.reader(), server_clock);
         Some(Target { account: Arc::clone(account), upstream: Arc::new(client) })
     }
+}
+
+fn connection_key(account: &Account) -> ConnectionKey {
+    ConnectionKey::new(&account.api, account.poll.timeout)
 }

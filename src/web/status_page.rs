@@ -7,15 +7,14 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
+use koodrive::{Field, Overview, Unit};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    account::Unit,
     clock::Moment,
     config::Paths,
     human,
-    koodrive::{Field, Overview},
     poll::{AccountEntry, AccountState, AccountStore},
 };
 
@@ -97,10 +96,11 @@ fn row(entry: &AccountEntry, state: &AccountState, now: Moment) -> Markup {
     let space = state.fresh_space(account.poll.max_age, now);
     let field = |read: fn(&Overview) -> &Field| Some(read(&space?.overview).as_ref().ok()?.value);
     let (used, capacity) = (field(|overview| &overview.total_used), field(|overview| &overview.total_capacity));
-    let allocated = field(|overview| &overview.total_allocation).map(|amount| match account.units.total_allocation {
-        Unit::Count => amount.to_string(),
-        _ => human::bytes(amount),
-    });
+    let allocated =
+        field(|overview| &overview.total_allocation).map(|amount| match account.api.units.total_allocation {
+            Unit::Count => amount.to_string(),
+            _ => human::bytes(amount),
+        });
     let next = entry.due().map(|due| match due.monotonic.saturating_duration_since(now.monotonic) {
         Duration::ZERO => "now".to_owned(),
         wait => format!("in {}", human::duration(wait)),

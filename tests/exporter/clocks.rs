@@ -1,12 +1,11 @@
 //! Hosts and servers whose clocks disagree, and secrets that change under a request.
 
-use std::{sync::Arc, time::Duration};
-
-use koodrive_exporter::{
-    account::{Credential, Secret},
-    clock::WallClock,
-    koodrive::{Client, ConnectionKey, CredentialRead, Remedy, ServerClock, Stage, build_http},
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
 };
+
+use koodrive::{Client, ConnectionKey, Credential, CredentialRead, Remedy, Secret, ServerClock, Stage, build_http};
 use tokio::time::Instant;
 
 use crate::{
@@ -120,12 +119,12 @@ async fn a_date_header_of_a_proxy_changes_no_x_date() {
 async fn a_secret_that_changed_since_a_refusal_makes_a_different_request() {
     let (files, upstream) = (Files::new(), Upstream::start(2).await);
     let token = files.write("token", "simulated-token-00001\n");
-    let mut account = fake::account("finance", fake::MINUTE).as_ref().clone();
-    account.endpoint = koodrive_exporter::account::Endpoint::parse(&upstream.url).unwrap();
-    account.user_id = koodrive_exporter::account::UserId::parse(&upstream.user_id(1)).unwrap();
+    let mut account = (*fake::account("finance", fake::MINUTE).api).clone();
+    account.endpoint = koodrive::Endpoint::parse(&upstream.url).unwrap();
+    account.user_id = koodrive::UserId::parse(&upstream.user_id(1)).unwrap();
     account.credential = Credential::Token { token: Secret::File(token.clone()), prefix: "Bearer ".to_owned() };
-    let http = build_http(&ConnectionKey::of(&account)).unwrap();
-    let client = Client::new(http, Arc::new(account), WallClock::system(), Arc::<ServerClock>::default());
+    let http = build_http(&ConnectionKey::new(&account, fake::MINUTE), "test").unwrap();
+    let client = Client::new(http, Arc::new(account), Arc::new(SystemTime::now), Arc::<ServerClock>::default());
     let ask = async || client.overview(Instant::now() + Duration::from_secs(10), None).await;
 
     assert!(ask().await.result.is_ok());

@@ -8,11 +8,13 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use koodrive::{
+    Credential, Endpoint, Exchange, Head, Language, PollError, Remedy, Secret, Stage, Transport, Units, UserId, answer,
+};
 use koodrive_exporter::{
-    account::{Account, Credential, Endpoint, Language, PollPolicy, Secret, Transport, Units, UserId},
+    account::{Account, PollPolicy},
     clock::{Moment, WallClock},
     config::Web,
-    koodrive::{Exchange, Head, PollError, Remedy, Stage, answer},
     metrics::{Coding, Exposition, Format, OwnMetrics},
     poll::{AccountEntry, AccountStore, Limiter, Poller, Target, Upstream, schedule::first_poll},
     web::{Guard, Routes},
@@ -123,13 +125,15 @@ impl Upstream for Fake {
 pub fn account(alias: &str, interval: Duration) -> Arc<Account> {
     Arc::new(Account {
         alias: alias.to_owned(),
-        endpoint: Endpoint::parse("https://koodrive.example").unwrap(),
-        user_id: UserId::parse("1").unwrap(),
-        language: Language::default(),
-        credential: Credential::Token { token: Secret::inline("x").unwrap(), prefix: "Bearer ".to_owned() },
-        units: Units::default(),
+        api: Arc::new(koodrive::Account {
+            endpoint: Endpoint::parse("https://koodrive.example").unwrap(),
+            user_id: UserId::parse("1").unwrap(),
+            language: Language::default(),
+            credential: Credential::Token { token: Secret::inline("x").unwrap(), prefix: "Bearer ".to_owned() },
+            units: Units::default(),
+            transport: Transport::default(),
+        }),
         poll: PollPolicy { interval, timeout: interval / 6, max_age: 3 * interval },
-        transport: Transport::default(),
     })
 }
 

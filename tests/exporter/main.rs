@@ -1,4 +1,6 @@
 //! The built exporter as its users meet it: files and signals in, exit codes, logs and pages out.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "real time is measured here")]
 #![allow(unreachable_pub, reason = "one binary of many files")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
@@ -17,7 +19,6 @@ mod pages;
 mod polling;
 mod pressure;
 mod reload;
-mod rooms;
 mod scrapes;
 mod scripted;
 mod secrets;

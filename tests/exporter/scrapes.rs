@@ -5,10 +5,10 @@ use std::{io::Read, sync::Arc, time::Duration};
 use flate2::read::GzDecoder;
 use http_body_util::BodyExt;
 use hyper::Request;
+use koodrive::Exchange;
 use koodrive_exporter::{
     clock::WallClock,
     config::Web,
-    koodrive::Exchange,
     metrics::{Coding, Exposition, Format, OwnMetrics},
     web::{Guard, Routes},
 };
@@ -211,7 +211,7 @@ async fn each_format_and_coding_comes_with_its_exact_headers() {
 #[tokio::test(start_paused = true)]
 async fn the_formats_are_as_their_golden_files_have_them() {
     let mut account = crate::fake::account("a \"quoted\" name, with \\ and ü", MINUTE).as_ref().clone();
-    account.units.total_capacity = koodrive_exporter::account::Unit::GB;
+    Arc::make_mut(&mut account.api).units.total_capacity = koodrive::Unit::GB;
     let exposition = crate::fake::polled_once(account, numbers(1_234_567)).await;
     for (name, format) in
         [("text-0.0.4", Format::Text0), ("text-1.0.0", Format::Text1), ("openmetrics", Format::OpenMetrics)]

@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use koodrive_exporter::{koodrive::signature::Signed, simulator::Fault};
+use koodrive::signature::Signed;
+use koodrive_exporter::simulator::Fault;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::json;
 

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use koodrive_exporter::koodrive::{CredentialRead, Exchange};
+use koodrive::{CredentialRead, Exchange};
 use tokio::time::Instant;
 
 use crate::fake::{Fake, INSTANTLY, Loops, MINUTE, answer_with, asking_for_patience, good, unanswered};

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
+use koodrive::{Exchange, PollError};
 use tokio::time::Instant;
 
 use super::*;
 use crate::{
     clock::Moment,
-    koodrive::{Exchange, PollError},
     metrics::{Coding, Format},
 };
 

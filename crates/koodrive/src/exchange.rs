@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{answer::Overview, credential::CredentialRead, error::PollError, server_clock::Correction};
+use crate::{answer::Overview, credential::CredentialRead, error::PollError, server_clock::Correction};
 
 /// One request and what came of it.
 #[derive(Debug)]

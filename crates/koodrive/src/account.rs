@@ -1,25 +1,12 @@
-//! The words that every room shares: what an account is and how it may be polled.
-//!
-//! A value of these types is good by construction, so no other room checks again. This room knows
-//! nothing of files, requests, schedules or metrics.
-
-mod endpoint;
-mod secret;
-mod shard;
-mod unit;
+//! What a request is made of. A value of these types is good by construction, so nothing checks it again.
 
 use std::time::Duration;
 
-pub use endpoint::Endpoint;
-pub use secret::Secret;
-pub use shard::Shard;
-pub use unit::{Unit, Units};
+use crate::{endpoint::Endpoint, secret::Secret, unit::Units};
 
-/// One KooDrive account as configured.
+/// One KooDrive account as the API sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// The configured name: the value of the `account` label.
-    pub alias: String,
     /// The API's base address.
     pub endpoint: Endpoint,
     /// The value of the `X-User-Id` header.
@@ -30,37 +17,8 @@ pub struct Account {
     pub credential: Credential,
     /// How the API's numbers are read.
     pub units: Units,
-    /// When the account is polled and for how long its values hold.
-    pub poll: PollPolicy,
-    /// How its endpoint is reached.
+    /// How the endpoint is reached.
     pub transport: Transport,
-}
-
-impl Account {
-    /// Whether the numbers that are known of `other` are this account's, too: the same user at the same endpoint, read
-    /// in the same units.
-    #[must_use]
-    pub fn has_the_numbers_of(&self, other: &Self) -> bool {
-        self.endpoint == other.endpoint && self.user_id == other.user_id && self.units == other.units
-    }
-}
-
-#[cfg(test)]
-impl Account {
-    /// An account with a token, polled once a minute.
-    pub(crate) fn example(alias: &str) -> Self {
-        let minute = Duration::from_mins(1);
-        Self {
-            alias: alias.to_owned(),
-            endpoint: Endpoint::parse("https://h.example").unwrap(),
-            user_id: UserId::parse("1").unwrap(),
-            language: Language::default(),
-            credential: Credential::Token { token: Secret::inline("t").unwrap(), prefix: String::new() },
-            units: Units::default(),
-            poll: PollPolicy { interval: minute, timeout: minute, max_age: minute * 3 },
-            transport: Transport::default(),
-        }
-    }
 }
 
 /// How requests are authorised; see the vendor's page on calling the API.
@@ -102,17 +60,6 @@ impl Credential {
             Self::App { .. } => "app",
         }
     }
-}
-
-/// When an account is polled and for how long its values hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PollPolicy {
-    /// From one poll to the next.
-    pub interval: Duration,
-    /// The bound on one whole poll; never more than `interval`.
-    pub timeout: Duration,
-    /// Older values are no longer shown; never less than `interval`.
-    pub max_age: Duration,
 }
 
 /// How an endpoint is reached. Accounts with equal transports share their connections.

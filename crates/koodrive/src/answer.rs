@@ -5,8 +5,8 @@
 
 use serde_json::{Map, Value};
 
-use super::error::{PollError, Reason, Refusal};
-use crate::account::{Unit, Units};
+use crate::error::{PollError, Reason, Refusal};
+use crate::unit::{Unit, Units};
 
 /// Codes that the vendor lists for HTTP 400 and that do not speak of the credentials. The page calls
 /// 400 itself "authentication failed".

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::credential::SecretError;
+use crate::credential::SecretError;
 
 /// The `reason` label of `koodrive_poll_failures_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -27,8 +27,8 @@ pub struct ConnectionKey {
 impl ConnectionKey {
     /// The account's.
     #[must_use]
-    pub fn of(account: &Account) -> Self {
-        Self { transport: account.transport.clone(), timeout: account.poll.timeout }
+    pub fn new(account: &Account, timeout: Duration) -> Self {
+        Self { transport: account.transport.clone(), timeout }
     }
 }
 
@@ -41,11 +41,11 @@ pub type HttpClient = reqwest::Client;
 ///
 /// # Errors
 /// When an extra root is no certificate.
-pub fn build(key: &ConnectionKey) -> Result<HttpClient, TransportError> {
+pub fn build(key: &ConnectionKey, user_agent: &str) -> Result<HttpClient, TransportError> {
     let ConnectionKey { transport, timeout } = key;
     let tls = tls_config(&transport.extra_roots)?;
     let builder = reqwest::Client::builder()
-        .user_agent(concat!("koodrive-exporter/", env!("CARGO_PKG_VERSION")))
+        .user_agent(user_agent)
         .tls_backend_preconfigured(tls)
         .redirect(redirect::Policy::none())
         .retry(retry::never())

@@ -1,19 +1,18 @@
 //! An account's credential at the moment of a request: read, put into a header, and kept out of what is said.
 
 use std::{
-    io::ErrorKind,
+    fs::OpenOptions,
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use nix::libc::O_NONBLOCK;
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{error::Refusal, signature::Signed};
-use crate::{
-    account::{Credential, Secret},
-    files,
-};
+use crate::{account::Credential, error::Refusal, secret::Secret, signature::Signed};
 
 /// More than any token or key: a longer file is no secret but a mistake.
 const MAX_SECRET_BYTES: u64 = 16 * 1024;
@@ -96,10 +95,21 @@ impl SecretReader {
 }
 
 fn read_file(path: &Path) -> Result<SecretString, SecretError> {
-    let bytes = files::read_up_to(path, MAX_SECRET_BYTES).map_err(|error| match error.kind() {
-        ErrorKind::FileTooLarge => SecretError::TooLong,
-        _ => SecretError::Unreadable(error),
-    })?;
+    // Opening a pipe would wait for a writer otherwise.
+    let open = || OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path);
+    let read = || {
+        let file = open()?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("is no regular file"));
+        }
+        let mut bytes = Vec::new();
+        file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(SecretError::Unreadable)?;
+    if bytes.len() as u64 > MAX_SECRET_BYTES {
+        return Err(SecretError::TooLong);
+    }
     let text = String::from_utf8(bytes).map_err(|_| SecretError::Unusable("is not UTF-8"))?;
     Secret::parse(&text).map_err(SecretError::Unusable)
 }

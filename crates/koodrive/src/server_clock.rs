@@ -6,12 +6,18 @@
 
 use std::{
     ops::Range,
-    sync::atomic::{AtomicI64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use jiff::Timestamp;
 use tracing::{info, warn};
+
+/// Returns the host's time of day.
+pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// `Date` has whole seconds, and answers take time: smaller offsets are noise, which the back-dating of `X-Date` covers.
 const TOLERANCE: Duration = Duration::from_secs(3);
@@ -92,6 +98,14 @@ impl ServerClock {
     pub(super) fn other(refused: Correction, skew: Option<f64>) -> Option<Correction> {
         let other = skew.map_or(Correction(0), Correction::of_skew);
         other.differs_from(refused).then_some(other)
+    }
+}
+
+/// How many seconds `later` is after `earlier`; negative where it is before.
+pub(super) fn seconds_between(earlier: SystemTime, later: SystemTime) -> f64 {
+    match later.duration_since(earlier) {
+        Ok(after) => after.as_secs_f64(),
+        Err(before) => -before.duration().as_secs_f64(),
     }
 }
 

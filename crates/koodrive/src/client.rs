@@ -1,23 +1,20 @@
 //! One account's client: one request, one answer.
 
-use std::{error::Error, iter::repeat_with, sync::Arc};
+use std::{error::Error, fmt, iter::repeat_with, sync::Arc};
 
 use reqwest::header::{AUTHORIZATION, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use secrecy::SecretString;
 use tokio::time::Instant;
 
-use super::{
+use crate::{
+    account::Account,
     answer::{self, Overview},
     credential::{self, CredentialRead, SecretReader},
     error::PollError,
     exchange::{Exchange, Head, Stage},
     retry_after,
-    server_clock::{self, Correction, ServerClock},
+    server_clock::{self, Clock, Correction, ServerClock},
     signature::Signed,
-};
-use crate::{
-    account::Account,
-    clock::{WallClock, unix_seconds},
 };
 
 /// A good answer has some hundred bytes.
@@ -41,19 +38,24 @@ pub enum Remedy {
 }
 
 /// One account's client.
-#[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
     account: Arc<Account>,
-    clock: WallClock,
+    clock: Clock,
     server_clock: Arc<ServerClock>,
     secret: SecretReader,
 }
 
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
 impl Client {
-    /// A client for `account` over the connections of `http`. `server_clock` is its origin's.
+    /// A client for `account` over the connections of `http`. `clock` is the host's, and `server_clock` its origin's.
     #[must_use]
-    pub fn new(http: reqwest::Client, account: Arc<Account>, clock: WallClock, server_clock: Arc<ServerClock>) -> Self {
+    pub fn new(http: reqwest::Client, account: Arc<Account>, clock: Clock, server_clock: Arc<ServerClock>) -> Self {
         let secret = SecretReader::new(account.credential.secret().clone());
         Self { http, account, clock, server_clock, secret }
     }
@@ -119,18 +121,18 @@ impl Client {
 
     /// What the answer says before its body, and the local clock minus its `Date` header, in seconds.
     fn head(&self, response: &reqwest::Response) -> (Head, Option<f64>) {
-        let (local, status) = (self.clock.now(), response.status().as_u16());
+        let (local, status) = ((self.clock)(), response.status().as_u16());
         let text = |name| response.headers().get(name)?.to_str().ok();
         let date = text(DATE).and_then(server_clock::plausible_date);
         let retry_after = text(RETRY_AFTER).filter(|_| matches!(status, 429 | 503));
         let retry_after = retry_after.and_then(|value| retry_after::parse(value, date.unwrap_or(local)));
-        let skew = date.map(|date| unix_seconds(local) - unix_seconds(date));
+        let skew = date.map(|date| server_clock::seconds_between(date, local));
         (Head { status, clock_skew: None, retry_after }, skew)
     }
 
     /// The request's headers; `None` where one of them can't be sent.
     fn headers(&self, secret: &SecretString, exchange: &Exchange) -> Option<HeaderMap> {
-        let x_date = exchange.correction.x_date(self.clock.now())?;
+        let x_date = exchange.correction.x_date((self.clock)())?;
         let Account { endpoint, user_id, language, credential, .. } = &*self.account;
         let user_id = user_id.as_str();
         let signed = Signed { host: endpoint.host(), path: endpoint.overview().path(), x_date: &x_date, user_id };

@@ -1,6 +1,6 @@
 //! KooDrive's API: one request, one answer.
 //!
-//! It knows the account and nothing of polling, metrics or the web. The rules come from the vendor's
+//! The rules come from the vendor's
 //! API reference ("Querying Space Usage Overview" and the pages on authentication); where those pages
 //! disagree, these readings are used:
 //!
@@ -15,20 +15,28 @@
 //!   and one whose token still lives at least every 19 minutes.
 //! - A token that holds a space, or begins with `Bearer+`, bears a scheme of its own and goes out unchanged.
 
+mod account;
 pub mod answer;
 mod client;
 mod credential;
+mod endpoint;
 mod error;
 mod exchange;
 pub mod retry_after;
+mod secret;
 mod server_clock;
 pub mod signature;
 mod transport;
+mod unit;
 
+pub use account::{Account, AppId, Credential, Language, Proxy, Transport, UserId};
 pub use answer::{Field, FieldFault, Measure, Overview};
 pub use client::{Client, Remedy};
 pub use credential::{CredentialRead, SecretError};
+pub use endpoint::Endpoint;
 pub use error::{PollError, Reason, Refusal};
 pub use exchange::{Exchange, Head, Stage};
-pub use server_clock::{Correction, ServerClock};
+pub use secret::Secret;
+pub use server_clock::{Clock, Correction, ServerClock};
 pub use transport::{ConnectionKey, HttpClient, TransportError, build as build_http};
+pub use unit::{Unit, Units};

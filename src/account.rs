@@ -1,0 +1,56 @@
+//! An account as it is configured: what to ask the API for, and when.
+
+use std::{sync::Arc, time::Duration};
+
+/// One KooDrive account as configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The configured name: the value of the `account` label.
+    pub alias: String,
+    /// What requests are made of.
+    pub api: Arc<koodrive::Account>,
+    /// When the account is polled and for how long its values hold.
+    pub poll: PollPolicy,
+}
+
+impl Account {
+    /// Whether the numbers that are known of `other` are this account's, too: the same user at the same endpoint, read
+    /// in the same units.
+    #[must_use]
+    pub fn has_the_numbers_of(&self, other: &Self) -> bool {
+        let (own, other) = (&self.api, &other.api);
+        own.endpoint == other.endpoint && own.user_id == other.user_id && own.units == other.units
+    }
+}
+
+#[cfg(test)]
+impl Account {
+    /// An account with a token, polled once a minute.
+    pub(crate) fn example(alias: &str) -> Self {
+        let minute = Duration::from_mins(1);
+        let api = koodrive::Account {
+            endpoint: koodrive::Endpoint::parse("https://h.example").unwrap(),
+            user_id: koodrive::UserId::parse("1").unwrap(),
+            language: koodrive::Language::default(),
+            credential: koodrive::Credential::Token {
+                token: koodrive::Secret::inline("t").unwrap(),
+                prefix: String::new(),
+            },
+            units: koodrive::Units::default(),
+            transport: koodrive::Transport::default(),
+        };
+        let poll = PollPolicy { interval: minute, timeout: minute, max_age: minute * 3 };
+        Self { alias: alias.to_owned(), api: Arc::new(api), poll }
+    }
+}
+
+/// When an account is polled and for how long its values hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PollPolicy {
+    /// From one poll to the next.
+    pub interval: Duration,
+    /// The bound on one whole poll; never more than `interval`.
+    pub timeout: Duration,
+    /// Older values are no longer shown; never less than `interval`.
+    pub max_age: Duration,
+}
