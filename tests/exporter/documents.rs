@@ -35,14 +35,14 @@ fn the_example_configuration_shows_every_key() {
 
 #[test]
 fn each_direct_dependency_has_a_line_that_says_why() {
-    let manifests = ["Cargo.toml", "crates/koodrive/Cargo.toml"].map(read);
     const OWN: [&str; 1] = ["koodrive"];
-    fn section(manifest: &String) -> Option<&str> {
-        manifest.split("\n[dependencies]\n").nth(1)?.split("\n[").next()
-    }
-    let lines = manifests.iter().filter_map(section).flat_map(str::lines);
-    let dependencies: BTreeSet<_> =
-        lines.filter_map(|line| line.strip_suffix(".workspace = true")).filter(|name| !OWN.contains(name)).collect();
+    let manifests = ["Cargo.toml", "crates/koodrive/Cargo.toml"].map(read);
+    let sections = manifests.iter().map(|manifest| {
+        let dependencies = manifest.split("\n[dependencies]\n").nth(1).unwrap();
+        dependencies.split("\n[").next().unwrap()
+    });
+    let names = sections.flat_map(str::lines).filter_map(|line| line.strip_suffix(".workspace = true"));
+    let dependencies: BTreeSet<_> = names.filter(|name| !OWN.contains(name)).collect();
     let architecture = read("ARCHITECTURE.md");
     let section = architecture.split("\n## Direct dependencies\n").nth(1).unwrap();
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
