@@ -14,8 +14,8 @@
 mod common;
 
 use divan::{Bencher, counter::BytesCount};
+use exporter_toolkit::{Coding, Format};
 use koodrive::{Units, answer, signature::Signed};
-use koodrive_exporter::metrics::{Coding, Format};
 use prometheus::{Encoder, TextEncoder};
 
 const ACCOUNTS: [usize; 4] = [3, 100, 4000, 10_000];

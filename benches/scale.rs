@@ -25,7 +25,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use koodrive_exporter::simulator::{Credential, Roster};
+use koodrive_simulator::{Credential, Roster};
 use tokio::{sync::Semaphore, task::JoinSet};
 
 const INTERVAL: Duration = Duration::from_mins(1);

@@ -42,18 +42,11 @@ use std::{
 
 use bytes::Bytes;
 use common::Accounts;
+use exporter_toolkit::{Coding, Exporter, Format, Options, WebConfig};
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, header::HeaderValue, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use koodrive_exporter::{
-    clock::WallClock,
-    config::{Web, WebFile},
-    metrics::{Coding, Format},
-    web::{
-        Guard, Routes,
-        server::{self, ServerOptions},
-    },
-};
+use koodrive_exporter::{clock::WallClock, collector::KooDrive, config::Web};
 use prometheus::{Encoder, TextEncoder};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -62,7 +55,6 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_rustls::TlsConnector;
-use tokio_util::sync::CancellationToken;
 
 /// Each with the one that it is compared with.
 const SERVERS: [(&str, usize); 6] =
@@ -98,17 +90,18 @@ fn runtime() -> Runtime {
 async fn serve(name: &str, accounts: usize, compressed: bool, folder: &Path) {
     let accounts = Accounts::polled(accounts).await;
     if matches!(name, "exporter" | "live" | "tls-user") {
-        let file = (name == "tls-user").then(|| WebFile::load(&folder.join("web.yml")).unwrap());
-        let bound = server::bind(&["127.0.0.1:0".parse().unwrap()], None).await.unwrap();
-        println!("{}", bound.addresses()[0]);
-        let (stop, web) = (CancellationToken::new(), Web { max_requests: None, ..Web::default() });
-        let guard = Arc::new(Guard::new(file.as_ref()).unwrap());
-        let routes = routes(&accounts, Arc::clone(&guard), &web, &stop);
+        let options = Options {
+            listen_addresses: vec!["127.0.0.1:0".parse().unwrap()],
+            web_config: (name == "tls-user").then(|| WebConfig::load(&folder.join("web.yml")).unwrap()),
+            max_requests: None,
+            ..Web::default().options
+        };
+        let exporter = exporter(&accounts).bind(options).await.unwrap();
+        println!("{}", exporter.addresses()[0]);
         if name == "live" {
             tokio::spawn(accounts.keep_polling());
         }
-        let options = ServerOptions { guard: Some(guard), max_connections: web.max_connections, own: None };
-        return bound.serve(routes, options, stop).await;
+        return exporter.serve(std::future::pending()).await;
     }
     let text = accounts.exposition.encode(Format::Text0, Coding::Identity, common::now()).0.concat();
     let registry = common::registry(std::str::from_utf8(&text).unwrap());
@@ -153,16 +146,14 @@ async fn serve(name: &str, accounts: usize, compressed: bool, folder: &Path) {
     }
 }
 
-fn routes(accounts: &Accounts, guard: Arc<Guard>, web: &Web, stop: &CancellationToken) -> Arc<Routes> {
-    let (exposition, clock) = (accounts.exposition.clone(), WallClock::system());
-    Arc::new(Routes::new(exposition, web, guard, &clock, None, stop.clone()).unwrap())
+fn exporter(accounts: &Accounts) -> Exporter {
+    Exporter::new(KooDrive::new(accounts.exposition.clone(), WallClock::system()))
 }
 
 /// How long requests take whose page has to be made, in milliseconds.
 async fn misses(accounts: usize, coding: &str) -> Vec<f64> {
     let accounts = Accounts::polled(accounts).await;
-    let guard = Arc::new(Guard::new(None).unwrap());
-    let routes = routes(&accounts, guard, &Web::default(), &CancellationToken::new());
+    let routes = exporter(&accounts).routes(&Web::default().options).unwrap();
     let mut latencies = Vec::new();
     for number in 0..MISSES {
         accounts.poll(number).await;

@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc};
 
+use exporter_toolkit::{Coding, Exporter, Format, Inherited, ListenAddress};
 use koodrive::TransportError;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -15,30 +16,24 @@ use tracing_appender::non_blocking::WorkerGuard;
 use crate::{
     account::Account,
     clock::{WallClock, unix_seconds},
-    config::{Config, ListenAddress, Problems, Sources},
+    collector::KooDrive,
+    config::{Config, Sources},
     logging,
-    metrics::{self, Coding, Exposition, Format, OwnMetrics},
+    metrics::{self, Exposition, OwnMetrics},
     poll::{AccountStore, Finished, Limiter, Observer, Supervisor},
     reload::{self, Reloader},
     systemd::Systemd,
-    web::{
-        Guard, Inherited, Routes,
-        server::{self, BindError, ServerOptions},
-    },
 };
 
 /// Why the exporter can't run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// A listen address can't be bound.
+    /// The exporter can't be served.
     #[error(transparent)]
-    Bind(#[from] BindError),
+    Serve(#[from] exporter_toolkit::Error),
     /// The HTTP client can't be made from the configured transport.
     #[error(transparent)]
     Transport(#[from] TransportError),
-    /// What the web configuration file says does not fit together.
-    #[error(transparent)]
-    WebConfig(#[from] Problems),
     /// The metrics can't be registered.
     #[error("cannot register the exporter's own metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -53,7 +48,6 @@ pub struct App {
     supervisor: Supervisor,
     own: Arc<OwnMetrics>,
     clock: WallClock,
-    guard: Arc<Guard>,
     log: WorkerGuard,
 }
 
@@ -61,9 +55,8 @@ impl App {
     /// Makes the exporter from its configuration, and sends its log to standard error.
     ///
     /// # Errors
-    /// When the web configuration can't be served.
+    /// When the metrics can't be registered.
     pub fn new(config: Config) -> Result<Self, RunError> {
-        let guard = Arc::new(Guard::new(config.web.file.as_ref())?);
         let clock = WallClock::system();
         let own = Arc::new(OwnMetrics::new()?);
         let log = logging::init(config.log, &own);
@@ -74,7 +67,7 @@ impl App {
         let limiter = Limiter::new(config.concurrency);
         own.show_polls(&limiter)?;
         let supervisor = Supervisor::new(limiter, clock.clone(), observer(&own));
-        Ok(Self { config, supervisor, own, clock, guard, log })
+        Ok(Self { config, supervisor, own, clock, log })
     }
 
     /// Polls and serves until SIGTERM or SIGINT. `listening` is told the bound addresses, which are the configured
@@ -92,11 +85,16 @@ impl App {
         let hangup = signal(SignalKind::hangup())?;
         let followed = self.config.auto_reload.then(|| reload::followed(&sources)).flatten();
         let web = self.config.web.clone();
-        let bound = server::bind(&web.listen_addresses, inherited).await?;
-        let addresses = bound.addresses();
-        let path = format!("{}{}", web.paths.prefix, web.paths.telemetry);
+        let exposition = Exposition { store: Arc::clone(&self.supervisor.store), own: Arc::clone(&self.own) };
+        let (reloads, requests) = mpsc::channel(1);
+        let exporter = Exporter::new(KooDrive::new(exposition, self.clock.clone()))
+            .reloads(web.enable_lifecycle.then_some(reloads))
+            .inherited(inherited);
+        let path = format!("{}{}", web.options.paths.prefix, web.options.paths.telemetry);
+        let exporter = exporter.bind(web.options).await?;
+        let addresses = exporter.addresses();
         for address in &addresses {
-            info!(%address, path, tls = self.guard.has_tls(), "listening");
+            info!(%address, path, tls = exporter.has_tls(), "listening");
         }
         listening(&addresses);
         let accounts = self.config.accounts_of(self.config.shard);
@@ -106,31 +104,17 @@ impl App {
         info!(version = env!("CARGO_PKG_VERSION"), revision = env!("BUILD_REVISION"), accounts, "polling");
         let systemd = Systemd::of_environment();
         systemd.ready();
-        let store = Arc::clone(&self.supervisor.store);
-        let exposition = Exposition { store: Arc::clone(&store), own: Arc::clone(&self.own) };
-        let options = ServerOptions {
-            guard: Some(Arc::clone(&self.guard)),
-            max_connections: web.max_connections,
-            own: Some(Arc::clone(&self.own)),
-        };
-        let (reloads, requests) = mpsc::channel(1);
-        let reloads = web.enable_lifecycle.then_some(reloads);
-        let routes = Routes::new(exposition, &web, Arc::clone(&self.guard), &self.clock, reloads, stop.clone())?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(systemd.clone().feed_watchdog(store));
-        if let Some(file) = web.file {
-            let (guard, own) = (self.guard, Arc::clone(&self.own));
-            tasks.spawn(async move { guard.follow(file, &own).await });
-        }
+        tasks.spawn(systemd.clone().feed_watchdog(Arc::clone(&self.supervisor.store)));
         let Self { config, supervisor, own, clock, log, .. } = self;
         let reloader =
             Reloader { sources, started: config, supervisor, own, clock, followed, systemd: systemd.clone() };
         tasks.spawn(reloader.run(hangup, requests));
-        let stopping = async {
+        let shutdown = async {
             stop.cancelled().await;
             systemd.stopping();
         };
-        tokio::join!(bound.serve(Arc::new(routes), options, stop.clone()), stopping);
+        exporter.serve(shutdown).await;
         tasks.shutdown().await;
         info!("stopped");
         drop(log);

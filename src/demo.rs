@@ -2,19 +2,20 @@
 
 use std::io::{self, Write};
 
+use exporter_toolkit::{
+    Inherited, ListenAddress,
+    server::{self, BindError},
+    settings::Problems,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::{App, RunError, stop_on_signal},
     cli::Simulate,
     clock::WallClock,
-    config::{Config, Document, ListenAddress, Overrides, Problems, Sources},
-    simulator::{Roster, Simulator},
-    web::{
-        Inherited,
-        server::{self, BindError},
-    },
+    config::{Config, Document, Overrides, Sources},
 };
+use koodrive_simulator::{Roster, Simulator};
 
 /// The demo's accounts: two that sign and one with a token.
 const DEMO_ROSTER: Roster = Roster { accounts: 3 };
@@ -41,7 +42,7 @@ pub enum DemoError {
 
 impl From<BindError> for DemoError {
     fn from(error: BindError) -> Self {
-        Self::Run(error.into())
+        Self::Run(exporter_toolkit::Error::from(error).into())
     }
 }
 
@@ -51,7 +52,7 @@ impl From<BindError> for DemoError {
 /// # Errors
 /// When a flag is wrong or an address can't be bound.
 pub async fn demo(mut overrides: Overrides, inherited: Option<Inherited>) -> Result<(), DemoError> {
-    let simulator = Simulator::new(&DEMO_ROSTER, WallClock::system());
+    let simulator = Simulator::new(&DEMO_ROSTER, WallClock::system().reader());
     let upstream = simulator.bind(&address(ANY_PORT)?).await?;
     let endpoint = http_url(&upstream);
     let stop_simulator = CancellationToken::new().drop_guard();
@@ -64,7 +65,7 @@ pub async fn demo(mut overrides: Overrides, inherited: Option<Inherited>) -> Res
     let document = Document::BuiltIn(DEMO_ROSTER.configuration(&endpoint, DEMO_INTERVAL));
     let sources = Sources { document: Some(document), environment: Vec::new(), overrides };
     let config = Config::load(&sources)?;
-    let (paths, scheme) = (config.web.paths.clone(), if has_tls(&config) { "https" } else { "http" });
+    let (paths, scheme) = (config.web.options.paths.clone(), if has_tls(&config) { "https" } else { "http" });
     let app = App::new(config)?;
     let tell = |addresses: &[ListenAddress]| {
         let exporter = match addresses.first() {
@@ -77,7 +78,7 @@ pub async fn demo(mut overrides: Overrides, inherited: Option<Inherited>) -> Res
              metrics       {exporter}{}{}\n\
              simulator     {endpoint}/simulator\n\
              Three simulated accounts are polled every {DEMO_INTERVAL}. Stop with Ctrl-C.",
-            paths.status(),
+            paths.landing_page(),
             paths.prefix,
             paths.telemetry,
         ));
@@ -91,7 +92,7 @@ pub async fn demo(mut overrides: Overrides, inherited: Option<Inherited>) -> Res
 /// When the address can't be bound or the configuration can't be written.
 pub async fn simulate(options: &Simulate) -> Result<(), DemoError> {
     let roster = Roster { accounts: options.accounts };
-    let simulator = Simulator::new(&roster, WallClock::system());
+    let simulator = Simulator::new(&roster, WallClock::system().reader());
     let stop = stop_on_signal().map_err(RunError::from)?;
     let bound = simulator.bind(&address(&options.listen_address)?).await?;
     let endpoint = http_url(&bound);
@@ -104,7 +105,7 @@ pub async fn simulate(options: &Simulate) -> Result<(), DemoError> {
 }
 
 fn has_tls(config: &Config) -> bool {
-    config.web.file.as_ref().is_some_and(|file| file.tls.is_some())
+    config.web.options.web_config.as_ref().is_some_and(|file| file.tls.is_some())
 }
 
 /// Prints, where somebody reads standard output.

@@ -2,15 +2,14 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use exporter_toolkit::{ListenAddress, Options};
 use rustls::crypto::ring;
-
-use crate::config::{ListenAddress, Web};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The health page of the first address that is listened on, from this host.
 #[must_use]
-pub fn url(web: &Web) -> String {
+pub fn url(web: &Options) -> String {
     let tcp = web.listen_addresses.iter().find_map(|address| match address {
         ListenAddress::Tcp(address) => Some(*address),
         ListenAddress::Unix(_) => None,
@@ -19,7 +18,7 @@ pub fn url(web: &Web) -> String {
         address if address.ip().is_unspecified() => format!("localhost:{}", address.port()),
         address => address.to_string(),
     };
-    let scheme = if web.file.as_ref().is_some_and(|file| file.tls.is_some()) { "https" } else { "http" };
+    let scheme = if web.web_config.as_ref().is_some_and(|file| file.tls.is_some()) { "https" } else { "http" };
     format!("{scheme}://{address}{}/-/healthy", web.paths.prefix)
 }
 

@@ -12,12 +12,12 @@ pub mod check;
 pub mod cli;
 /// The wall clock as a value.
 pub mod clock;
+/// What the exporter shows.
+pub mod collector;
 /// From what the user wrote to what the program may rely on.
 pub mod config;
 /// The exporter against the built-in simulator.
 pub mod demo;
-/// Files that change while the program runs.
-pub mod files;
 /// Whether a running exporter is healthy.
 pub mod healthcheck;
 /// Numbers as people read them.
@@ -34,9 +34,7 @@ pub mod reference;
 pub mod reload;
 /// Which of several exporters polls an account.
 pub mod shard;
-/// KooDrive's API as a server.
-pub mod simulator;
+/// `/`: what an operator wants to see in five seconds.
+mod status_page;
 /// What systemd is told of the exporter's state.
 pub mod systemd;
-/// The listener and what it answers.
-pub mod web;

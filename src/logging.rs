@@ -25,7 +25,7 @@ use crate::{
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Those whose events are written at the configured level.
-const OWN_CRATES: [&str; 2] = [env!("CARGO_CRATE_NAME"), "koodrive"];
+const OWN_CRATES: [&str; 3] = [env!("CARGO_CRATE_NAME"), "exporter_toolkit", "koodrive"];
 
 /// Lines that wait to be written.
 const MAX_WAITING_LINES: usize = 4096;

@@ -8,14 +8,14 @@ use std::{
 };
 
 use clap::Parser;
+use exporter_toolkit::{Inherited, WebConfigHandle, files};
 use koodrive_exporter::{
     app::{App, Once, RunError},
     check,
     cli::{self, Cli, Command, Options},
     config::{Config, Sources},
     demo::{self, DemoError},
-    files, healthcheck, logging,
-    web::{Guard, Inherited},
+    healthcheck, logging,
 };
 
 /// Gives the memory of large pages back to the system soon after they are gone, which that of glibc does not.
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
 fn explain(options: &Options) -> Result<Config, ExitCode> {
     let (config, settings) =
         Config::explain(&sources(options)).map_err(|problems| fail(BAD_CONFIGURATION, &problems))?;
-    if let Err(problems) = Guard::new(config.web.file.as_ref()) {
+    if let Err(problems) = WebConfigHandle::new(config.web.options.web_config.as_ref()) {
         return Err(fail(BAD_CONFIGURATION, &problems));
     }
     let told = tell(&format!("{}\nthe configuration is valid", check::settings(&settings)));
@@ -125,7 +125,7 @@ async fn poll_once(config: Config) -> Result<Once, ExitCode> {
 fn health_url(options: &Options, given: Option<String>) -> String {
     given.unwrap_or_else(|| {
         let web = Config::load(&sources(options)).map(|config| config.web).unwrap_or_default();
-        healthcheck::url(&web)
+        healthcheck::url(&web.options)
     })
 }
 
@@ -151,7 +151,8 @@ fn demo_result(result: Result<(), DemoError>) -> ExitCode {
 }
 
 fn run_error(error: &RunError) -> ExitCode {
-    let is_configured = matches!(error, RunError::Transport(_) | RunError::WebConfig(_));
+    let is_configured =
+        matches!(error, RunError::Transport(_) | RunError::Serve(exporter_toolkit::Error::WebConfig(_)));
     let code = if is_configured { BAD_CONFIGURATION } else { RUN_TIME_FAILURE };
     fail(code, error)
 }

@@ -4,17 +4,16 @@
 
 use std::{sync::Arc, time::Duration};
 
+use exporter_toolkit::{ReloadReply, files::Followed};
 use tokio::{signal::unix::Signal, sync::mpsc, time::timeout};
 use tracing::{error, info, warn};
 
 use crate::{
     clock::{WallClock, unix_seconds},
     config::{Config, Sources},
-    files::Followed,
     metrics::OwnMetrics,
     poll::{Change, Supervisor},
     systemd::Systemd,
-    web::ReloadReply,
 };
 
 /// A configuration on a network mount may never come.

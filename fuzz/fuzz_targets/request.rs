@@ -7,29 +7,28 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use koodrive_exporter::{clock::WallClock, config::Web, metrics::{Exposition, OwnMetrics}, web::{Guard, Routes, serve_connection}};
+use exporter_toolkit::{Exporter, Routes, serve_connection};
+use koodrive_exporter::{clock::WallClock, collector::KooDrive, config::Web, metrics::{Exposition, OwnMetrics}};
 use libfuzzer_sys::fuzz_target;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, duplex},
     runtime::{Builder, Runtime},
 };
-use tokio_util::sync::CancellationToken;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Builder::new_current_thread().enable_all().build().unwrap());
 
-static ROUTES: LazyLock<Arc<Routes>> = LazyLock::new(|| {
+static ROUTES: LazyLock<Routes> = LazyLock::new(|| {
     let _runtime = RUNTIME.enter();
     let exposition = Exposition { store: Arc::default(), own: Arc::new(OwnMetrics::new().unwrap()) };
     let clock = WallClock::new(|| UNIX_EPOCH + Duration::from_secs(1_795_573_716));
-    let guard = Arc::new(Guard::new(None).unwrap());
-    Arc::new(Routes::new(exposition, &Web::default(), guard, &clock, None, CancellationToken::new()).unwrap())
+    Exporter::new(KooDrive::new(exposition, clock)).routes(&Web::default().options).unwrap()
 });
 
 fuzz_target!(|input: (bool, &[u8])| {
     let (http2, request) = input;
     RUNTIME.block_on(async {
         let (server, client) = duplex(1 << 16);
-        let serving = tokio::spawn(serve_connection(server, http2, Arc::clone(&ROUTES)));
+        let serving = tokio::spawn(serve_connection(server, http2, ROUTES.clone()));
         let (mut read, mut write) = tokio::io::split(client);
         let sending = async move {
             let _ = write.write_all(request).await;

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::SignedDuration;
+use exporter_toolkit::{
+    files,
+    settings::{Reported, Section, Taken, duration},
+};
 use koodrive::{AppId, Credential, Endpoint, Language, Proxy, Secret, Transport, Unit, Units, UserId};
 use rustls::{
     RootCertStore,
@@ -10,14 +13,7 @@ use rustls::{
 };
 use url::Url;
 
-use super::{
-    problem::Reported,
-    section::{Section, Taken},
-};
-use crate::{
-    account::{Account, PollPolicy},
-    files,
-};
+use crate::account::{Account, PollPolicy};
 
 /// The vendor's international site.
 const DEFAULT_ENDPOINT: &str = "https://intl.myhuaweicloud-koodrive.com";
@@ -219,19 +215,6 @@ fn label(alias: &str) -> Result<String, &'static str> {
         Err("must be a name of 1 to 128 characters, none of them a control character")
     } else {
         Ok(alias.to_owned())
-    }
-}
-
-/// A length of time above zero, such as `60s`, `5m` or `1h30m`.
-pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
-    const SHAPE: &str = "must be a length of time above zero with its unit, such as 60s, 5m or 1h30m";
-    let parsed: SignedDuration = text.parse().map_err(|_| SHAPE)?;
-    let duration = Duration::try_from(parsed).map_err(|_| SHAPE)?;
-    match duration.as_millis() {
-        0 => Err(SHAPE),
-        // Beyond any use, and far from where adding up lengths of time could overflow.
-        millis if millis > 366 * 24 * 60 * 60 * 1000 => Err("must be at most a year"),
-        _ => Ok(duration),
     }
 }
 

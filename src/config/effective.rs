@@ -3,14 +3,11 @@
 use std::{path::Path, time::Duration};
 
 use config::{Value, ValueKind};
+use exporter_toolkit::settings::{COMMAND_LINE, Document, duration};
 use jiff::SignedDuration;
 use koodrive::{Credential, Secret};
 
-use super::{
-    accounts::duration,
-    layers::{COMMAND_LINE, Merged},
-    validated::Config,
-};
+use super::validated::Config;
 use crate::account::Account;
 
 /// One value in force.
@@ -25,7 +22,7 @@ pub struct Setting {
 }
 
 /// All of them, in the order of the example configuration.
-pub(super) fn settings(config: &Config, merged: &Merged) -> Vec<Setting> {
+pub(super) fn settings(config: &Config, merged: &Document) -> Vec<Setting> {
     let at_top = |key: &str, value: String| {
         let path: Vec<&str> = key.split('.').collect();
         Setting { key: key.to_owned(), value, origin: origin(merged, &[&path]) }
@@ -35,20 +32,20 @@ pub(super) fn settings(config: &Config, merged: &Merged) -> Vec<Setting> {
     settings.push(at_top("poll.concurrency", config.concurrency.to_string()));
     settings.extend(shard.map(|shard| at_top("shard", shard)));
     settings.push(at_top("auto_reload", config.auto_reload.to_string()));
-    let web = &config.web;
+    let web = &config.web.options;
     let addresses: Vec<_> = web.listen_addresses.iter().map(ToString::to_string).collect();
-    let file = web.file.as_ref().map_or("none".to_owned(), |file| file.path.display().to_string());
+    let file = web.web_config.as_ref().map_or("none".to_owned(), |file| file.path.display().to_string());
     settings.extend([
         at_top("web.listen_addresses", addresses.join(", ")),
         at_top("web.telemetry_path", web.paths.telemetry.clone()),
-        at_top("web.route_prefix", web.paths.status()),
+        at_top("web.route_prefix", web.paths.landing_page()),
         at_top(
             "web.external_url",
             if web.paths.links == web.paths.prefix { "none".to_owned() } else { web.paths.links.clone() },
         ),
         at_top("web.config_file", file),
         at_top("web.health_without_password", web.health_without_password.to_string()),
-        at_top("web.enable_lifecycle", web.enable_lifecycle.to_string()),
+        at_top("web.enable_lifecycle", config.web.enable_lifecycle.to_string()),
         at_top("web.max_requests", web.max_requests.unwrap_or(0).to_string()),
         at_top("web.max_connections", web.max_connections.to_string()),
         at_top("log.level", config.log.level.as_str().to_lowercase()),
@@ -57,7 +54,7 @@ pub(super) fn settings(config: &Config, merged: &Merged) -> Vec<Setting> {
     settings
 }
 
-fn of_account(account: &Account, merged: &Merged) -> Vec<Setting> {
+fn of_account(account: &Account, merged: &Document) -> Vec<Setting> {
     let alias = account.alias.as_str();
     let setting = |key: &str, value: String, inherited: bool| {
         let top: Vec<_> = key.split('.').collect();
@@ -115,7 +112,7 @@ fn human(duration: Duration) -> String {
 }
 
 /// Where the first of these paths that has a value gets it from.
-fn origin(merged: &Merged, paths: &[&[&str]]) -> String {
+fn origin(merged: &Document, paths: &[&[&str]]) -> String {
     let value = paths.iter().find_map(|path| at(&merged.root, path));
     match (value.map(Value::origin), merged.file.as_deref().map(Path::display)) {
         (None, _) => "default".to_owned(),

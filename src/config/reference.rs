@@ -1,10 +1,10 @@
 //! All keys that can be set, told by the code that reads them.
 
+use exporter_toolkit::{WebConfig, settings::Key};
+
 use super::{
     layers::{Document, Overrides, Sources},
-    problem::Key,
     validated::Config,
-    web_file::WebFile,
 };
 
 /// What stands for any alias.
@@ -49,7 +49,7 @@ pub fn config_keys() -> Vec<ConfigKey> {
 /// The keys of the web configuration file, in the order in which they are read.
 #[must_use]
 pub fn web_file_keys() -> Vec<Key> {
-    WebFile::keys()
+    WebConfig::keys()
 }
 
 /// A configuration of one account.

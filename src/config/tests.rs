@@ -2,10 +2,14 @@
 
 use std::{fmt::Debug, fs, time::Duration};
 
+use exporter_toolkit::{
+    ListenAddress, UnixSocket,
+    settings::{Problem, Problems},
+};
 use koodrive::{Credential, Proxy, Secret};
 use tracing::Level;
 
-use super::{Config, Document, ListenAddress, LogFormat, Overrides, Problem, Problems, Setting, Sources, UnixSocket};
+use super::{Config, Document, LogFormat, Overrides, Setting, Sources};
 use crate::{
     account::{Account, PollPolicy},
     shard::Shard,
@@ -41,7 +45,7 @@ fn check(cases: &[(&str, Option<&str>)]) {
 }
 
 /// What was loaded where it is good, which it is unless it is refused with the expected words.
-pub(super) fn good_or_refused<T: Debug>(what: &str, loaded: Result<T, String>, expected: Option<&str>) -> Option<T> {
+fn good_or_refused<T: Debug>(what: &str, loaded: Result<T, String>, expected: Option<&str>) -> Option<T> {
     match (loaded, expected) {
         (Ok(loaded), None) => Some(loaded),
         (Err(problems), Some(words)) if problems.contains(words) => None,
@@ -71,8 +75,8 @@ fn numbers_are_taken_within_their_bounds() {
     let below = Some("shard.index: must be below shard.count");
     check_values("shard: { index: VALUE, count: 2 }", &[("1", None), ("2", below), ("x", Some("or hostname"))]);
     check_values("shard: { VALUE: 1 }", &[("count", Some("shard.index: is missing")), ("index", Some("shard.count"))]);
-    assert_eq!(load(&with_account("web: { max_requests: 0 }")).unwrap().web.max_requests, None);
-    assert_eq!(load(&with_account("web: { max_requests: 7 }")).unwrap().web.max_requests, Some(7));
+    assert_eq!(load(&with_account("web: { max_requests: 0 }")).unwrap().web.options.max_requests, None);
+    assert_eq!(load(&with_account("web: { max_requests: 7 }")).unwrap().web.options.max_requests, Some(7));
 }
 
 #[test]
@@ -217,7 +221,7 @@ fn paths_of_pages_leave_those_of_health_alone() {
     let cases = ["/", "/health", "/-/m", "m", "/m?a", "\"\""].map(|path| (path, refusal));
     check_values("web: { telemetry_path: VALUE }", &cases);
     check_values("web: { telemetry_path: VALUE }", &[("/m", None), ("/healthy", None), ("/-m", None)]);
-    let paths = |yaml: &str| load(&with_account(&format!("web: {{ {yaml} }}"))).unwrap().web.paths;
+    let paths = |yaml: &str| load(&with_account(&format!("web: {{ {yaml} }}"))).unwrap().web.options.paths;
     let behind_proxy = paths("external_url: \"https://example.org/koodrive/\"");
     assert_eq!(
         (behind_proxy.prefix.as_str(), behind_proxy.links.as_str()),
@@ -227,7 +231,7 @@ fn paths_of_pages_leave_those_of_health_alone() {
     assert_eq!((stripped.prefix.as_str(), stripped.links.as_str()), ("", "https://example.org/koodrive"));
     let prefixed = paths("route_prefix: /a/");
     assert_eq!(
-        (prefixed.status().as_str(), prefixed.links.as_str(), prefixed.telemetry.as_str()),
+        (prefixed.landing_page().as_str(), prefixed.links.as_str(), prefixed.telemetry.as_str()),
         ("/a/", "/a", "/metrics")
     );
 }
@@ -236,10 +240,10 @@ fn paths_of_pages_leave_those_of_health_alone() {
 fn addresses_are_a_list_or_a_text_with_commas_and_a_socket_has_its_settings() {
     let addresses = |value: &str| load(&with_account(&format!("web: {{ listen_addresses: {value} }}"))).unwrap();
     let two = vec![ListenAddress::Tcp("127.0.0.1:1".parse().unwrap()), ListenAddress::Tcp("[::1]:2".parse().unwrap())];
-    assert_eq!(addresses("[\"127.0.0.1:1\", \"[::1]:2\"]").web.listen_addresses, two);
-    assert_eq!(addresses("\"127.0.0.1:1, [::1]:2\"").web.listen_addresses, two);
+    assert_eq!(addresses("[\"127.0.0.1:1\", \"[::1]:2\"]").web.options.listen_addresses, two);
+    assert_eq!(addresses("\"127.0.0.1:1, [::1]:2\"").web.options.listen_addresses, two);
     let socket = UnixSocket { path: "/k".into(), mode: Some(0o777), owner: Some(0), group: Some(12) };
-    let parsed = addresses("[\"unix:/k?mode=777&owner=root&group=12\"]").web.listen_addresses;
+    let parsed = addresses("[\"unix:/k?mode=777&owner=root&group=12\"]").web.options.listen_addresses;
     assert_eq!(parsed, [ListenAddress::Unix(socket)]);
     check_values(
         "web: { listen_addresses: [VALUE] }",

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use exporter_toolkit::{
+    Options,
+    settings::{Document, Key, Problems, Report, Reported, Section, Taken, boolean},
+};
 use tracing::Level;
 
 use super::{
     accounts::{self, Common},
     effective::{self, Setting},
-    layers::{Merged, Sources},
-    problem::{Key, Problems, Report, Reported},
-    section::{Section, Taken},
+    layers::Sources,
     web::{self, Web},
 };
 use crate::{account::Account, shard::Shard};
@@ -71,7 +73,7 @@ impl Config {
         Ok((config, settings))
     }
 
-    fn of(merged: &Merged) -> Result<Self, Problems> {
+    fn of(merged: &Document) -> Result<Self, Problems> {
         let report = Report::default();
         let config = read(Section::root(merged, &report));
         report.conclude(config)
@@ -97,8 +99,11 @@ impl Config {
     /// file holds is followed by itself.)
     #[must_use]
     pub fn fixed_differences(&self, running: &Self) -> Vec<&'static str> {
-        let of_file = |config: &Self| config.web.file.as_ref().map(|file| file.path.clone());
-        let web = |config: &Self| Web { file: None, ..config.web.clone() };
+        let of_file = |config: &Self| config.web.options.web_config.as_ref().map(|file| file.path.clone());
+        let web = |config: &Self| {
+            let Web { options, enable_lifecycle } = config.web.clone();
+            (Options { web_config: None, ..options }, enable_lifecycle)
+        };
         let fixed = [
             ("poll.concurrency", self.concurrency != running.concurrency),
             ("shard", self.shard != running.shard),
@@ -107,15 +112,6 @@ impl Config {
             ("log", self.log != running.log),
         ];
         fixed.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
-    }
-}
-
-/// Reads `true` or `false`.
-pub(super) fn boolean(text: &str) -> Result<bool, &'static str> {
-    match text {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err("must be true or false"),
     }
 }
 

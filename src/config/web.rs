@@ -2,67 +2,30 @@
 
 use std::net::SocketAddr;
 
-use url::Url;
-
-use super::{
-    listen::ListenAddress,
-    problem::Reported,
-    section::{Section, Taken},
-    validated::boolean,
-    web_file::WebFile,
+use exporter_toolkit::{
+    ListenAddress, Options, Paths, WebConfig,
+    settings::{Reported, Section, Taken, boolean},
 };
+use url::Url;
 
 /// The listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Web {
-    /// At least one.
-    pub listen_addresses: Vec<ListenAddress>,
-    /// The paths of the pages, as requests name them and as links do.
-    pub paths: Paths,
-    /// TLS, headers and passwords, as they were when the configuration was read.
-    pub file: Option<WebFile>,
-    /// Whether health and readiness are told without a password where `file` asks for one.
-    pub health_without_password: bool,
+    /// How pages are served.
+    pub options: Options,
     /// Whether a request may have the configuration reloaded.
     pub enable_lifecycle: bool,
-    /// Requests that may wait for a page at once; without it there is no bound.
-    pub max_requests: Option<usize>,
-    /// Open connections.
-    pub max_connections: usize,
-}
-
-/// Where the pages are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Paths {
-    /// Where the exposition is, below `prefix`; begins with `/`.
-    pub telemetry: String,
-    /// What the path of each request begins with: nothing, or `/` and no `/` at its end.
-    pub prefix: String,
-    /// What a link to a page begins with: as `prefix`, or an external URL.
-    pub links: String,
 }
 
 impl Default for Web {
-    /// Requests that wait for a page share the work, and each costs its memory alone. Each open connection costs some
-    /// 15 KB of memory and a file descriptor.
     fn default() -> Self {
-        Self {
+        let options = Options {
             listen_addresses: vec![ListenAddress::Tcp(SocketAddr::from(([0u16; 8], 10710)))],
-            paths: Paths { telemetry: "/metrics".to_owned(), prefix: String::new(), links: String::new() },
-            file: None,
-            health_without_password: true,
-            enable_lifecycle: false,
-            max_requests: Some(4096),
-            max_connections: 1024,
-        }
-    }
-}
-
-impl Paths {
-    /// The path of requests for the status page.
-    #[must_use]
-    pub fn status(&self) -> String {
-        format!("{}/", self.prefix)
+            namespace: Some("koodrive_exporter".to_owned()),
+            realm: "koodrive-exporter".to_owned(),
+            ..Options::default()
+        };
+        Self { options, enable_lifecycle: false }
     }
 }
 
@@ -96,23 +59,24 @@ pub(super) fn web(mut section: Section<'_>) -> Result<Web, Reported> {
         },
     );
     section.finish();
-    let default = Web::default();
-    Ok(Web {
+    let Web { options: default, enable_lifecycle: default_lifecycle } = Web::default();
+    let options = Options {
         listen_addresses: addresses?.unwrap_or(default.listen_addresses),
         paths: paths?,
-        file: file?,
+        web_config: file?,
         health_without_password: health_without_password?.unwrap_or(default.health_without_password),
-        enable_lifecycle: enable_lifecycle?.unwrap_or(default.enable_lifecycle),
         max_requests: max_requests?.unwrap_or(default.max_requests),
         max_connections: max_connections?.unwrap_or(default.max_connections),
-    })
+        ..default
+    };
+    Ok(Web { options, enable_lifecycle: enable_lifecycle?.unwrap_or(default_lifecycle) })
 }
 
-fn file(section: &mut Section<'_>) -> Taken<WebFile> {
+fn file(section: &mut Section<'_>) -> Taken<WebConfig> {
     let Some(path) = section.take_path("config_file", "TLS, passwords and headers: see below.")? else {
         return Ok(None);
     };
-    WebFile::load(&path).map(Some).map_err(|problems| section.problems(problems))
+    WebConfig::load(&path).map(Some).map_err(|problems| section.problems(problems))
 }
 
 /// As Prometheus does it, the prefix is the external URL's path unless it is given.
@@ -132,7 +96,7 @@ fn paths(section: &mut Section<'_>) -> Result<Paths, Reported> {
     let external_path = |url: &Url| url.path().trim_end_matches('/').to_owned();
     let prefix = prefix.unwrap_or_else(|| external.as_ref().map(external_path).unwrap_or_default());
     let links = external.map_or_else(|| prefix.clone(), |url| url.as_str().trim_end_matches('/').to_owned());
-    Ok(Paths { telemetry: telemetry?.unwrap_or(Web::default().paths.telemetry), prefix, links })
+    Ok(Paths { telemetry: telemetry?.unwrap_or(Paths::default().telemetry), prefix, links })
 }
 
 /// Whether a request and a link can have it as their path.

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
+use exporter_toolkit::{Encoder, FamilyEncoder, Kind, float, rendered};
 use koodrive::{Field, Overview, Unit};
-use tokio::time::Instant;
 
-use super::exposition::{FamilyWriter, Kind, Writer, float, rendered};
 use crate::{
     account::Account,
     clock::Moment,
@@ -34,28 +33,31 @@ struct View {
 
 /// Writes samples that bear the account's label, and the family's others.
 struct Samples<'a, 'b> {
-    writer: &'a mut FamilyWriter<'b>,
+    writer: &'a mut FamilyEncoder<'b>,
     account: &'a [u8],
     labels: &'static [&'static str],
 }
 
-/// Writes all families of all accounts, and tells when the first of the shown values will be stale.
+/// Writes all families of all accounts, which hold until the first of the shown values will be stale.
 ///
 /// Each account's state is read once, so that its series agree.
-pub(super) fn write(store: &AccountStore, now: Moment, writer: &mut Writer) -> Option<Instant> {
+pub(super) fn write(store: &AccountStore, now: Moment, encoder: &mut Encoder) {
     let view = |entry: &Arc<AccountEntry>| {
         let (account, state) = (entry.account(), entry.state());
         View { label: rendered("account", &account.alias), account, state, due: entry.due(), now }
     };
     let views: Vec<View> = store.entries().iter().map(view).collect();
     for family in &FAMILIES {
-        let mut writer = writer.family(family.name, family.kind, family.help);
+        let mut writer = encoder.family(family.name, family.kind, family.help);
         for view in &views {
             (family.samples)(view, &mut Samples { writer: &mut writer, account: &view.label, labels: family.labels });
         }
     }
     let max_age = |view: &View| view.account.poll.max_age;
-    views.iter().filter_map(|view| view.state.fresh_space(max_age(view), now)?.stale_from(max_age(view))).min()
+    let stale_from = |view: &View| view.state.fresh_space(max_age(view), now)?.stale_from(max_age(view));
+    if let Some(first) = views.iter().filter_map(stale_from).min() {
+        encoder.valid_until(first);
+    }
 }
 
 impl View {

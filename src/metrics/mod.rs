@@ -2,18 +2,15 @@
 //!
 //! It reads the account store and the exporter's own registry; it knows nothing of the web.
 
-mod exposition;
 mod families;
-mod output;
 mod own;
 mod reference;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-pub use exposition::Format;
-pub use output::{Coding, Output};
-pub use own::{Handler, OpenConnection, OwnMetrics};
+use exporter_toolkit::{Coding, Encoder, Format};
+pub use own::OwnMetrics;
 pub use reference::{FamilyReference, families};
 use tokio::time::Instant;
 
@@ -32,17 +29,22 @@ impl Exposition {
     /// The exposition as it is at `now`, in pieces, and when the first of its values will be stale.
     #[must_use]
     pub fn encode(&self, format: Format, coding: Coding, now: Moment) -> (Vec<Bytes>, Option<Instant>) {
-        let mut writer = exposition::Writer::new(format, coding);
-        let stale_from = families::write(&self.store, now, &mut writer);
-        self.own.write(&mut writer);
-        (writer.finish(), stale_from)
+        let mut encoder = Encoder::new(format, coding);
+        self.write(now, &mut encoder);
+        encoder.finish()
+    }
+
+    /// Writes all families as they are at `now`.
+    pub fn write(&self, now: Moment, encoder: &mut Encoder) {
+        families::write(&self.store, now, encoder);
+        self.own.write(encoder);
     }
 }
 
 /// The families of the accounts alone, in the Prometheus text format.
 #[must_use]
 pub fn accounts_only(store: &AccountStore, now: Moment) -> Vec<u8> {
-    let mut writer = exposition::Writer::new(Format::Text0, Coding::Identity);
-    families::write(store, now, &mut writer);
-    writer.finish().concat()
+    let mut encoder = Encoder::new(Format::Text0, Coding::Identity);
+    families::write(store, now, &mut encoder);
+    encoder.finish().0.concat()
 }

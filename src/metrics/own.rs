@@ -2,16 +2,14 @@
 
 use std::{fmt, sync::OnceLock};
 
+use exporter_toolkit::{Encoder, float};
 use koodrive::{Head, Stage};
 use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, PullingGauge, Registry,
-    core::Collector,
-    process_collector::ProcessCollector,
-    proto::{Metric, MetricFamily, MetricType},
+    core::Collector, process_collector::ProcessCollector,
 };
 use tracing::Level;
 
-use super::exposition::{Kind, Writer, float};
 use crate::{
     poll::{Finished, Limiter},
     shard::Shard,
@@ -21,38 +19,6 @@ use crate::{
 /// 100 ms, and the default timeout is 10 s.
 const POLL_DURATION_BUCKETS: [f64; 11] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// The `handler` label of `koodrive_exporter_http_requests_total`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Handler {
-    /// The exposition.
-    Metrics,
-    /// The status page.
-    Status,
-    /// `/-/healthy` and `/health`.
-    Healthy,
-    /// `/-/ready`.
-    Ready,
-    /// `/-/reload`.
-    Reload,
-    /// Everything else.
-    Other,
-}
-
-impl Handler {
-    const ALL: [Self; 6] = [Self::Metrics, Self::Status, Self::Healthy, Self::Ready, Self::Reload, Self::Other];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Metrics => "metrics",
-            Self::Status => "status",
-            Self::Healthy => "healthy",
-            Self::Ready => "ready",
-            Self::Reload => "reload",
-            Self::Other => "other",
-        }
-    }
-}
-
 type DroppedLines = Box<dyn Fn() -> usize + Send + Sync>;
 
 /// The exporter's own metrics.
@@ -60,35 +26,17 @@ pub struct OwnMetrics {
     registry: Registry,
     poll_duration: Histogram,
     api_requests: IntCounterVec,
-    http_requests: IntCounterVec,
-    /// Those of `http_requests` with status 200, at hand for each handler in the order of [`Handler::ALL`].
-    http_successes: [IntCounter; Handler::ALL.len()],
     log_messages: IntCounterVec,
     log_dropped: IntCounter,
     /// How many log lines were dropped so far.
     dropped_lines: OnceLock<DroppedLines>,
     reload_successful: IntGauge,
     reload_success_timestamp: Gauge,
-    open_connections: IntGauge,
-    connections_over_bound: IntCounter,
-    web_config_successful: IntGaugeVec,
-    web_config_failures: IntCounterVec,
-    certificate_expiry: IntGaugeVec,
 }
 
 impl fmt::Debug for OwnMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OwnMetrics").finish_non_exhaustive()
-    }
-}
-
-/// An open connection, for as long as it lasts.
-#[derive(Debug)]
-pub struct OpenConnection(IntGauge);
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 
@@ -104,13 +52,6 @@ impl OwnMetrics {
             register(&registry, IntCounterVec::new(Opts::new(name, help), labels))
         };
         let gauge = |name: &str, help: &str| register(&registry, IntGauge::new(name, help));
-        // One without labels that is not shown before it is set.
-        let maybe = |name: &str, help: &str| register(&registry, IntGaugeVec::new(Opts::new(name, help), &[]));
-        let http_requests = counters(
-            "koodrive_exporter_http_requests_total",
-            "HTTP requests to the exporter by handler and status.",
-            &["handler", "code"],
-        )?;
         let api_requests = counters(
             "koodrive_exporter_api_requests_total",
             "Single HTTP requests to the API by the class of their answer's status; none is without an answer.",
@@ -124,8 +65,6 @@ impl OwnMetrics {
         Ok(Self {
             poll_duration: register(&registry, poll_duration())?,
             api_requests,
-            http_successes: Handler::ALL.map(|handler| http_requests.with_label_values(&[handler.as_str(), "200"])),
-            http_requests,
             log_messages: counters(
                 "koodrive_exporter_log_messages_total",
                 "Log messages written, by level.",
@@ -146,24 +85,6 @@ impl OwnMetrics {
                     "koodrive_exporter_config_last_reload_success_timestamp_seconds",
                     "When the configuration was last read successfully, in Unix time.",
                 ),
-            )?,
-            open_connections: gauge("koodrive_exporter_http_connections", "Connections that are open.")?,
-            connections_over_bound: counter(
-                "koodrive_exporter_http_connections_over_bound_total",
-                "Connections that were ended to make room for new ones.",
-            )?,
-            web_config_successful: maybe(
-                "koodrive_exporter_web_config_last_reload_successful",
-                "Whether the latest reading of the web configuration file and the files it names succeeded. Absent without such a file.",
-            )?,
-            web_config_failures: counters(
-                "koodrive_exporter_web_config_reload_failures_total",
-                "Changes of the web configuration that were not put in force, as they are bad. Absent without such a file.",
-                &[],
-            )?,
-            certificate_expiry: maybe(
-                "koodrive_exporter_tls_certificate_expiry_timestamp_seconds",
-                "When the listener's certificate expires, in Unix time. Absent without TLS.",
             )?,
             registry,
         })
@@ -188,50 +109,10 @@ impl OwnMetrics {
         }
     }
 
-    /// Counts a request to the exporter.
-    pub fn served(&self, handler: Handler, status: u16) {
-        let success =
-            Handler::ALL.iter().zip(&self.http_successes).find(|(each, _)| status == 200 && **each == handler);
-        if let Some((_, counter)) = success {
-            return counter.inc();
-        }
-        self.http_requests.with_label_values(&[handler.as_str(), status.to_string().as_str()]).inc();
-    }
-
     /// The configuration was read at `unix_seconds`.
     pub fn config_loaded(&self, unix_seconds: f64) {
         self.reload_successful.set(1);
         self.reload_success_timestamp.set(unix_seconds);
-    }
-
-    /// Counts a connection as open until what this gives is dropped.
-    #[must_use]
-    pub fn connection_open(&self) -> OpenConnection {
-        self.open_connections.inc();
-        OpenConnection(self.open_connections.clone())
-    }
-
-    /// Counts a connection that came when no more may be open.
-    pub fn connection_over_bound(&self) {
-        self.connections_over_bound.inc();
-    }
-
-    /// The web configuration was read; `expiry` is that of the certificate in force.
-    pub fn web_config(&self, successful: bool, expiry: Option<i64>) {
-        let none: &[&str] = &[];
-        self.web_config_successful.with_label_values(none).set(successful.into());
-        self.web_config_failures.with_label_values(none).inc_by((!successful).into());
-        match expiry {
-            Some(expiry) => self.certificate_expiry.with_label_values(none).set(expiry),
-            None => self.certificate_expiry.reset(),
-        }
-    }
-
-    /// How many changes of the web configuration were bad.
-    #[must_use]
-    pub fn web_config_failures(&self) -> u64 {
-        let none: &[&str] = &[];
-        self.web_config_failures.with_label_values(none).get()
     }
 
     /// The configuration was read anew and is bad.
@@ -277,18 +158,16 @@ impl OwnMetrics {
         self.log_messages.with_label_values(&[level.as_str().to_lowercase()])
     }
 
-    /// The families as they are now.
-    pub(super) fn gather(&self) -> Vec<MetricFamily> {
+    /// The registry, up to date.
+    pub(super) fn registry(&self) -> &Registry {
         if let Some(dropped) = self.dropped_lines.get() {
             self.log_dropped.inc_by((dropped() as u64).saturating_sub(self.log_dropped.get()));
         }
-        self.registry.gather()
+        &self.registry
     }
 
-    pub(super) fn write(&self, writer: &mut Writer) {
-        for family in self.gather() {
-            write_family(&family, writer);
-        }
+    pub(super) fn write(&self, encoder: &mut Encoder) {
+        encoder.registry(self.registry());
     }
 }
 
@@ -314,42 +193,6 @@ fn build_info() -> prometheus::Result<IntGaugeVec> {
     let labels = [env!("CARGO_PKG_VERSION"), env!("BUILD_REVISION"), env!("BUILD_RUSTC"), env!("BUILD_TARGET")];
     info.with_label_values(&labels).set(1);
     Ok(info)
-}
-
-impl Kind {
-    /// The kind of one of the registry's families, which are of these three kinds alone.
-    pub(super) fn of(family: &MetricFamily) -> Self {
-        match family.get_field_type() {
-            MetricType::COUNTER => Self::Counter,
-            MetricType::HISTOGRAM => Self::Histogram,
-            _ => Self::Gauge,
-        }
-    }
-}
-
-fn write_family(family: &MetricFamily, writer: &mut Writer) {
-    let kind = Kind::of(family);
-    let mut out = writer.family(family.name(), kind, family.help());
-    for metric in family.get_metric() {
-        match kind {
-            Kind::Counter => out.sample("", b"", labels(metric), metric.get_counter().get_value()),
-            Kind::Gauge => out.sample("", b"", labels(metric), metric.get_gauge().get_value()),
-            Kind::Histogram => {
-                let histogram = metric.get_histogram();
-                let buckets =
-                    histogram.get_bucket().iter().map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()));
-                for (bound, count) in buckets.chain([(f64::INFINITY, histogram.get_sample_count())]) {
-                    out.bucket(labels(metric), bound, count);
-                }
-                out.sample("_sum", b"", labels(metric), histogram.get_sample_sum());
-                out.sample("_count", b"", labels(metric), float(histogram.get_sample_count()));
-            }
-        }
-    }
-}
-
-fn labels(metric: &Metric) -> impl Iterator<Item = (&str, &str)> {
-    metric.get_label().iter().map(|pair| (pair.name(), pair.value()))
 }
 
 #[cfg(test)]

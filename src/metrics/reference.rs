@@ -1,9 +1,10 @@
 //! All families that the exporter can show, told by the code that makes them.
 
+use exporter_toolkit::{Kind, SERVER_FAMILIES};
 use prometheus::proto::Metric;
 use tracing::Level;
 
-use super::{exposition::Kind, families::FAMILIES, own::OwnMetrics};
+use super::{families::FAMILIES, own::OwnMetrics};
 use crate::{poll::Limiter, shard::Shard};
 
 /// A family of the exposition.
@@ -28,13 +29,20 @@ pub fn families() -> Vec<FamilyReference> {
         labels: ["account"].iter().chain(family.labels).map(ToString::to_string).collect(),
         help: family.help.to_owned(),
     });
-    of_accounts.chain(own_families().unwrap_or_default()).collect()
+    let of_server = SERVER_FAMILIES.iter().map(|family| FamilyReference {
+        name: format!("koodrive_exporter_{}", family.name),
+        kind: family.kind.as_str(),
+        labels: family.labels.iter().map(ToString::to_string).collect(),
+        help: family.help.to_owned(),
+    });
+    let mut of_exporter: Vec<_> = own_families().unwrap_or_default().into_iter().chain(of_server).collect();
+    of_exporter.sort_by(|a, b| a.name.cmp(&b.name));
+    of_accounts.chain(of_exporter).collect()
 }
 
 /// The exporter's own, each of which has been touched once.
 fn own_families() -> prometheus::Result<Vec<FamilyReference>> {
     let own = OwnMetrics::new()?;
-    own.web_config(true, Some(0));
     let _ = own.log_messages(Level::INFO);
     own.show_polls(&Limiter::new(1))?;
     if let Ok(shard) = Shard::new(0, 1) {
@@ -49,5 +57,5 @@ fn own_families() -> prometheus::Result<Vec<FamilyReference>> {
         labels: labels(family.get_metric().first()).unwrap_or_default(),
         help: family.help().to_owned(),
     };
-    Ok(own.gather().into_iter().map(family).collect())
+    Ok(own.registry().gather().into_iter().map(family).collect())
 }

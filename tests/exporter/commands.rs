@@ -2,7 +2,7 @@
 
 use std::{os::unix::fs::PermissionsExt, path::Path, process::Output};
 
-use koodrive_exporter::simulator::Fault;
+use koodrive_simulator::Fault;
 use serde_json::json;
 
 use crate::{

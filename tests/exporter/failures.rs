@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use koodrive_exporter::simulator::Fault;
+use koodrive_simulator::Fault;
 
 use crate::{
     hostile::{Authority, Behaviour, Hostile, Refusing},

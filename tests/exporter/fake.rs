@@ -8,16 +8,17 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use exporter_toolkit::{Coding, Exporter, Format, Routes};
 use koodrive::{
     Credential, Endpoint, Exchange, Head, Language, PollError, Remedy, Secret, Stage, Transport, Units, UserId, answer,
 };
 use koodrive_exporter::{
     account::{Account, PollPolicy},
     clock::{Moment, WallClock},
+    collector::KooDrive,
     config::Web,
-    metrics::{Coding, Exposition, Format, OwnMetrics},
+    metrics::{Exposition, OwnMetrics},
     poll::{AccountEntry, AccountStore, Limiter, Poller, Target, Upstream, schedule::first_poll},
-    web::{Guard, Routes},
 };
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -188,10 +189,9 @@ impl Loops {
     }
 
     /// The pages as a server has them.
-    pub fn routes(&self) -> Arc<Routes> {
-        let guard = Arc::new(Guard::new(None).unwrap());
-        let stop = CancellationToken::new();
-        Arc::new(Routes::new(self.shown(), &Web::default(), guard, &self.clock, None, stop).unwrap())
+    pub fn routes(&self) -> Routes {
+        let exporter = Exporter::new(KooDrive::new(self.shown(), self.clock.clone()));
+        exporter.routes(&Web::default().options).unwrap()
     }
 
     fn shown(&self) -> Exposition {

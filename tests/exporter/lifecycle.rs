@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use koodrive_exporter::simulator::Fault;
+use koodrive_simulator::Fault;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UnixStream},

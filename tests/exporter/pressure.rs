@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use koodrive_exporter::simulator::Roster;
+use koodrive_simulator::Roster;
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use koodrive_exporter::simulator::Fault;
+use koodrive_simulator::Fault;
 
 use crate::support::{Exporter, Files, PATIENCE, Page, Upstream, client};
 
@@ -52,7 +52,7 @@ impl Scene {
 
 /// The first of the simulator's accounts.
 fn configuration(upstream: &Upstream, accounts: u64, interval: &str) -> String {
-    koodrive_exporter::simulator::Roster { accounts }.configuration(&upstream.url, interval)
+    koodrive_simulator::Roster { accounts }.configuration(&upstream.url, interval)
 }
 
 const UP: &str = "koodrive_up{account=\"production\"}";

@@ -2,18 +2,17 @@
 
 use std::{io::Read, sync::Arc, time::Duration};
 
+use exporter_toolkit::{Coding, Exporter as Served, Format, Options, Routes};
 use flate2::read::GzDecoder;
 use http_body_util::BodyExt;
 use hyper::Request;
 use koodrive::Exchange;
 use koodrive_exporter::{
     clock::WallClock,
-    config::Web,
-    metrics::{Coding, Exposition, Format, OwnMetrics},
-    web::{Guard, Routes},
+    collector::KooDrive,
+    metrics::{Exposition, OwnMetrics},
 };
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     fake::{Fake, INSTANTLY, Loops, MINUTE, answer_with},
@@ -78,7 +77,7 @@ async fn a_stampede_of_scrapes_is_encoded_once() {
         let _stopped = StoppedClock::new();
         let mut scrapes = JoinSet::new();
         for _ in 0..100 {
-            let routes = Arc::clone(&routes);
+            let routes = routes.clone();
             scrapes.spawn(async move { scrape(&routes, coding).await });
         }
         let bodies = scrapes.join_all().await;
@@ -129,7 +128,7 @@ async fn no_scrape_shows_half_of_a_poll() {
     let routes = loops.routes();
     let mut scrapers = JoinSet::new();
     for _ in 0..2 {
-        let routes = Arc::clone(&routes);
+        let routes = routes.clone();
         scrapers.spawn(async move {
             let mut latest = 0;
             while latest < 200 {
@@ -153,11 +152,10 @@ async fn requests_beyond_max_requests_get_503_while_others_wait_for_a_page() {
     let own = Arc::new(OwnMetrics::new().unwrap());
     own.count_dropped_log_lines(move || released.lock().unwrap().recv().map_or(0, |()| 0));
     let (exposition, clock) = (Exposition { store: Arc::default(), own }, WallClock::system());
-    let web = Web { max_requests: Some(1), ..Web::default() };
-    let (guard, stop) = (Arc::new(Guard::new(None).unwrap()), CancellationToken::new());
-    let routes = Arc::new(Routes::new(exposition, &web, guard, &clock, None, stop).unwrap());
+    let options = Options { max_requests: Some(1), ..Options::default() };
+    let routes = Served::new(KooDrive::new(exposition, clock)).routes(&options).unwrap();
     let ask = |path: &str| {
-        let (routes, request) = (Arc::clone(&routes), Request::get(path).body(()).unwrap());
+        let (routes, request) = (routes.clone(), Request::get(path).body(()).unwrap());
         tokio::spawn(async move { routes.answer(&request).await })
     };
     let waiting = ask("/metrics");

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use koodrive::signature::Signed;
-use koodrive_exporter::simulator::Fault;
+use koodrive_simulator::Fault;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::json;
 

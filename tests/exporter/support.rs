@@ -8,10 +8,8 @@ use std::{
     time::Duration,
 };
 
-use koodrive_exporter::{
-    clock::WallClock,
-    simulator::{Roster, Simulator},
-};
+use koodrive_exporter::clock::WallClock;
+use koodrive_simulator::{Roster, Simulator};
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -187,7 +185,7 @@ impl Upstream {
 
     pub async fn with_clock(accounts: u64, clock: WallClock) -> Self {
         let roster = Roster { accounts };
-        let simulator = Simulator::new(&roster, clock);
+        let simulator = Simulator::new(&roster, clock.reader());
         let bound = simulator.bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
         let url = format!("http://{}", bound.addresses()[0]);
         let stop = CancellationToken::new();

@@ -10,7 +10,7 @@ use std::{
 
 use hyper::{Response, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use koodrive_exporter::simulator::Roster;
+use koodrive_simulator::Roster;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},

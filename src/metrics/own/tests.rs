@@ -2,55 +2,19 @@
 
 use std::time::{Duration, SystemTime};
 
+use exporter_toolkit::{Coding, Format};
 use koodrive::{Exchange, PollError};
 use tokio::time::Instant;
 
 use super::*;
-use crate::{
-    clock::Moment,
-    metrics::{Coding, Format},
-};
+use crate::clock::Moment;
 
 fn value(own: &OwnMetrics, series: &str) -> Option<String> {
-    let mut writer = Writer::new(Format::Text0, Coding::Identity);
+    let mut writer = Encoder::new(Format::Text0, Coding::Identity);
     own.write(&mut writer);
-    let text = String::from_utf8(writer.finish().concat()).unwrap();
+    let text = String::from_utf8(writer.finish().0.concat()).unwrap();
     let of_series = |line: &str| line.strip_prefix(series)?.strip_prefix(' ').map(ToOwned::to_owned);
     text.lines().find_map(of_series)
-}
-
-#[test]
-fn requests_are_counted_by_page_and_status() {
-    let own = OwnMetrics::new().unwrap();
-    for (handler, status) in
-        [(Handler::Metrics, 200), (Handler::Metrics, 200), (Handler::Metrics, 503), (Handler::Other, 404)]
-    {
-        own.served(handler, status);
-    }
-    let served = |handler: &str, code: u16| {
-        value(&own, &format!("koodrive_exporter_http_requests_total{{code=\"{code}\",handler=\"{handler}\"}}"))
-    };
-    assert_eq!(
-        [served("metrics", 200), served("metrics", 503), served("other", 404)],
-        ["2", "1", "1"].map(|count| Some(count.to_owned()))
-    );
-    assert_eq!((served("status", 200).as_deref(), served("status", 404)), (Some("0"), None));
-}
-
-#[test]
-fn a_connection_is_open_until_it_ends() {
-    let own = OwnMetrics::new().unwrap();
-    let open = || value(&own, "koodrive_exporter_http_connections").unwrap();
-    let (one, other) = (own.connection_open(), own.connection_open());
-    assert_eq!(open(), "2");
-    drop(one);
-    assert_eq!(open(), "1");
-    drop(other);
-    own.connection_over_bound();
-    assert_eq!(
-        (open().as_str(), value(&own, "koodrive_exporter_http_connections_over_bound_total").as_deref()),
-        ("0", Some("1"))
-    );
 }
 
 #[test]
@@ -63,21 +27,6 @@ fn reloads_are_told_by_their_outcome() {
     assert_eq!(successful(), "0");
     let loaded = value(&own, "koodrive_exporter_config_last_reload_success_timestamp_seconds");
     assert_eq!(loaded.as_deref(), Some("12.5"));
-    let of_web = || {
-        [
-            "web_config_last_reload_successful",
-            "web_config_reload_failures_total",
-            "tls_certificate_expiry_timestamp_seconds",
-        ]
-        .map(|name| value(&own, &format!("koodrive_exporter_{name}")).unwrap_or_else(|| "absent".to_owned()))
-    };
-    assert_eq!(of_web(), ["absent", "absent", "absent"]);
-    own.web_config(true, Some(7));
-    assert_eq!(of_web(), ["1", "0", "7"]);
-    own.web_config(false, None);
-    assert_eq!((of_web(), own.web_config_failures()), (["0", "1", "absent"].map(ToOwned::to_owned), 1));
-    own.web_config(false, Some(8));
-    assert_eq!((of_web(), own.web_config_failures()), (["0", "2", "8"].map(ToOwned::to_owned), 2));
 }
 
 #[test]

@@ -1,0 +1,227 @@
+//! What stands before the pages: TLS, headers, passwords and the rate limit, as the web configuration file has
+//! them now. The file, and those that it names, may change at any time.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use hyper::header::{HeaderName, HeaderValue};
+use rustls::{ServerConfig, pki_types::CertificateDer};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::{
+    basic_auth::{PasswordChecker, Users},
+    files::Followed,
+    metrics::ServerMetrics,
+    settings::Problems,
+    tls,
+    web_config::{AllowedSan, ClientAuth, RateLimit, TlsServer, WebConfig},
+};
+
+/// The policy of the file as it is now, which is swapped whole.
+pub struct WebConfigHandle {
+    policy: ArcSwap<AccessPolicy>,
+    pub(crate) passwords: PasswordChecker,
+}
+
+impl fmt::Debug for WebConfigHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebConfigHandle").finish_non_exhaustive()
+    }
+}
+
+/// What one version of the file asks for. Without a file it is open.
+#[derive(Default)]
+pub(crate) struct AccessPolicy {
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) users: Users,
+    bucket: Option<Bucket>,
+    /// What clients' certificates must be.
+    clients: Option<Clients>,
+    /// Cancelled once another version asks for other certificates of clients.
+    replaced: CancellationToken,
+    /// How much is asked of clients' certificates: the more, the stricter.
+    strictness: (u8, bool),
+    certificate_expiry: Option<i64>,
+}
+
+impl WebConfigHandle {
+    /// Makes it from the file, as the configuration was read, or without one.
+    ///
+    /// # Errors
+    /// What in the file does not fit together.
+    pub fn new(file: Option<&WebConfig>) -> Result<Self, Problems> {
+        let policy = file.map(AccessPolicy::of).transpose()?.unwrap_or_default();
+        let passwords = PasswordChecker::new().map_err(|error| Problems::one("the system", "", error.to_string()))?;
+        Ok(Self { policy: ArcSwap::from_pointee(policy), passwords })
+    }
+
+    pub(crate) fn policy(&self) -> arc_swap::Guard<Arc<AccessPolicy>> {
+        self.policy.load()
+    }
+
+    /// The TLS of a new connection, and what is cancelled once what admitted it, such as a client's authority, is gone.
+    pub(crate) fn admission(&self) -> Option<(Arc<ServerConfig>, CancellationToken)> {
+        let policy = self.policy();
+        policy.tls.as_ref().map(|tls| (Arc::clone(tls), policy.replaced.clone()))
+    }
+
+    /// Whether connections are by TLS.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.policy().tls.is_some()
+    }
+
+    /// Puts in force what becomes of the file's changes, for ever. A version that is bad changes nothing.
+    pub(crate) async fn follow(&self, file: WebConfig, metrics: &ServerMetrics) {
+        metrics.web_config_read(true, self.policy().certificate_expiry);
+        let path = file.path.clone();
+        let name = path.display().to_string();
+        let mut followed = Followed::new(Some(Ok(file)), move || Some(WebConfig::load(&path)));
+        loop {
+            let read = followed.changed().await.unwrap_or_else(|why| Err(Problems::one(&name, "", why.to_string())));
+            self.apply(&read, metrics);
+        }
+    }
+
+    fn apply(&self, read: &Result<WebConfig, Problems>, metrics: &ServerMetrics) {
+        let policy = read.as_ref().map_err(Clone::clone).and_then(|file| self.safe_after(file));
+        let applied = policy.map(|policy| self.replace(policy));
+        metrics.web_config_read(applied.is_ok(), self.policy().certificate_expiry);
+        match applied {
+            Ok(()) => info!("web configuration reloaded"),
+            Err(problems) => error!(%problems, "web configuration reload failed, keeping the previous configuration"),
+        }
+    }
+
+    fn replace(&self, mut policy: AccessPolicy) {
+        let old = self.policy.load_full();
+        let same_clients = old.clients == policy.clients;
+        if same_clients {
+            policy.replaced = old.replaced.clone();
+        }
+        self.policy.store(Arc::new(policy));
+        if !same_clients {
+            old.replaced.cancel();
+        }
+    }
+
+    /// What the file asks for, unless it opens what is closed: a file that was emptied by mistake must not.
+    fn safe_after(&self, file: &WebConfig) -> Result<AccessPolicy, Problems> {
+        let (now, after) = (self.policy(), AccessPolicy::of(file)?);
+        let opened = if now.tls.is_some() && after.tls.is_none() {
+            "tls_server_config"
+        } else if after.strictness.0 < now.strictness.0 || (now.strictness.1 && !after.strictness.1) {
+            "tls_server_config.client_auth_type, client_ca_file or client_allowed_sans"
+        } else if !now.users.is_empty() && after.users.is_empty() {
+            "basic_auth_users"
+        } else {
+            return Ok(after);
+        };
+        let message = "is gone or weaker: to go without it, restart the exporter";
+        Err(Problems::one(file.path.display(), opened, message))
+    }
+}
+
+fn strictness(tls: &TlsServer) -> (u8, bool) {
+    let of_certificates = match tls.client_auth {
+        ClientAuth::NoClientCert | ClientAuth::RequestClientCert => 0,
+        ClientAuth::VerifyClientCertIfGiven | ClientAuth::RequireAnyClientCert => 1,
+        ClientAuth::RequireAndVerifyClientCert => 2,
+    };
+    (of_certificates, tls.client_allowed_sans.is_some())
+}
+
+/// What clients' certificates must be: how they are asked for, by which authorities, and for which names.
+type Clients = (ClientAuth, Vec<CertificateDer<'static>>, Option<Vec<AllowedSan>>);
+
+fn clients(tls: &TlsServer) -> Clients {
+    (tls.client_auth, tls.client_ca.clone(), tls.client_allowed_sans.clone())
+}
+
+impl AccessPolicy {
+    fn of(file: &WebConfig) -> Result<Self, Problems> {
+        let tls = file.tls.as_ref().map(|settings| tls::server_config(settings, file.http2)).transpose();
+        let unusable =
+            |error| Problems::one(file.path.display(), "tls_server_config", format!("cannot be served: {error}"));
+        let tls = tls.map_err(unusable)?;
+        Ok(Self {
+            tls: tls.map(Arc::new),
+            headers: file.headers.clone(),
+            users: file.users.clone(),
+            bucket: file.rate_limit.map(Bucket::full),
+            clients: file.tls.as_ref().map(clients),
+            replaced: CancellationToken::new(),
+            strictness: file.tls.as_ref().map(strictness).unwrap_or_default(),
+            // Those up to its root may come twice, by several ways to roots, and that one of them expires need not matter.
+            certificate_expiry: file.tls.as_ref().and_then(|tls| tls::expiry(tls.certificates.first()?)),
+        })
+    }
+
+    /// Whether one more request is within the rate limit.
+    pub(crate) fn has_room(&self) -> bool {
+        self.bucket.as_ref().is_none_or(|bucket| bucket.take(Instant::now()))
+    }
+}
+
+/// A token bucket by the generic cell rate algorithm: it is told by the time at which it would be full.
+struct Bucket {
+    limit: RateLimit,
+    full_at: Mutex<Instant>,
+}
+
+impl Bucket {
+    fn full(limit: RateLimit) -> Self {
+        Self { limit, full_at: Mutex::new(Instant::now()) }
+    }
+
+    fn take(&self, now: Instant) -> bool {
+        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let after = (*full_at).max(now) + self.limit.interval;
+        let has_room = after.duration_since(now) <= self.limit.interval * self.limit.burst;
+        if has_room {
+            *full_at = after;
+        }
+        has_room
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bad_file_is_told_once_however_long_it_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("web.yml");
+        std::fs::write(&path, "rate_limit: { interval: 1s, burst: 1 }").unwrap();
+        let file = WebConfig::load(&path).unwrap();
+        let (web_config, metrics) =
+            (Arc::new(WebConfigHandle::new(Some(&file)).unwrap()), Arc::<ServerMetrics>::default());
+        let (following, counting) = (Arc::clone(&web_config), Arc::clone(&metrics));
+        tokio::spawn(async move { following.follow(file, &counting).await });
+        for (content, failures, limited) in [("unknown: 1", 1, true), ("# none", 1, false), ("unknown: 2", 2, false)] {
+            std::fs::write(&path, content).unwrap();
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            assert_eq!(metrics.web_config_failures(), failures, "{content}");
+            assert_eq!(web_config.policy().bucket.is_some(), limited, "{content}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bucket_gives_its_burst_and_then_one_for_each_interval() {
+        let interval = Duration::from_secs(2);
+        let bucket = Bucket::full(RateLimit { interval, burst: 3 });
+        let start = Instant::now();
+        let taken = |at: u64| bucket.take(start + Duration::from_secs(at));
+        assert_eq!([0, 0, 0, 0, 1, 2, 2, 3, 4].map(taken), [true, true, true, false, false, true, false, false, true]);
+        assert_eq!([100, 100, 100, 100].map(taken), [true, true, true, false]);
+    }
+}

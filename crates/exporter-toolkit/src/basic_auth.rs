@@ -1,0 +1,308 @@
+//! Basic authentication (RFC 7617) against bcrypt hashes.
+//!
+//! A bcrypt hash is slow on purpose. One core at most checks passwords, a few requests wait for it, and
+//! whatever was checked once is remembered by a keyed digest, so that neither the password nor anything to guess
+//! it by stays in memory.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque, hash_map::Entry},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use hmac::{Hmac, KeyInit, Mac};
+use hyper::{HeaderMap, header::AUTHORIZATION};
+use rustls::crypto::ring;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+use tokio::sync::Semaphore;
+
+use crate::web_config::PasswordHash;
+
+/// Credentials that wait to be checked, of all peers and of one; a further one is told to come again.
+const MAX_WAITING: usize = 64;
+const MAX_WAITING_OF_PEER: usize = 4;
+
+/// Credentials that are remembered: those that were right can't be driven out by those that were not.
+const MAX_REMEMBERED: usize = 256;
+
+/// What is said to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It may have what it asks for.
+    Granted,
+    /// It bears no credential or a wrong one.
+    Denied,
+    /// Too many passwords are being checked.
+    Busy,
+}
+
+/// Who may pass.
+pub(crate) type Users = BTreeMap<String, PasswordHash>;
+
+type Digest = [u8; 32];
+
+/// Checks credentials, and remembers the outcome.
+pub(crate) struct PasswordChecker {
+    key: Digest,
+    checking: Arc<Semaphore>,
+    waiting: Mutex<Queue>,
+    remembered: Mutex<Remembered>,
+}
+
+#[derive(Default)]
+struct Remembered {
+    right: VecDeque<Digest>,
+    wrong: VecDeque<Digest>,
+}
+
+impl PasswordChecker {
+    /// # Errors
+    /// When the system has no randomness.
+    pub(crate) fn new() -> Result<Self, rustls::Error> {
+        let mut key = Digest::default();
+        ring::default_provider().secure_random.fill(&mut key).map_err(|_| rustls::Error::FailedToGetRandomBytes)?;
+        Ok(Self { key, checking: Arc::new(Semaphore::new(1)), waiting: Mutex::default(), remembered: Mutex::default() })
+    }
+
+    /// Whether one of `users` sent these headers from `peer`. It takes as long for a name that nobody has, and for
+    /// users whose hashes differ in cost.
+    pub(crate) async fn check(&self, users: &Users, headers: &HeaderMap, peer: Option<IpAddr>) -> Verdict {
+        let Some((name, password)) = credential(headers) else { return Verdict::Denied };
+        let user = users.get(&name).cloned();
+        let digest = self.digest(&name, &password, user.as_ref());
+        if let Some(verdict) = self.remembered().verdict(&digest) {
+            return verdict;
+        }
+        let Some(_place) = Waiting::enter(&self.waiting, (peer, digest)) else { return Verdict::Busy };
+        let Ok(turn) = Arc::clone(&self.checking).acquire_owned().await else { return Verdict::Busy };
+        // Whoever was before may have asked the same.
+        if let Some(verdict) = self.remembered().verdict(&digest) {
+            return verdict;
+        }
+        // One hash of each cost is computed, the user's own among them.
+        let mut hashes: BTreeMap<u32, PasswordHash> = users.values().map(|hash| (hash.cost(), hash.clone())).collect();
+        hashes.extend(user.iter().map(|hash| (hash.cost(), hash.clone())));
+        let verify = move || {
+            // Held until the work is done, which a client that goes away does not stop.
+            let _turn = turn;
+            let matches =
+                |hash: &PasswordHash| bcrypt::verify(password.expose_secret(), hash.expose()).unwrap_or(false);
+            let mut granted = false;
+            for hash in hashes.values() {
+                granted |= matches(hash) && Some(hash) == user.as_ref();
+            }
+            granted
+        };
+        let Ok(granted) = tokio::task::spawn_blocking(verify).await else { return Verdict::Busy };
+        self.remembered().add(digest, granted);
+        if granted { Verdict::Granted } else { Verdict::Denied }
+    }
+
+    /// Stands for a name, a password and the hash it is held against, all of which must be the same again.
+    fn digest(&self, name: &str, password: &SecretString, hash: Option<&PasswordHash>) -> Digest {
+        // HMAC takes a key of any length.
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key) else { return Digest::default() };
+        for part in [name, password.expose_secret(), hash.map_or("", PasswordHash::expose)] {
+            mac.update(&part.len().to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        mac.finalize().into_bytes().into()
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Credentials that wait to be checked, by who sent them, and how many requests wait for each.
+type Queue = HashMap<(Option<IpAddr>, Digest), usize>;
+
+/// A place among those who wait: equal requests share one.
+struct Waiting<'a> {
+    queue: &'a Mutex<Queue>,
+    place: (Option<IpAddr>, Digest),
+}
+
+impl<'a> Waiting<'a> {
+    fn enter(queue: &'a Mutex<Queue>, place: (Option<IpAddr>, Digest)) -> Option<Self> {
+        let mut waiting = queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_peer = waiting.keys().filter(|(peer, _)| *peer == place.0).count();
+        let is_full = waiting.len() >= MAX_WAITING || of_peer >= MAX_WAITING_OF_PEER;
+        if is_full && !waiting.contains_key(&place) {
+            return None;
+        }
+        *waiting.entry(place).or_default() += 1;
+        Some(Self { queue, place })
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut requests) = waiting.entry(self.place) {
+            *requests.get_mut() -= 1;
+            if *requests.get() == 0 {
+                requests.remove();
+            }
+        }
+    }
+}
+
+impl Remembered {
+    fn verdict(&self, digest: &Digest) -> Option<Verdict> {
+        if self.right.contains(digest) {
+            Some(Verdict::Granted)
+        } else {
+            self.wrong.contains(digest).then_some(Verdict::Denied)
+        }
+    }
+
+    fn add(&mut self, digest: Digest, granted: bool) {
+        let list = if granted { &mut self.right } else { &mut self.wrong };
+        if list.len() == MAX_REMEMBERED {
+            list.pop_front();
+        }
+        list.push_back(digest);
+    }
+}
+
+/// The name and the password of the one `Authorization` header.
+fn credential(headers: &HeaderMap) -> Option<(String, SecretString)> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (value, None) = (values.next()?.to_str().ok()?, values.next()) else { return None };
+    let (scheme, token) = value.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = SecretString::from(String::from_utf8(BASE64_STANDARD.decode(token.trim()).ok()?).ok()?);
+    let (name, password) = decoded.expose_secret().split_once(':')?;
+    Some((name.to_owned(), SecretString::from(password)))
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+    use crate::web_config::WebConfig;
+
+    const COST: u32 = 4;
+
+    fn users(passwords: &[(&str, &str)]) -> Users {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("web.yml");
+        let lines = passwords.iter().map(|(name, password)| {
+            let hash = bcrypt::hash(password, COST).unwrap();
+            format!("  {name}: {hash}\n")
+        });
+        std::fs::write(&path, format!("basic_auth_users:\n{}", lines.collect::<String>())).unwrap();
+        WebConfig::load(&path).unwrap().users
+    }
+
+    fn basic(name: &str, password: &str) -> HeaderMap {
+        let value = format!("Basic {}", BASE64_STANDARD.encode(format!("{name}:{password}")));
+        HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(&value).unwrap())])
+    }
+
+    #[tokio::test]
+    async fn a_user_passes_with_the_right_password_alone() {
+        let (checker, users) = (PasswordChecker::new().unwrap(), users(&[("alice", "p:w ü"), ("bob", "other")]));
+        // The second time it is remembered.
+        for _ in 0..2 {
+            for (name, password, expected) in [
+                ("alice", "p:w ü", Verdict::Granted),
+                ("bob", "other", Verdict::Granted),
+                ("alice", "other", Verdict::Denied),
+                ("Alice", "p:w ü", Verdict::Denied),
+                ("alice", "", Verdict::Denied),
+                ("", "other", Verdict::Denied),
+                ("nobody", "p:w ü", Verdict::Denied),
+                ("nobody", "other", Verdict::Denied),
+            ] {
+                assert_eq!(checker.check(&users, &basic(name, password), None).await, expected, "{name} {password}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn users_may_have_hashes_of_different_costs() {
+        let (checker, mut users) = (PasswordChecker::new().unwrap(), users(&[("alice", "a"), ("bob", "b")]));
+        let costly = bcrypt::hash("c", COST + 1).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("w"), format!("basic_auth_users: {{ carol: \"{costly}\" }}")).unwrap();
+        users.extend(WebConfig::load(&folder.path().join("w")).unwrap().users);
+        for (name, password, expected) in [
+            ("alice", "a", Verdict::Granted),
+            ("bob", "b", Verdict::Granted),
+            ("carol", "c", Verdict::Granted),
+            ("alice", "c", Verdict::Denied),
+            ("carol", "a", Verdict::Denied),
+            ("bob", "a", Verdict::Denied),
+            ("nobody", "b", Verdict::Denied),
+        ] {
+            assert_eq!(checker.check(&users, &basic(name, password), None).await, expected, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_basic_credential_is_denied() {
+        let (checker, users) = (PasswordChecker::new().unwrap(), users(&[("alice", "pw")]));
+        let good = basic("alice", "pw");
+        let mut twice = good.clone();
+        twice.append(AUTHORIZATION, good[AUTHORIZATION].clone());
+        let text = |value: &'static str| HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(value))]);
+        for headers in
+            [HeaderMap::new(), twice, text("Basic"), text("Basic !"), text("Bearer YWxpY2U6cHc="), text("Basic YQ==")]
+        {
+            assert_eq!(checker.check(&users, &headers, None).await, Verdict::Denied, "{headers:?}");
+        }
+        assert_eq!(checker.check(&users, &text("bASIC YWxpY2U6cHc="), None).await, Verdict::Granted);
+    }
+
+    #[tokio::test]
+    async fn a_new_password_ends_the_old_one_at_once() {
+        let (checker, before, after) =
+            (PasswordChecker::new().unwrap(), users(&[("alice", "old")]), users(&[("alice", "new")]));
+        assert_eq!(checker.check(&before, &basic("alice", "old"), None).await, Verdict::Granted);
+        assert_eq!(checker.check(&after, &basic("alice", "old"), None).await, Verdict::Denied);
+        assert_eq!(checker.check(&after, &basic("alice", "new"), None).await, Verdict::Granted);
+    }
+
+    #[tokio::test]
+    async fn guessing_neither_queues_up_nor_drives_out_who_is_known() {
+        let (checker, users) = (Arc::new(PasswordChecker::new().unwrap()), users(&[("alice", "pw")]));
+        assert_eq!(checker.check(&users, &basic("alice", "pw"), None).await, Verdict::Granted);
+        let turn = Arc::clone(&checker.checking).acquire_owned().await.unwrap();
+        let guess = |peer: Option<IpAddr>, number: usize| {
+            let (checker, users) = (Arc::clone(&checker), users.clone());
+            let name = if number.is_multiple_of(2) { "alice" } else { "nobody" };
+            tokio::spawn(async move { checker.check(&users, &basic(name, &number.to_string()), peer).await })
+        };
+        let guesses: Vec<_> = (0..MAX_WAITING_OF_PEER).map(|number| guess(None, number)).collect();
+        while checker.waiting.lock().unwrap().len() < MAX_WAITING_OF_PEER {
+            tokio::task::yield_now().await;
+        }
+        let again = guess(None, 0);
+        let other_peer = guess(Some([192, 0, 2, 1].into()), 1000);
+        while checker.waiting.lock().unwrap().len() <= MAX_WAITING_OF_PEER {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(checker.check(&users, &basic("alice", "one more"), None).await, Verdict::Busy);
+        assert_eq!(checker.check(&users, &basic("alice", "pw"), None).await, Verdict::Granted);
+        drop(turn);
+        for guess in guesses.into_iter().chain([other_peer, again]) {
+            assert_eq!(guess.await.unwrap(), Verdict::Denied);
+        }
+        assert!(checker.waiting.lock().unwrap().is_empty());
+        for guess in 0..MAX_REMEMBERED {
+            checker.remembered().add([u8::try_from(guess % 256).unwrap(); 32], false);
+        }
+        assert_eq!(checker.remembered().wrong.len(), MAX_REMEMBERED);
+        assert_eq!(
+            checker.remembered().verdict(&checker.digest("alice", &"pw".into(), users.get("alice"))),
+            Some(Verdict::Granted)
+        );
+    }
+}

@@ -1,0 +1,44 @@
+//! What an exporter shows.
+
+use crate::{Encoder, Html, Paths};
+
+/// What an exporter shows: metrics, and if it wants, its health and a page for people.
+///
+/// Its functions are called on a thread of the toolkit's own (health and readiness: for each request), may be called at
+/// any time, and must not wait for anything that can take long.
+pub trait Collector: Send + Sync + 'static {
+    /// Writes all families as they are now.
+    fn collect(&self, encoder: &mut Encoder);
+
+    /// Counts the changes of what is shown. As long as it stays the same, scrapes share one page for up to a second,
+    /// or until [`Encoder::valid_until`]. Without a count, only scrapes that wait at the same time share one.
+    fn changes(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether the exporter works: `/-/healthy`.
+    ///
+    /// # Errors
+    /// Says why it does not.
+    fn health(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Whether the exporter is ready for scrapes: `/-/ready`.
+    ///
+    /// # Errors
+    /// Says why it is not.
+    fn readiness(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// The health in JSON, one object, for those who may read the metrics.
+    fn health_details(&self) -> Option<String> {
+        None
+    }
+
+    /// The page at `/`.
+    fn landing_page(&self, paths: &Paths) -> Html {
+        Html::links(paths)
+    }
+}

@@ -1,0 +1,214 @@
+//! One connection: TLS where it is asked for, then HTTP within its limits.
+
+use std::{
+    future::pending,
+    net::IpAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
+
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::Service,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::graceful::GracefulConnection,
+};
+use rustls::{ServerConfig, pki_types::UnixTime};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{sleep, timeout},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    deadline::{Deadline, Limits, TimedBody, TimedStream},
+    server::{BoxError, HttpService, Peer},
+    tls,
+};
+
+/// A request's line and headers together.
+const MAX_HEAD_BYTES: u32 = 16 * 1024;
+
+const MAX_HEADERS: usize = 64;
+
+/// What an HTTP/1 connection buffers of requests and service.
+const MAX_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Requests at once on one HTTP/2 connection. A scraper has one.
+const MAX_STREAMS: u32 = 8;
+
+/// Streams that an HTTP/2 client opened and reset before they were looked at (rapid reset, CVE-2023-44487): beyond
+/// them the connection ends. The library ends one that floods CONTINUATION frames (CVE-2024-27316) by itself.
+const MAX_RESET_STREAMS: usize = 20;
+
+/// Streams that were reset for what the client sent.
+const MAX_BAD_STREAMS: usize = 64;
+
+/// How soon a dead HTTP/2 connection is found.
+const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
+const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a connection ended: an error is of the client's making, mostly.
+type Ended = Result<(), BoxError>;
+
+/// What a connection is served by, and how.
+pub(crate) struct Connection<A> {
+    pub(crate) service: A,
+    /// With what is cancelled once it is replaced.
+    pub(crate) tls: Option<(Arc<ServerConfig>, CancellationToken)>,
+    pub(crate) deadline: Deadline,
+    /// The client's address, where it has one.
+    pub(crate) peer: Option<IpAddr>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// Serves one plain connection by itself, by HTTP/2 or HTTP/1, as one of a listener's: for tests and fuzzing.
+///
+/// # Errors
+/// Why it ended early.
+pub async fn serve_connection<I>(stream: I, http2: bool, service: impl HttpService) -> Ended
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let deadline = Deadline::new(Limits::USUAL);
+    let connection = Connection { service, tls: None, deadline, peer: None, stop: CancellationToken::new() };
+    let end = connection.stop.clone().cancelled_owned();
+    if http2 { connection.http2(stream, end).await } else { connection.http1(stream, end).await }
+}
+
+impl<A: HttpService> Connection<A> {
+    /// Serves it until it ends. What is awaited is boxed: a connection takes the room of what it does, not of all
+    /// that it might do.
+    pub(crate) async fn serve<I>(mut self, stream: I) -> Ended
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        // Tokens of its own: one that all connections waited for would have them contend for its lock.
+        let stop = self.stop.child_token();
+        let Some((tls, replaced)) = self.tls.take() else {
+            return self.http1(stream, stop.cancelled_owned()).await;
+        };
+        let handshake = Box::pin(TlsAcceptor::from(tls).accept(stream));
+        let Some(stream) = stop.run_until_cancelled(timeout(Limits::USUAL.head, handshake)).await else {
+            return Ok(());
+        };
+        let stream = stream??;
+        let (replaced, expired) = (replaced.child_token(), expiry(&stream));
+        let end = async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = replaced.cancelled() => {}
+                () = expired => {}
+            }
+        };
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            self.http2(stream, end).await
+        } else {
+            self.http1(stream, end).await
+        }
+    }
+
+    fn http1<I>(self, stream: I, end: impl Future<Output = ()> + Send) -> impl Future<Output = Ended> + Send
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let deadline = self.deadline.clone();
+        deadline.starts();
+        let stream = TokioIo::new(TimedStream { stream, deadline: deadline.clone(), heads: true });
+        let serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(None)
+            .max_header_size(MAX_HEAD_BYTES as usize)
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(MAX_BUFFER_BYTES)
+            .serve_connection(stream, self.timed(&deadline));
+        drive(Box::pin(serving), deadline, Box::pin(end))
+    }
+
+    fn http2<I>(self, stream: I, end: impl Future<Output = ()> + Send) -> impl Future<Output = Ended> + Send
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let deadline = self.deadline.clone();
+        deadline.starts();
+        let stream = TokioIo::new(TimedStream { stream, deadline: deadline.clone(), heads: false });
+        let serving = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEAD_BYTES)
+            .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
+            .max_local_error_reset_streams(MAX_BAD_STREAMS)
+            .keep_alive_interval(HTTP2_PING_INTERVAL)
+            .keep_alive_timeout(HTTP2_PING_TIMEOUT)
+            .serve_connection(stream, self.timed(&deadline));
+        drive(Box::pin(serving), deadline, Box::pin(end))
+    }
+
+    fn timed(&self, deadline: &Deadline) -> TimedService<A> {
+        let (service, deadline) = (self.service.clone(), deadline.clone());
+        TimedService { service, deadline, peer: self.peer.map(Peer) }
+    }
+}
+
+/// Tells the connection's deadline of each answer.
+struct TimedService<A> {
+    service: A,
+    deadline: Deadline,
+    peer: Option<Peer>,
+}
+
+impl<A: HttpService> Service<Request<Incoming>> for TimedService<A> {
+    type Response = Response<TimedBody<A::Body>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let answering = self.deadline.answer_begins();
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
+        }
+        let answer = self.service.call(request);
+        Box::pin(async move { Ok(answer.await.map_err(Into::into)?.map(|body| TimedBody { body, answering })) })
+    }
+}
+
+/// Waits until the client's certificate expires, where it has one that has not yet.
+fn expiry<I>(stream: &TlsStream<I>) -> impl Future<Output = ()> + Send + use<I> {
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let left = certificate.and_then(|certificate| {
+        let expiry = u64::try_from(tls::expiry(certificate)?).ok()?;
+        expiry.checked_sub(UnixTime::now().as_secs())
+    });
+    async move {
+        match left {
+            Some(left) => sleep(Duration::from_secs(left)).await,
+            None => pending().await,
+        }
+    }
+}
+
+/// Serves until the connection ends, takes too long, or must end.
+async fn drive<C>(mut serving: Pin<Box<C>>, deadline: Deadline, mut end: Pin<Box<impl Future<Output = ()>>>) -> Ended
+where
+    C: GracefulConnection<Error: Into<BoxError>>,
+{
+    let (mut expired, mut stopping) = (pin!(deadline.expired()), false);
+    loop {
+        tokio::select! {
+            // What the connection does now decides how long it may take.
+            biased;
+            served = serving.as_mut() => return served.map_err(Into::into),
+            () = end.as_mut(), if !stopping => {
+                stopping = true;
+                serving.as_mut().graceful_shutdown();
+            }
+            () = expired.as_mut() => return Err("it took too long".into()),
+        }
+    }
+}

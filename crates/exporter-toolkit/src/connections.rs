@@ -1,0 +1,172 @@
+//! The connections that are open, and which of them ends when there are too many.
+//!
+//! A new connection is always taken. Where all places are taken, one of the peer that has the most connections ends for
+//! it: the one on which nothing has moved for the longest time. So neither idle nor stalled connections keep others out,
+//! and no peer can take the place of one that has fewer.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::task::AbortHandle;
+
+use crate::deadline::Deadline;
+
+/// The bits of an IPv6 address that a peer does not choose by itself.
+const IPV6_NETWORK: u128 = !0 << 64;
+
+/// The open connections of all listeners.
+#[derive(Clone)]
+pub(crate) struct Connections(Arc<Mutex<Open>>);
+
+struct Open {
+    max: usize,
+    next_id: u64,
+    connections: HashMap<u64, Connection>,
+}
+
+struct Connection {
+    peer: Option<IpAddr>,
+    deadline: Deadline,
+    task: AbortHandle,
+}
+
+/// Counts a connection as open until it is dropped.
+pub(crate) struct Registered {
+    connections: Connections,
+    id: u64,
+}
+
+impl Connections {
+    /// At most `max` connections.
+    pub(crate) fn new(max: usize) -> Self {
+        Self(Arc::new(Mutex::new(Open { max: max.max(1), next_id: 0, connections: HashMap::new() })))
+    }
+
+    /// Registers the connection that `spawn` serves in a task. Returns whether another one had to end for it.
+    pub(crate) fn register(
+        &self,
+        peer: Option<IpAddr>,
+        deadline: Deadline,
+        spawn: impl FnOnce(Registered) -> AbortHandle,
+    ) -> bool {
+        let mut open = self.open();
+        let ended = if open.connections.len() < open.max { None } else { open.stalest() };
+        if let Some(connection) = ended.and_then(|id| open.connections.remove(&id)) {
+            connection.task.abort();
+        }
+        let id = open.next_id;
+        open.next_id += 1;
+        let task = spawn(Registered { connections: self.clone(), id });
+        open.connections.insert(id, Connection { peer: peer.map(network), deadline, task });
+        ended.is_some()
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn stalest(&self) -> Option<u64> {
+        let mut of_peers: HashMap<Option<IpAddr>, usize> = HashMap::new();
+        for connection in self.connections.values() {
+            *of_peers.entry(connection.peer).or_default() += 1;
+        }
+        let most = of_peers.values().max()?;
+        let candidates = self.connections.iter().filter(|(_, connection)| of_peers.get(&connection.peer) == Some(most));
+        candidates.min_by_key(|(_, connection)| connection.deadline.moved()).map(|(id, _)| *id)
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.connections.open().connections.remove(&self.id);
+    }
+}
+
+/// A peer may have many IPv6 addresses, and all of one network are taken for one peer's.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & IPV6_NETWORK).into()),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::deadline::Limits;
+
+    struct Scene {
+        connections: Connections,
+        tasks: Vec<tokio::task::JoinHandle<()>>,
+        deadlines: Vec<Deadline>,
+    }
+
+    impl Scene {
+        fn new(max: usize) -> Self {
+            Self { connections: Connections::new(max), tasks: Vec::new(), deadlines: Vec::new() }
+        }
+
+        /// A connection that lasts until it is ended, a second after the one before.
+        async fn open(&mut self, peer: &str) -> bool {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            let (deadline, tasks) = (Deadline::new(Limits::USUAL), &mut self.tasks);
+            self.deadlines.push(deadline.clone());
+            let ended = self.connections.register(Some(peer.parse().unwrap()), deadline, |registered| {
+                let task = tokio::spawn(async move {
+                    let _registered = registered;
+                    std::future::pending::<()>().await;
+                });
+                let abort = task.abort_handle();
+                tasks.push(task);
+                abort
+            });
+            tokio::task::yield_now().await;
+            ended
+        }
+
+        fn ended(&self) -> Vec<usize> {
+            (0..self.tasks.len()).filter(|index| self.tasks[*index].is_finished()).collect()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_connection_ends_the_one_on_which_nothing_moved_for_the_longest_time() {
+        let mut scene = Scene::new(3);
+        for _ in 0..3 {
+            assert!(!scene.open("192.0.2.1").await);
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        scene.deadlines[0].starts();
+        assert!(scene.open("192.0.2.1").await);
+        assert_eq!(scene.ended(), [1]);
+        assert!(scene.open("192.0.2.1").await);
+        assert_eq!(scene.ended(), [1, 2]);
+        assert_eq!(scene.connections.open().connections.len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_with_many_connections_ends_its_own_and_no_other_peers() {
+        let mut scene = Scene::new(4);
+        scene.open("192.0.2.1").await;
+        for host in 1..=6 {
+            scene.open(&format!("2001:db8::{host}")).await;
+        }
+        assert_eq!(scene.ended(), [1, 2, 3], "one network is one peer, and the oldest connection is another one's");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_ended_leaves_its_place() {
+        let mut scene = Scene::new(1);
+        scene.open("192.0.2.1").await;
+        scene.tasks[0].abort();
+        tokio::task::yield_now().await;
+        assert!(!scene.open("192.0.2.1").await);
+    }
+}

@@ -1,0 +1,177 @@
+//! An exporter: a collector behind the toolkit's server.
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    collector::Collector,
+    listen_address::ListenAddress,
+    listeners::Inherited,
+    paths::Paths,
+    routes::{Reloads, RouteTable, Routes},
+    server::{self, BindError, Bound, ServerOptions},
+    settings::Problems,
+    web_config::WebConfig,
+};
+
+/// How an exporter is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// At least one, unless systemd passes sockets on.
+    pub listen_addresses: Vec<ListenAddress>,
+    /// The paths of the pages, as requests name them and as links do.
+    pub paths: Paths,
+    /// TLS, headers and passwords, as they were when the file was read. Its changes are followed.
+    pub web_config: Option<WebConfig>,
+    /// Whether health and readiness are shown without a password where `web_config` asks for one.
+    pub health_without_password: bool,
+    /// Requests that may wait for a page at once; without it there is no bound.
+    pub max_requests: Option<usize>,
+    /// Open connections.
+    pub max_connections: usize,
+    /// What the names of the server's own metrics begin with; `None` leaves them out.
+    pub namespace: Option<String>,
+    /// The realm that a browser shows when it asks for a password.
+    pub realm: String,
+}
+
+impl Default for Options {
+    /// Requests that wait for a page share the work, and each costs its memory alone. Each open connection costs some
+    /// 15 KB of memory and a file descriptor.
+    fn default() -> Self {
+        Self {
+            listen_addresses: vec![ListenAddress::Tcp(SocketAddr::from(([0u16; 8], 0)))],
+            paths: Paths::default(),
+            web_config: None,
+            health_without_password: true,
+            max_requests: Some(4096),
+            max_connections: 1024,
+            namespace: Some("exporter".to_owned()),
+            realm: "exporter".to_owned(),
+        }
+    }
+}
+
+/// Why an exporter can't be served.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A listen address can't be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The web configuration can't be used.
+    #[error(transparent)]
+    WebConfig(#[from] Problems),
+    /// The system has no more threads.
+    #[error("cannot start a thread: {0}")]
+    System(#[from] io::Error),
+}
+
+impl From<Infallible> for Error {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+/// An exporter that does not listen yet.
+pub struct Exporter {
+    collector: Arc<dyn Collector>,
+    reloads: Option<Reloads>,
+    inherited: Option<Inherited>,
+}
+
+/// An exporter that listens and does not answer yet.
+pub struct BoundExporter {
+    bound: Bound,
+    routes: Routes,
+    server: ServerOptions,
+    web_config: Option<WebConfig>,
+    stop: CancellationToken,
+}
+
+impl Exporter {
+    /// An exporter of what `collector` shows.
+    #[must_use]
+    pub fn new(collector: impl Collector) -> Self {
+        Self { collector: Arc::new(collector), reloads: None, inherited: None }
+    }
+
+    /// Allows reloads by `POST /-/reload`, each of which is sent there.
+    #[must_use]
+    pub fn reloads(mut self, reloads: Option<Reloads>) -> Self {
+        self.reloads = reloads;
+        self
+    }
+
+    /// Listens on sockets that systemd passed on, instead of all addresses.
+    #[must_use]
+    pub fn inherited(mut self, inherited: Option<Inherited>) -> Self {
+        self.inherited = inherited;
+        self
+    }
+
+    /// Binds all addresses, or none.
+    ///
+    /// # Errors
+    /// When the options can't be read, the web configuration can't be used, or an address can't be bound.
+    pub async fn bind<O>(self, options: O) -> Result<BoundExporter, Error>
+    where
+        O: TryInto<Options, Error: Into<Error>>,
+    {
+        let options = options.try_into().map_err(Into::into)?;
+        let bound = server::bind(&options.listen_addresses, self.inherited).await?;
+        let stop = CancellationToken::new();
+        let routes = RouteTable::new(self.collector, &options, self.reloads, stop.clone())?;
+        let server = ServerOptions {
+            web_config: Some(Arc::clone(&routes.web_config)),
+            max_connections: options.max_connections,
+            metrics: Some(Arc::clone(&routes.metrics)),
+        };
+        Ok(BoundExporter { bound, routes: Routes(Arc::new(routes)), server, web_config: options.web_config, stop })
+    }
+
+    /// What answers requests, without a listener.
+    ///
+    /// # Errors
+    /// When the web configuration can't be used.
+    pub fn routes(self, options: &Options) -> Result<Routes, Error> {
+        let routes = RouteTable::new(self.collector, options, self.reloads, CancellationToken::new())?;
+        Ok(Routes(Arc::new(routes)))
+    }
+}
+
+impl BoundExporter {
+    /// The addresses that are listened on, with the ports that were given for port 0.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<ListenAddress> {
+        self.bound.addresses()
+    }
+
+    /// Whether connections are by TLS.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.routes.0.web_config.has_tls()
+    }
+
+    /// Serves until `shutdown` completes; then accepts no more, lets answers in flight finish for up to four seconds,
+    /// and returns. Changes of the web configuration are applied meanwhile.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+        let Self { bound, routes, server, web_config, stop } = self;
+        let table = Arc::clone(&routes.0);
+        let follow = async {
+            match web_config {
+                Some(file) => table.web_config.follow(file, &table.metrics).await,
+                None => std::future::pending().await,
+            }
+        };
+        let serving = bound.serve(routes, server, stop.clone());
+        let shutdown = async {
+            shutdown.await;
+            stop.cancel();
+        };
+        tokio::select! {
+            ((), ()) = async { tokio::join!(serving, shutdown) } => {}
+            () = follow => {}
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What a client would rather have: `Accept` and `Accept-Encoding` (RFC 9110, sections 12.4 and 12.5).
+
+use std::borrow::Cow;
+
+use hyper::{
+    HeaderMap,
+    header::{ACCEPT, ACCEPT_ENCODING, HeaderName},
+};
+
+use crate::{encoder::Format, output::Coding};
+
+/// One member of a list of preferences: `text/plain; version=0.0.4; q=0.5`.
+struct Preference<'a> {
+    value: &'a str,
+    version: Option<&'a str>,
+    /// In thousandths; 0 is a refusal.
+    quality: u16,
+}
+
+/// The exposition format for a client. The default is for one that takes none of them, too: a scrape is
+/// better answered than refused.
+pub(crate) fn format(headers: &HeaderMap) -> Format {
+    let list = list(headers, &ACCEPT);
+    let preferences = parse(&list);
+    best(Format::ALL, |format| preference(&preferences, |preference| specificity(format, preference)))
+        .unwrap_or(Format::Text0)
+}
+
+/// The content coding for a client: compressed only where it asks for that, and no less than for the plain form.
+pub(crate) fn coding(headers: &HeaderMap) -> Coding {
+    let list = list(headers, &ACCEPT_ENCODING);
+    let preferences = parse(&list);
+    let named = |name: &'static str| {
+        preference(&preferences, move |preference| match preference.value {
+            "*" => Some(0),
+            value => value.eq_ignore_ascii_case(name).then_some(1),
+        })
+    };
+    let gzip = named("gzip").or_else(|| named("x-gzip")).map_or(0, |(quality, _)| quality);
+    match named("identity") {
+        Some((identity, _)) if identity > gzip => Coding::Identity,
+        _ if gzip > 0 => Coding::Gzip,
+        _ => Coding::Identity,
+    }
+}
+
+/// How exactly a media range names a format; `None` where it doesn't.
+fn specificity(format: Format, range: &Preference<'_>) -> Option<u8> {
+    let (media_type, subtype, version) = match format {
+        Format::Text0 => ("text/plain", "text/*", "0.0.4"),
+        Format::Text1 => ("text/plain", "text/*", "1.0.0"),
+        Format::OpenMetrics => ("application/openmetrics-text", "application/*", "1.0.0"),
+    };
+    match range.value {
+        value if value.eq_ignore_ascii_case(media_type) => match range.version {
+            Some(wanted) => (wanted == version).then_some(3),
+            None => Some(2),
+        },
+        value if value.eq_ignore_ascii_case(subtype) => Some(1),
+        "*/*" => Some(0),
+        _ => None,
+    }
+}
+
+/// The quality that the most specific preference gives, and that preference's place in the list.
+fn preference(
+    preferences: &[Preference<'_>],
+    specificity: impl Fn(&Preference<'_>) -> Option<u8>,
+) -> Option<(u16, usize)> {
+    let matching = preferences.iter().enumerate().filter_map(|(place, it)| Some((specificity(it)?, place, it.quality)));
+    let (_, place, quality) = matching.max_by_key(|(specificity, place, _)| (*specificity, usize::MAX - place))?;
+    Some((quality, place))
+}
+
+/// The offer of the highest quality above 0; among equals the one named first, then the one offered first.
+fn best<T: Copy>(offers: impl IntoIterator<Item = T>, preference: impl Fn(T) -> Option<(u16, usize)>) -> Option<T> {
+    let rated = offers.into_iter().filter_map(|offer| Some((offer, preference(offer)?)));
+    let acceptable = rated.filter(|(_, (quality, _))| *quality > 0);
+    acceptable.min_by_key(|(_, (quality, place))| (u16::MAX - quality, *place)).map(|(offer, _)| offer)
+}
+
+/// A header's list, which may come in several lines.
+fn list<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Cow<'h, str> {
+    let mut lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    let first = lines.next().unwrap_or_default();
+    lines.fold(Cow::Borrowed(first), |list, line| Cow::Owned(format!("{list},{line}")))
+}
+
+fn parse(list: &str) -> Vec<Preference<'_>> {
+    list.split(',').filter_map(member).collect()
+}
+
+/// One member of a list; one that is malformed counts for nothing.
+fn member(member: &str) -> Option<Preference<'_>> {
+    let mut parts = member.split(';').map(str::trim);
+    let value = parts.next().filter(|value| !value.is_empty())?;
+    let mut preference = Preference { value, version: None, quality: 1000 };
+    for parameter in parts {
+        match parameter.split_once('=') {
+            Some((name, value)) if name.eq_ignore_ascii_case("q") => preference.quality = quality(value)?,
+            Some((name, value)) if name.eq_ignore_ascii_case("version") => {
+                preference.version = Some(value.trim_matches('"'));
+            }
+            _ => {}
+        }
+    }
+    Some(preference)
+}
+
+/// A weight of 0 to 1 with up to three decimals, in thousandths.
+fn quality(text: &str) -> Option<u16> {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    let digits = decimals.bytes().all(|byte| byte.is_ascii_digit());
+    match (whole, digits && decimals.len() <= 3) {
+        ("0", true) => format!("{decimals:0<3}").parse().ok(),
+        ("1", true) if decimals.bytes().all(|byte| byte == b'0') => Some(1000),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn headers(name: &HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name.clone(), HeaderValue::from_str(value).unwrap())])
+    }
+
+    #[test]
+    fn the_format_is_the_one_that_the_client_would_rather_have() {
+        const PROMETHEUS_3: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+            application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
+            text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+        const PROMETHEUS_2: &str = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;\
+            q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        for (accept, expected) in [
+            (PROMETHEUS_3, Format::OpenMetrics),
+            (PROMETHEUS_2, Format::OpenMetrics),
+            ("", Format::Text0),
+            ("*/*", Format::Text0),
+            ("text/*", Format::Text0),
+            ("text/plain", Format::Text0),
+            ("text/html,application/xhtml+xml,*/*;q=0.8", Format::Text0),
+            ("image/png", Format::Text0),
+            ("application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily", Format::Text0),
+            ("text/plain;version=1.0.0", Format::Text1),
+            ("TEXT/PLAIN; Version=\"1.0.0\"", Format::Text1),
+            ("text/plain;version=2.0.0", Format::Text0),
+            ("application/openmetrics-text", Format::OpenMetrics),
+            ("application/openmetrics-text;version=0.0.1", Format::Text0),
+            ("text/plain;version=0.0.4;q=0.5, application/openmetrics-text;q=0.51", Format::OpenMetrics),
+            ("text/plain;version=0.0.4;q=0.5, application/openmetrics-text;q=0.49", Format::Text0),
+            ("text/plain, application/openmetrics-text", Format::Text0),
+            ("application/openmetrics-text, text/plain", Format::OpenMetrics),
+            ("*/*, text/plain;version=0.0.4;q=0", Format::Text1),
+            ("*/*, text/plain;q=0", Format::OpenMetrics),
+            ("*/*;q=0", Format::Text0),
+            ("application/openmetrics-text;q=1.5, text/plain;version=1.0.0;q=0.001", Format::Text1),
+            (",, ;q=1,", Format::Text0),
+        ] {
+            assert_eq!(format(&headers(&ACCEPT, accept)), expected, "{accept}");
+        }
+    }
+
+    #[test]
+    fn compression_is_for_those_who_ask_for_it() {
+        for (accept, expected) in [
+            ("", Coding::Identity),
+            ("gzip", Coding::Gzip),
+            ("GZIP", Coding::Gzip),
+            ("x-gzip", Coding::Gzip),
+            ("deflate, gzip, br", Coding::Gzip),
+            ("gzip;q=0", Coding::Identity),
+            ("*", Coding::Gzip),
+            ("*;q=0.5, gzip;q=0", Coding::Identity),
+            ("identity;q=0.5, gzip;q=0.4", Coding::Identity),
+            ("identity;q=0.5, gzip;q=0.5", Coding::Gzip),
+            ("identity;q=0, gzip;q=0.001", Coding::Gzip),
+            ("br", Coding::Identity),
+        ] {
+            assert_eq!(coding(&headers(&ACCEPT_ENCODING, accept)), expected, "{accept}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_is_answered(value in "[ -~]*") {
+            let _ = (format(&headers(&ACCEPT, &value)), coding(&headers(&ACCEPT_ENCODING, &value)));
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! Path to answer:
+//!
+//! | path | answer |
+//! | --- | --- |
+//! | `/` | the landing page |
+//! | the telemetry path, `/metrics` | the metrics |
+//! | `/-/healthy`, `/health` | 200 while the exporter works, else 503 |
+//! | `/-/reload` | the configuration is read again (POST or PUT): 200, or 500 with what is wrong with it |
+//! | `/-/ready` | 200 once the exporter is ready and until it stops, else 503 |
+//!
+//! All stand below the route prefix, take GET and HEAD unless said otherwise, and answer any other method with 405.
+
+use std::{
+    convert::Infallible,
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use hyper::{
+    HeaderMap, Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{
+        ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+        HeaderName, HeaderValue, LOCATION, REFERRER_POLICY, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+        X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    },
+    service::Service,
+};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    access_policy::{AccessPolicy, WebConfigHandle},
+    basic_auth::Verdict,
+    body::SharedBody,
+    collector::Collector,
+    encoder::{Encoder, Format},
+    exporter::{Error, Options},
+    metrics::{Handler, ServerMetrics},
+    negotiation,
+    output::{Coding, Output},
+    pages::{Content, Page, PageMaker},
+    paths::Paths,
+    server::Peer,
+};
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+const HTML_HEADERS: [(HeaderName, &str); 4] = [
+    (CACHE_CONTROL, "no-store"),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (X_FRAME_OPTIONS, "DENY"),
+    (REFERRER_POLICY, "no-referrer"),
+];
+
+/// What requests are answered from.
+pub(crate) struct RouteTable {
+    collector: Arc<dyn Collector>,
+    pub(crate) metrics: Arc<ServerMetrics>,
+    pages: Pages,
+    paths: Paths,
+    pub(crate) web_config: Arc<WebConfigHandle>,
+    health_without_password: bool,
+    /// How many requests may wait for a page at once.
+    waiting: Option<Semaphore>,
+    reloads: Option<Reloads>,
+    /// The challenge of an unauthorized request.
+    challenge: HeaderValue,
+    stop: CancellationToken,
+}
+
+/// The pages that requests share. The two text formats have the same bytes.
+struct Pages {
+    text: Compressed,
+    open_metrics: Compressed,
+    landing_page: LandingPage,
+    health: Page,
+}
+
+struct LandingPage {
+    page: Page,
+    content_security_policy: Option<HeaderValue>,
+}
+
+/// A page in both codings.
+struct Compressed {
+    plain: Page,
+    gzip: Page,
+}
+
+/// Asks for a reload.
+pub type Reloads = mpsc::Sender<ReloadReply>;
+
+/// Where to send the result of a reload, or what was wrong.
+pub type ReloadReply = oneshot::Sender<Result<String, String>>;
+
+type Answer = Response<SharedBody>;
+
+/// Answers requests: a service of `hyper`.
+#[derive(Clone)]
+pub struct Routes(pub(crate) Arc<RouteTable>);
+
+impl Routes {
+    /// The answer to a request, whose body is not read.
+    pub async fn answer<B>(&self, request: &Request<B>) -> Response<SharedBody> {
+        self.0.answer(request).await
+    }
+}
+
+impl Service<Request<Incoming>> for Routes {
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let routes = Arc::clone(&self.0);
+        Box::pin(async move { Ok(routes.answer(&request).await) })
+    }
+}
+
+impl RouteTable {
+    pub(crate) fn new(
+        collector: Arc<dyn Collector>,
+        options: &Options,
+        reloads: Option<Reloads>,
+        stop: CancellationToken,
+    ) -> Result<Self, Error> {
+        let web_config = Arc::new(WebConfigHandle::new(options.web_config.as_ref())?);
+        let metrics = Arc::<ServerMetrics>::default();
+        let waiting = options.max_requests.map(Semaphore::new);
+        let pages = Pages::new(&collector, options, &metrics)?;
+        let (paths, health_without_password) = (options.paths.clone(), options.health_without_password);
+        let challenge = format!("Basic realm=\"{}\", charset=\"UTF-8\"", options.realm);
+        let challenge = HeaderValue::try_from(challenge).unwrap_or(HeaderValue::from_static("Basic"));
+        Ok(Self {
+            collector,
+            metrics,
+            pages,
+            paths,
+            web_config,
+            health_without_password,
+            waiting,
+            reloads,
+            challenge,
+            stop,
+        })
+    }
+
+    /// The answer to `request`, counted.
+    async fn answer<B>(&self, request: &Request<B>) -> Answer {
+        let handler = self.handler(request.uri().path());
+        let policy = Arc::clone(&self.web_config.policy());
+        let mut answer = match self.refusal(handler, &policy, request).await {
+            Some(refusal) => refusal,
+            None => self.page(handler, &policy, request).await,
+        };
+        for (name, value) in &policy.headers {
+            answer.headers_mut().insert(name, value.clone());
+        }
+        self.metrics.answered(handler, answer.status().as_u16());
+        answer
+    }
+
+    /// Which page the path of a request means.
+    fn handler(&self, path: &str) -> Handler {
+        let Some(below) = path.strip_prefix(&self.paths.prefix) else {
+            // Whoever leaves the prefix out is told where it is.
+            return if path == "/" { Handler::Status } else { Handler::Other };
+        };
+        match below {
+            "" | "/" => Handler::Status,
+            "/-/healthy" | "/health" => Handler::Healthy,
+            "/-/ready" => Handler::Ready,
+            "/-/reload" => Handler::Reload,
+            path if path == self.paths.telemetry => Handler::Metrics,
+            _ => Handler::Other,
+        }
+    }
+
+    /// Why a request is not answered with its page, if it isn't.
+    async fn refusal<B>(&self, handler: Handler, policy: &AccessPolicy, request: &Request<B>) -> Option<Answer> {
+        let is_health = matches!(handler, Handler::Healthy | Handler::Ready);
+        if !is_health && !policy.has_room() {
+            return Some(later(StatusCode::TOO_MANY_REQUESTS, "too many requests\n"));
+        }
+        if is_health && self.health_without_password {
+            return None;
+        }
+        match self.verdict(policy, request).await {
+            Verdict::Granted => None,
+            Verdict::Denied => Some(self.unauthorized()),
+            Verdict::Busy => Some(later(StatusCode::TOO_MANY_REQUESTS, "too many passwords are being checked\n")),
+        }
+    }
+
+    async fn verdict<B>(&self, policy: &AccessPolicy, request: &Request<B>) -> Verdict {
+        if policy.users.is_empty() {
+            return Verdict::Granted;
+        }
+        let peer = request.extensions().get::<Peer>().map(|Peer(address)| *address);
+        self.web_config.passwords.check(&policy.users, request.headers(), peer).await
+    }
+
+    async fn page<B>(&self, handler: Handler, policy: &AccessPolicy, request: &Request<B>) -> Answer {
+        let readable = matches!(*request.method(), Method::GET | Method::HEAD);
+        match handler {
+            Handler::Other => answer(StatusCode::NOT_FOUND, TEXT, "not found\n"),
+            Handler::Reload => self.reload(request.method()).await,
+            _ if !readable => method_not_allowed("GET, HEAD"),
+            Handler::Status if request.uri().path() != self.paths.landing_page() => self.to_landing_page(),
+            Handler::Status => self.landing_page().await,
+            Handler::Metrics => self.metrics(request.headers()).await,
+            Handler::Healthy => self.healthy(policy, request).await,
+            Handler::Ready => self.ready(),
+        }
+    }
+
+    /// A page as it is now, or why there is none.
+    async fn shared(&self, page: &Page) -> Result<SharedBody, Answer> {
+        // Held until the page exists, and not while it is sent: how fast a client takes it is nobody else's concern.
+        let permit = self.waiting.as_ref().map(Semaphore::try_acquire).transpose();
+        let Ok(_permit) = permit else {
+            return Err(later(StatusCode::SERVICE_UNAVAILABLE, "too many requests wait for an answer\n"));
+        };
+        page.body()
+            .await
+            .ok_or_else(|| answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "this page cannot be made, see the log\n"))
+    }
+
+    async fn metrics(&self, headers: &HeaderMap) -> Answer {
+        let (format, coding) = (negotiation::format(headers), negotiation::coding(headers));
+        let body = match self.shared(self.pages.of(format, coding)).await {
+            Ok(body) => body,
+            Err(refusal) => return refusal,
+        };
+        let mut answer = answer(StatusCode::OK, format.content_type(), body);
+        answer.headers_mut().insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
+        if coding == Coding::Gzip {
+            answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        answer
+    }
+
+    async fn landing_page(&self) -> Answer {
+        let landing_page = &self.pages.landing_page;
+        match self.shared(&landing_page.page).await {
+            Ok(body) => html(body, landing_page.content_security_policy.as_ref()),
+            Err(refusal) => refusal,
+        }
+    }
+
+    /// Shows details to those alone who might read the metrics, too.
+    async fn healthy<B>(&self, policy: &AccessPolicy, request: &Request<B>) -> Answer {
+        let health = self.collector.health();
+        let status = if health.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let wants_json = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("application/json"));
+        if request.headers().get_all(ACCEPT).iter().any(wants_json) {
+            // The details are bounded by the rate limit and by `max_requests`, and health itself by neither.
+            let may_ask = policy.users.is_empty() || request.headers().contains_key(AUTHORIZATION);
+            let trusted = may_ask && policy.has_room() && self.verdict(policy, request).await == Verdict::Granted;
+            let details = if trusted { self.shared(&self.pages.health).await.ok() } else { None };
+            let body = details.unwrap_or_else(|| health_json(health.is_ok()).into());
+            return answer(status, "application/json", body);
+        }
+        match health {
+            Ok(()) => answer(status, TEXT, "healthy\n"),
+            Err(why) => answer(status, TEXT, format!("{why}\n")),
+        }
+    }
+
+    async fn reload(&self, method: &Method) -> Answer {
+        let Some(reloads) = &self.reloads else {
+            return answer(StatusCode::FORBIDDEN, TEXT, "reloading by request is off: see --web.enable-lifecycle\n");
+        };
+        if !matches!(*method, Method::POST | Method::PUT) {
+            return method_not_allowed("POST, PUT");
+        }
+        let (reply, result) = oneshot::channel();
+        let sent = reloads.send(reply).await.is_ok();
+        match result.await {
+            Ok(Ok(changes)) if sent => answer(StatusCode::OK, TEXT, format!("reloaded: {changes}\n")),
+            Ok(Err(problems)) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{problems}\n")),
+            _ => later(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+        }
+    }
+
+    fn to_landing_page(&self) -> Answer {
+        let mut redirect = answer(StatusCode::TEMPORARY_REDIRECT, TEXT, "see the landing page\n");
+        if let Ok(location) = HeaderValue::from_str(&format!("{}/", self.paths.links)) {
+            redirect.headers_mut().insert(LOCATION, location);
+        }
+        redirect
+    }
+
+    fn ready(&self) -> Answer {
+        let readiness = if self.stop.is_cancelled() { Err("stopping".to_owned()) } else { self.collector.readiness() };
+        match readiness {
+            Ok(()) => answer(StatusCode::OK, TEXT, "ready\n"),
+            Err(why) => answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{why}\n")),
+        }
+    }
+
+    fn unauthorized(&self) -> Answer {
+        let mut refusal = answer(StatusCode::UNAUTHORIZED, TEXT, "unauthorized\n");
+        refusal.headers_mut().insert(WWW_AUTHENTICATE, self.challenge.clone());
+        refusal
+    }
+}
+
+impl Pages {
+    fn new(collector: &Arc<dyn Collector>, options: &Options, metrics: &Arc<ServerMetrics>) -> io::Result<Self> {
+        let (counted, uncounted) = (Arc::clone(collector), AtomicU64::new(0));
+        let changes = move || counted.changes().unwrap_or_else(|| uncounted.fetch_add(1, Ordering::Relaxed));
+        let maker = PageMaker::start(changes)?;
+        let text = |text: &str| Content { pieces: Output::from(text).into_pieces(), valid_until: None };
+        let compressed = |format| {
+            let page = |coding| {
+                let (collector, metrics, namespace) =
+                    (Arc::clone(collector), Arc::clone(metrics), options.namespace.clone());
+                maker.page(move || {
+                    let mut encoder = Encoder::new(format, coding);
+                    collector.collect(&mut encoder);
+                    if let Some(namespace) = &namespace {
+                        metrics.write(namespace, &mut encoder);
+                    }
+                    let (pieces, valid_until) = encoder.finish();
+                    Content { pieces, valid_until }
+                })
+            };
+            Compressed { plain: page(Coding::Identity), gzip: page(Coding::Gzip) }
+        };
+        let (shown, paths) = (Arc::clone(collector), options.paths.clone());
+        let landing_page = LandingPage {
+            content_security_policy: HeaderValue::try_from(collector.landing_page(&paths).content_security_policy).ok(),
+            page: maker.page(move || text(&shown.landing_page(&paths).document)),
+        };
+        let shown = Arc::clone(collector);
+        let health =
+            maker.page(move || text(&shown.health_details().unwrap_or_else(|| health_json(shown.health().is_ok()))));
+        Ok(Self {
+            text: compressed(Format::Text0),
+            open_metrics: compressed(Format::OpenMetrics),
+            landing_page,
+            health,
+        })
+    }
+
+    fn of(&self, format: Format, coding: Coding) -> &Page {
+        let page = match format {
+            Format::Text0 | Format::Text1 => &self.text,
+            Format::OpenMetrics => &self.open_metrics,
+        };
+        match coding {
+            Coding::Identity => &page.plain,
+            Coding::Gzip => &page.gzip,
+        }
+    }
+}
+
+fn health_json(healthy: bool) -> String {
+    format!("{{\"healthy\":{healthy}}}\n")
+}
+
+/// A refusal that need not stand for long.
+fn later(status: StatusCode, why: &'static str) -> Answer {
+    let mut refusal = answer(status, TEXT, why);
+    refusal.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    refusal
+}
+
+fn method_not_allowed(allowed: &'static str) -> Answer {
+    let mut answer = answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, "method not allowed\n");
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    answer
+}
+
+/// A page for a browser, which must load nothing, frame nothing and keep nothing.
+fn html(page: SharedBody, content_security_policy: Option<&HeaderValue>) -> Answer {
+    let mut html = answer(StatusCode::OK, "text/html; charset=utf-8", page);
+    html.headers_mut().extend(HTML_HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    if let Some(policy) = content_security_policy {
+        html.headers_mut().insert(CONTENT_SECURITY_POLICY, policy.clone());
+    }
+    html
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: impl Into<SharedBody>) -> Answer {
+    let mut answer = Response::new(body.into());
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}

@@ -1,0 +1,234 @@
+//! Sockets in, a service's service out: accepts, limits, and drains at the end.
+
+use std::{
+    error::Error,
+    fmt::Display,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::{
+    Request, Response,
+    body::{Body, Incoming},
+    service::Service,
+};
+use tokio::{
+    net::{TcpStream, UnixStream},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, warn};
+
+use crate::{
+    access_policy::WebConfigHandle,
+    connection::Connection,
+    connections::Connections,
+    deadline::{Deadline, Limits},
+    listen_address::ListenAddress,
+    listeners::{Inherited, Listener, room_for_connections},
+    metrics::ServerMetrics,
+};
+
+/// How long service in flight may take once the server is told to stop.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// After a failed accept (no file descriptor left, say), a moment for others to be freed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Listeners that are bound and do not accept yet.
+#[derive(Debug)]
+pub struct Bound(Vec<Listener>);
+
+/// An address that can't be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct BindError {
+    address: String,
+    source: io::Error,
+}
+
+/// Takes what systemd passed on, or else binds all addresses or none.
+///
+/// # Errors
+/// Names the first address that can't be bound.
+pub async fn bind(addresses: &[ListenAddress], inherited: Option<Inherited>) -> Result<Bound, BindError> {
+    let cannot = |address: &dyn Display| {
+        let address = address.to_string();
+        |source| BindError { address, source }
+    };
+    if let Some(inherited) = inherited {
+        return inherited.listeners().map(Bound).map_err(cannot(&"a socket of LISTEN_FDS"));
+    }
+    let mut listeners = Vec::new();
+    for address in addresses {
+        match Listener::bind(address).await {
+            Ok(listener) => listeners.push(listener),
+            Err(source) => {
+                listeners.iter().for_each(Listener::remove);
+                return Err(cannot(address)(source));
+            }
+        }
+    }
+    Ok(Bound(listeners))
+}
+
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Any service of `hyper` that service requests; a tower service is one by `hyper_util::service::TowerToHyperService`.
+/// After an error, the connection ends. Everything that fits implements this.
+pub trait HttpService:
+    Service<Request<Incoming>, Response = Response<Self::Body>, Error: Into<BoxError>, Future: Send + 'static>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+    /// The body of an answer.
+    type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static;
+}
+
+impl<S, B> HttpService for S
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>, Future: Send + 'static>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
+    type Body = B;
+}
+
+/// How connections are served.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// TLS, where it has any.
+    pub web_config: Option<Arc<WebConfigHandle>>,
+    /// How many may be open.
+    pub max_connections: usize,
+    /// Where they are counted.
+    pub(crate) metrics: Option<Arc<ServerMetrics>>,
+}
+
+impl ServerOptions {
+    /// At most so many open connections, without TLS.
+    #[must_use]
+    pub fn new(max_connections: usize) -> Self {
+        Self { web_config: None, max_connections, metrics: None }
+    }
+}
+
+/// The address of a request's client.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
+impl Bound {
+    /// The addresses that are listened on, with the ports that were given for port 0.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<ListenAddress> {
+        self.0.iter().filter_map(Listener::address).collect()
+    }
+
+    /// Serves until `stop` is cancelled; then accepts no more, lets service in flight finish, and
+    /// returns.
+    pub async fn serve(self, service: impl HttpService, options: ServerOptions, stop: CancellationToken) {
+        let room = room_for_connections();
+        if room < options.max_connections && options.metrics.is_some() {
+            warn!(room, "limit on open files is too low for web.max_connections, allowing fewer connections");
+        }
+        let connections = Connections::new(options.max_connections.min(room));
+        let tasks = TaskTracker::new();
+        let mut loops = JoinSet::new();
+        for listener in self.0 {
+            let server = Server {
+                service: service.clone(),
+                options: options.clone(),
+                connections: connections.clone(),
+                tasks: tasks.clone(),
+                stop: stop.clone(),
+            };
+            loops.spawn(async move {
+                server.stop.run_until_cancelled(server.accept(&listener)).await;
+                listener.remove();
+            });
+        }
+        loops.join_all().await;
+        tasks.close();
+        if timeout(DRAIN_TIMEOUT, tasks.wait()).await.is_err() {
+            debug!(connections = tasks.len(), "gave up on connections that did not end in time");
+        }
+    }
+}
+
+/// One listener's side of the server.
+struct Server<A> {
+    service: A,
+    options: ServerOptions,
+    connections: Connections,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl<A: HttpService> Server<A> {
+    async fn accept(&self, listener: &Listener) {
+        loop {
+            let accepted = match listener {
+                Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, peer)| {
+                    // Without it an answer may wait for an acknowledgement; failing to set it does no harm.
+                    let _ = stream.set_nodelay(true);
+                    (Either::Left(stream), Some(peer))
+                }),
+                Listener::Unix(unix, _) => unix.accept().await.map(|(stream, _)| (Either::Right(stream), None)),
+            };
+            match accepted {
+                Ok((stream, peer)) => self.spawn(stream, peer),
+                Err(error) => {
+                    debug!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Serves a connection in a task of its own, which logs its end by one line at most.
+    fn spawn(&self, stream: Either<TcpStream, UnixStream>, peer: Option<SocketAddr>) {
+        let deadline = Deadline::new(Limits::USUAL);
+        let peer = peer.map(|peer| peer.ip());
+        let connection = Connection {
+            service: self.service.clone(),
+            tls: self.options.web_config.as_ref().and_then(|web_config| web_config.admission()),
+            deadline: deadline.clone(),
+            peer,
+            stop: self.stop.clone(),
+        };
+        let open = self.options.metrics.as_ref().map(ServerMetrics::connection_open);
+        let ended_another = self.connections.register(peer, deadline, |registered| {
+            let serving = async move {
+                let _until_it_ends = (registered, open);
+                // A connection without a request takes the memory of its socket alone.
+                let stop = connection.stop.child_token();
+                let first_byte = timeout(Limits::USUAL.head, readable(&stream));
+                let Some(Ok(Ok(()))) = stop.run_until_cancelled_owned(first_byte).await else { return };
+                if let Err(error) = connection.serve(stream).await {
+                    let peer = peer.map_or_else(|| "unix".to_owned(), |peer| peer.to_string());
+                    debug!(peer, error, "a connection ended early");
+                }
+            };
+            self.tasks.spawn(serving).abort_handle()
+        });
+        if let (true, Some(metrics)) = (ended_another, &self.options.metrics) {
+            metrics.connection_over_bound();
+        }
+    }
+}
+
+async fn readable(stream: &Either<TcpStream, UnixStream>) -> io::Result<()> {
+    match stream {
+        Either::Left(tcp) => tcp.readable().await,
+        Either::Right(unix) => unix.readable().await,
+    }
+}

@@ -1,0 +1,117 @@
+//! What is wrong with a configuration: all of it, each with its place.
+
+use std::{cell::RefCell, fmt};
+
+/// One thing that is wrong: where it is, what it is, and what would be right. It never repeats a value,
+/// as any value may be a secret in the wrong place.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// The file, the environment variable or the flag.
+    pub origin: String,
+    /// The path of the key, such as `accounts.production.user_id`; empty for a whole file.
+    pub key: String,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let separator = if self.key.is_empty() { "" } else { ": " };
+        write!(f, "{}: {}{separator}{}", self.origin, self.key, self.message)
+    }
+}
+
+/// Everything that is wrong, a line each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl Problems {
+    /// One problem alone.
+    #[must_use]
+    pub fn one(origin: impl fmt::Display, key: &str, message: impl Into<String>) -> Self {
+        Self(vec![Problem { origin: origin.to_string(), key: key.to_owned(), message: message.into() }])
+    }
+}
+
+impl std::error::Error for Problems {}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// Says that a problem has been put into the [`Report`].
+#[derive(Debug, Clone, Copy)]
+pub struct Reported(());
+
+/// Gathers problems while the configuration is read, and for the reference what is said of its keys.
+#[derive(Debug, Default)]
+pub struct Report {
+    problems: RefCell<Vec<Problem>>,
+    keys: Option<RefCell<Vec<Key>>>,
+}
+
+/// A key that can be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// Its path, such as `poll.interval`.
+    pub path: String,
+    /// What its value may be, in the words in which any other is refused.
+    pub values: String,
+    /// What it is for.
+    pub meaning: &'static str,
+}
+
+impl Report {
+    /// Adds one problem.
+    pub fn add(&self, origin: &str, key: &str, message: impl Into<String>) -> Reported {
+        let problem = Problem { origin: origin.to_owned(), key: key.to_owned(), message: message.into() };
+        self.problems.borrow_mut().push(problem);
+        Reported(())
+    }
+
+    /// Adds problems.
+    pub fn extend(&self, problems: Problems) -> Reported {
+        self.problems.borrow_mut().extend(problems.0);
+        Reported(())
+    }
+
+    /// What was read, if nothing is wrong with it.
+    ///
+    /// # Errors
+    /// All problems, in the order of their keys.
+    pub fn conclude<T>(self, read: Result<T, Reported>) -> Result<T, Problems> {
+        let mut problems = self.problems.into_inner();
+        problems.sort();
+        problems.dedup();
+        match read {
+            Ok(read) if problems.is_empty() => Ok(read),
+            _ => Err(Problems(problems)),
+        }
+    }
+
+    /// A report that notes the keys that are looked for, too.
+    #[must_use]
+    pub fn of_keys() -> Self {
+        Self { keys: Some(RefCell::default()), ..Self::default() }
+    }
+
+    /// Notes a key, where that is wanted.
+    pub fn note(&self, key: impl FnOnce() -> Key) {
+        if let Some(keys) = &self.keys {
+            keys.borrow_mut().push(key());
+        }
+    }
+
+    /// The keys that were looked for, in that order.
+    pub fn into_keys(self) -> Vec<Key> {
+        self.keys.map(RefCell::into_inner).unwrap_or_default()
+    }
+}

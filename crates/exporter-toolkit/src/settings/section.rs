@@ -1,0 +1,252 @@
+//! One table of the configuration, taken apart key by key; what is left over is an unknown key.
+
+use std::{collections::HashMap, fmt::Display, path::Path, path::PathBuf};
+
+use config::{Value, ValueKind};
+
+use super::{
+    COMMAND_LINE, Document,
+    problem::{Key, Problems, Report, Reported},
+};
+
+/// A table of keys, which reports what is wrong in it.
+pub struct Section<'a> {
+    path: String,
+    table: HashMap<String, Value>,
+    known: Vec<&'static str>,
+    document: &'a Document,
+    report: &'a Report,
+}
+
+/// A value that is not of its type, told apart from one that is not there.
+pub type Taken<T> = Result<Option<T>, Reported>;
+
+impl<'a> Section<'a> {
+    /// The whole document. What is wrong is added to `report`.
+    #[must_use]
+    pub fn root(document: &'a Document, report: &'a Report) -> Self {
+        let table = document.root.clone().into_table().unwrap_or_default();
+        Self { path: String::new(), table, known: Vec::new(), document, report }
+    }
+
+    /// The key's value, from whatever scalar the file has, read by `parse`.
+    ///
+    /// # Errors
+    /// When it can't be taken, which has been reported.
+    pub fn take<T, E: Display>(
+        &mut self,
+        key: &'static str,
+        meaning: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Taken<T> {
+        self.note(key, meaning, || refusal(&parse).unwrap_or_else(|| "a single value".to_owned()));
+        let Some(value) = self.take_value(key) else { return Ok(None) };
+        let text = match &value.kind {
+            ValueKind::Table(_) | ValueKind::Array(_) => return Err(self.wrong(key, &value, "must be a single value")),
+            scalar => scalar.to_string(),
+        };
+        parse(&text).map(Some).map_err(|error| self.wrong(key, &value, error))
+    }
+
+    /// The key's value where it must be a string: a number would have lost its leading zeros or its
+    /// last digits.
+    ///
+    /// # Errors
+    /// When it can't be taken, which has been reported.
+    pub fn take_string<T, E: Display>(
+        &mut self,
+        key: &'static str,
+        meaning: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Taken<T> {
+        self.note(key, meaning, || refusal(&parse).unwrap_or_else(|| "a string".to_owned()));
+        let Some(value) = self.take_value(key) else { return Ok(None) };
+        match &value.kind {
+            ValueKind::String(text) => parse(text).map(Some).map_err(|error| self.wrong(key, &value, error)),
+            _ => Err(self.wrong(key, &value, "must be a string: put it in quotes")),
+        }
+    }
+
+    /// The path of a file, where it is not empty; a relative one is relative to the configuration file it stands in.
+    ///
+    /// # Errors
+    /// When it can't be taken, which has been reported.
+    pub fn take_path(&mut self, key: &'static str, meaning: &'static str) -> Taken<PathBuf> {
+        let in_file = self.table.get(key).is_some_and(|value| value.origin().is_none());
+        let folder = self.document.file.as_deref().and_then(Path::parent).filter(|_| in_file).unwrap_or(Path::new(""));
+        let folder = folder.to_owned();
+        let path = self.take_string(key, meaning, |text| match text {
+            "" => Ok(None),
+            text if text.contains(char::is_control) || text.contains("-----BEGIN") => {
+                Err("must be a path, and is a secret or a certificate itself")
+            }
+            text => Ok(Some(folder.join(text))),
+        });
+        path.map(Option::flatten)
+    }
+
+    /// The key's values: a list, or a string with commas, as an environment variable gives it.
+    ///
+    /// # Errors
+    /// When it can't be taken, which has been reported.
+    pub fn take_list<T, E: Display>(
+        &mut self,
+        key: &'static str,
+        meaning: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Taken<Vec<T>> {
+        self.note(key, meaning, || {
+            refusal(&parse).map_or_else(|| "a list".to_owned(), |each| format!("a list, each of it {each}"))
+        });
+        let Some(value) = self.take_value(key) else { return Ok(None) };
+        let texts: Vec<String> = match &value.kind {
+            ValueKind::Array(items) => items.iter().map(|item| item.kind.to_string()).collect(),
+            ValueKind::Table(_) => return Err(self.wrong(key, &value, "must be a list")),
+            scalar => scalar.to_string().split(',').map(|text| text.trim().to_owned()).collect(),
+        };
+        let parsed: Result<Vec<T>, E> = texts.iter().map(|text| parse(text)).collect();
+        parsed.map(Some).map_err(|error| self.wrong(key, &value, error))
+    }
+
+    /// What each entry below the key makes, whatever the entries' names are.
+    ///
+    /// # Errors
+    /// When it can't be taken, which has been reported.
+    pub fn take_map<T, E: Display>(
+        &mut self,
+        key: &'static str,
+        meaning: &'static str,
+        parse: impl Fn(&str, &str) -> Result<T, E>,
+    ) -> Taken<Vec<T>> {
+        self.note(key, meaning, || "a map of names and values".to_owned());
+        let Some(value) = self.take_value(key) else { return Ok(None) };
+        let mut entries: Vec<_> = self.table_of(key, value).into_iter().collect();
+        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let parsed = entries.iter().map(|(name, value)| match &value.kind {
+            ValueKind::Table(_) | ValueKind::Array(_) => Err(self.wrong(key, value, "must be a map of single values")),
+            scalar => parse(name, &scalar.to_string()).map_err(|error| self.wrong(key, value, error)),
+        });
+        // All are parsed, so that all problems are told.
+        let parsed: Vec<_> = parsed.collect();
+        parsed.into_iter().collect::<Result<_, _>>().map(Some)
+    }
+
+    /// The table below the key; an empty one where there is none.
+    #[must_use]
+    pub fn section(&mut self, key: &'static str) -> Section<'a> {
+        let table = match self.take_value(key) {
+            None => HashMap::new(),
+            Some(value) => self.table_of(key, value),
+        };
+        self.below(key, table)
+    }
+
+    /// The tables below the key, by their names, in the names' order.
+    #[must_use]
+    pub fn sections(&mut self, key: &'static str) -> Vec<(String, Section<'a>)> {
+        let map = self.section(key);
+        let mut tables: Vec<_> = map.table.clone().into_iter().collect();
+        tables.sort_by(|(a, _), (b, _)| a.cmp(b));
+        tables
+            .into_iter()
+            .map(|(name, value)| {
+                let table = map.table_of(&name, value);
+                let section = map.below(&name, table);
+                (name, section)
+            })
+            .collect()
+    }
+
+    fn table_of(&self, key: &str, value: Value) -> HashMap<String, Value> {
+        match value.kind {
+            ValueKind::Table(table) => table,
+            ValueKind::Nil => HashMap::new(),
+            _ => {
+                self.wrong(key, &value, "must be a map of keys");
+                HashMap::new()
+            }
+        }
+    }
+
+    fn below(&self, key: &str, table: HashMap<String, Value>) -> Section<'a> {
+        Section { path: self.key_path(key), table, known: Vec::new(), document: self.document, report: self.report }
+    }
+
+    /// Whether the user wrote this key.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.table.get(key).is_some_and(|value| value.kind != ValueKind::Nil)
+    }
+
+    /// Whether there is no key.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Reports what is wrong in a file that this one names.
+    #[must_use]
+    pub fn problems(&self, problems: Problems) -> Reported {
+        self.report.extend(problems)
+    }
+
+    /// Reports a problem with a key, or its absence.
+    pub fn problem(&self, key: &str, message: impl Into<String>) -> Reported {
+        let value = self.table.get(key);
+        self.report.add(&self.origin(key, value.and_then(Value::origin)), &self.key_path(key), message)
+    }
+
+    /// Reports every key that nobody took. What does not look like a key, and every key beside a secret, is not
+    /// repeated: without the space after its colon, `token:secret` is a key.
+    pub fn finish(&self) {
+        let known = self.known.join(", ");
+        for (key, value) in self.table.iter().filter(|(key, _)| !self.known.contains(&key.as_str())) {
+            let presentable = key.len() <= 32 && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            if presentable && self.path.rsplit('.').next() != Some("auth") {
+                self.wrong(key, value, format!("is not a known key; known here: {known}"));
+            } else {
+                self.wrong("", value, format!("has an unknown key; known here: {known}"));
+            }
+        }
+    }
+
+    fn note(&self, key: &str, meaning: &'static str, values: impl FnOnce() -> String) {
+        self.report.note(|| Key { path: self.key_path(key), values: values(), meaning });
+    }
+
+    fn take_value(&mut self, key: &'static str) -> Option<Value> {
+        self.known.push(key);
+        self.table.get(key).filter(|value| value.kind != ValueKind::Nil).cloned()
+    }
+
+    fn wrong(&self, key: &str, value: &Value, message: impl Display) -> Reported {
+        self.report.add(&self.origin(key, value.origin()), &self.key_path(key), message.to_string())
+    }
+
+    fn origin(&self, key: &str, origin: Option<&str>) -> String {
+        match (origin, &self.document.file) {
+            (Some(COMMAND_LINE), _) => COMMAND_LINE.to_owned(),
+            (Some(_environment), _) => {
+                let name = self.key_path(key).to_uppercase().replace('.', "__");
+                format!("environment variable {}__{name}", self.document.environment_prefix)
+            }
+            (None, Some(file)) => file.display().to_string(),
+            (None, None) => "no configuration file".to_owned(),
+        }
+    }
+
+    fn key_path(&self, key: &str) -> String {
+        match (self.path.as_str(), key) {
+            ("", key) => key.to_owned(),
+            (path, "") => path.to_owned(),
+            (path, key) => format!("{path}.{key}"),
+        }
+    }
+}
+
+/// What a parser takes, in the words in which it refuses what none takes.
+fn refusal<T, E: Display>(parse: impl Fn(&str) -> Result<T, E>) -> Option<String> {
+    let refusal = parse("\0").err()?.to_string();
+    let taken = refusal.strip_prefix("must be ")?;
+    Some(taken.split(", and ").next().unwrap_or(taken).to_owned())
+}

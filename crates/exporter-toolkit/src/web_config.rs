@@ -1,0 +1,411 @@
+//! The web configuration file: TLS, headers, passwords and a rate limit, with the keys of the Prometheus
+//! exporter toolkit (`docs/web-configuration.md` there), so that a file which serves another exporter works here.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use bcrypt::HashParts;
+use config::Value;
+use hyper::header::{HeaderName, HeaderValue};
+use rustls::{
+    CipherSuite, NamedGroup,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{
+    files,
+    settings::{self, Document, Key, Problems, Report, Reported, Section, Taken, boolean},
+};
+
+/// A password that takes longer to check than this many rounds (2 to the cost) outlasts a scrape.
+const MAX_BCRYPT_COST: u32 = 16;
+
+/// The headers that can be set, and what each may say; nothing named is anything.
+const HEADERS: [(&str, &[&str]); 5] = [
+    ("content-security-policy", &[]),
+    ("x-frame-options", &["deny", "sameorigin"]),
+    ("x-content-type-options", &["nosniff"]),
+    ("x-xss-protection", &[]),
+    ("strict-transport-security", &[]),
+];
+
+/// The suites by their IANA names. Those of TLS 1.3 are always on, as in Go, which may yet name them.
+const CIPHER_SUITES: [(&str, CipherSuite); 9] = [
+    ("TLS_AES_128_GCM_SHA256", CipherSuite::TLS13_AES_128_GCM_SHA256),
+    ("TLS_AES_256_GCM_SHA384", CipherSuite::TLS13_AES_256_GCM_SHA384),
+    ("TLS_CHACHA20_POLY1305_SHA256", CipherSuite::TLS13_CHACHA20_POLY1305_SHA256),
+    ("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
+    ("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384),
+    ("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
+    ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
+    ("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384),
+    ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
+];
+
+const CURVES: [(&str, NamedGroup); 3] =
+    [("X25519", NamedGroup::X25519), ("CurveP256", NamedGroup::secp256r1), ("CurveP384", NamedGroup::secp384r1)];
+
+/// What the file says, and what the files that it names held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebConfig {
+    /// The file itself.
+    pub path: PathBuf,
+    /// Without it, connections are plain.
+    pub tls: Option<TlsServer>,
+    /// Whether HTTP/2 is offered to clients that come by TLS.
+    pub http2: bool,
+    /// Set on every answer.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Where there is any, each request needs one of them.
+    pub users: BTreeMap<String, PasswordHash>,
+    /// The bound on requests over time.
+    pub rate_limit: Option<RateLimit>,
+}
+
+/// The server's side of TLS.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TlsServer {
+    /// The server's certificate, then those up to its root.
+    pub certificates: Vec<CertificateDer<'static>>,
+    /// The key of the first of them.
+    pub key: PrivateKeyDer<'static>,
+    /// What is asked of clients.
+    pub client_auth: ClientAuth,
+    /// The authorities of clients' certificates.
+    pub client_ca: Vec<CertificateDer<'static>>,
+    /// Where given, a client's certificate must have one of these names.
+    pub client_allowed_sans: Option<Vec<AllowedSan>>,
+    /// The lowest and the highest version.
+    pub versions: (TlsVersion, TlsVersion),
+    /// Those of TLS 1.2 that are offered, in this order; all where it is empty.
+    pub cipher_suites: Vec<CipherSuite>,
+    /// Whether the server's order of suites counts, not the client's.
+    pub prefer_server_cipher_suites: bool,
+    /// The groups of the key exchange, in this order; all where it is empty.
+    pub curves: Vec<NamedGroup>,
+}
+
+impl Clone for TlsServer {
+    fn clone(&self) -> Self {
+        Self {
+            certificates: self.certificates.clone(),
+            key: self.key.clone_key(),
+            client_auth: self.client_auth,
+            client_ca: self.client_ca.clone(),
+            client_allowed_sans: self.client_allowed_sans.clone(),
+            versions: self.versions,
+            cipher_suites: self.cipher_suites.clone(),
+            prefer_server_cipher_suites: self.prefer_server_cipher_suites,
+            curves: self.curves.clone(),
+        }
+    }
+}
+
+/// A version of TLS that is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// RFC 5246
+    Tls12,
+    /// RFC 8446
+    Tls13,
+}
+
+/// What is asked of clients, by the names of Go's `tls.ClientAuthType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// Nothing.
+    NoClientCert,
+    /// A certificate, if they have one, which nothing is made of.
+    RequestClientCert,
+    /// A certificate of any authority.
+    RequireAnyClientCert,
+    /// If they give a certificate, one of the configured authorities.
+    VerifyClientCertIfGiven,
+    /// A certificate of the configured authorities.
+    RequireAndVerifyClientCert,
+}
+
+/// A subject alternative name, compared whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedSan {
+    /// A DNS name, an e-mail address or a URI.
+    Text(String),
+    /// An IP address.
+    Ip(IpAddr),
+}
+
+/// A bcrypt hash, which no `Debug` shows.
+#[derive(Debug, Clone)]
+pub struct PasswordHash(SecretString);
+
+impl PasswordHash {
+    /// The hash in its modular crypt form.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// How many rounds it takes, as a power of 2.
+    #[must_use]
+    pub fn cost(&self) -> u32 {
+        HashParts::from_str(self.expose()).map_or(0, |parts| parts.get_cost())
+    }
+}
+
+impl PartialEq for PasswordHash {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
+impl Eq for PasswordHash {}
+
+/// A token bucket: `burst` requests at once, and one more each `interval`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Above 0.
+    pub interval: Duration,
+    /// At least 1.
+    pub burst: u32,
+}
+
+impl WebConfig {
+    /// Reads the file and the files that it names.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn load(path: &Path) -> Result<Self, Problems> {
+        let document = Document::read_yaml(path).map_err(|problem| Problems(vec![problem]))?;
+        let report = Report::default();
+        let file = read(path, Section::root(&document, &report));
+        report.conclude(file)
+    }
+
+    /// The keys that are looked for in a file with TLS, in that order.
+    #[must_use]
+    pub fn keys() -> Vec<Key> {
+        let tls = HashMap::from([("min_version".to_owned(), Value::from("TLS12"))]);
+        let root = Value::from(HashMap::from([("tls_server_config".to_owned(), Value::from(tls))]));
+        let (document, report) = (Document { root, file: None, environment_prefix: "" }, Report::of_keys());
+        let _ = read(Path::new(""), Section::root(&document, &report));
+        report.into_keys()
+    }
+}
+
+fn read(path: &Path, mut root: Section<'_>) -> Result<WebConfig, Reported> {
+    let tls_server = root.section("tls_server_config");
+    let tls = if tls_server.is_empty() { Ok(None) } else { tls(tls_server).map(Some) };
+    let mut http = root.section("http_server_config");
+    let http2 = http.take("http2", "Whether HTTP/2 is offered to clients that come by TLS; true unless set.", boolean);
+    let headers = http.take_map(
+        "headers",
+        "Set on every answer: `Content-Security-Policy`, `X-Frame-Options`, `X-Content-Type-Options`, \
+         `X-XSS-Protection`, `Strict-Transport-Security`.",
+        header,
+    );
+    http.finish();
+    let users = root.take_map(
+        "basic_auth_users",
+        "Users and the bcrypt hashes of their passwords; where there is any, each request needs one.",
+        |name, hash| Ok::<_, &str>((name.to_owned(), password_hash(hash)?)),
+    );
+    let rate_limit = rate_limit(root.section("rate_limit"));
+    root.finish();
+    Ok(WebConfig {
+        path: path.to_owned(),
+        tls: tls?,
+        http2: http2?.unwrap_or(true),
+        headers: headers?.unwrap_or_default().into_iter().flatten().collect(),
+        users: users?.unwrap_or_default().into_iter().collect(),
+        rate_limit: rate_limit?,
+    })
+}
+
+fn tls(mut section: Section<'_>) -> Result<TlsServer, Reported> {
+    let of_certificate = "The server's certificate in PEM, then those up to its root.";
+    let certificates = pem(&mut section, ["cert", "cert_file"], of_certificate, "a certificate", certificates);
+    let private_key = |pem: &[u8]| PrivateKeyDer::from_pem_slice(pem).ok();
+    let key = pem(&mut section, ["key", "key_file"], "The certificate's key in PEM.", "a private key", private_key);
+    let of_ca = "The authorities of clients' certificates, in PEM.";
+    let client_ca = pem(&mut section, ["client_ca", "client_ca_file"], of_ca, "a certificate", self::certificates);
+    let certificates = certificates.and_then(|given| given.ok_or_else(|| missing(&section, "cert")));
+    let key = key.and_then(|given| given.ok_or_else(|| missing(&section, "key")));
+    let client_auth = section.take("client_auth_type", "What is asked of clients; nothing unless set.", client_auth);
+    let sans = section.take_list(
+        "client_allowed_sans",
+        "A client's certificate must have one of these subject alternative names.",
+        |text| Ok::<_, &str>(allowed_san(text)),
+    );
+    let min = section.take("min_version", "The lowest version of TLS; TLS12 unless set.", tls_version);
+    let max = section.take("max_version", "The highest version of TLS; TLS13 unless set.", tls_version);
+    let of_suites = "The suites of TLS 1.2, in this order; all unless set. Those of TLS 1.3 are always on.";
+    let suites = section.take_list("cipher_suites", of_suites, |name| of_table(name, &CIPHER_SUITES));
+    let of_preference = "Whether the server's order of suites counts, not the client's; true unless set.";
+    let prefer_server_cipher_suites = section.take("prefer_server_cipher_suites", of_preference, boolean);
+    let of_curves = "The groups of the key exchange, in this order; all unless set.";
+    let curves = section.take_list("curve_preferences", of_curves, |name| of_table(name, &CURVES));
+    let client_auth = client_auth.map(|auth| auth.unwrap_or(ClientAuth::NoClientCert));
+    if let (Ok(auth), Ok(ca), Ok(sans)) = (&client_auth, &client_ca, &sans) {
+        check_client_auth(&section, *auth, ca.is_some(), sans.is_some());
+    }
+    let versions = min.and_then(|min| Ok((min.unwrap_or(TlsVersion::Tls12), max?.unwrap_or(TlsVersion::Tls13))));
+    if let (Ok(versions), Ok(suites)) = (&versions, &suites) {
+        check_versions(&section, *versions, suites.as_deref().unwrap_or_default());
+    }
+    section.finish();
+    Ok(TlsServer {
+        certificates: certificates?,
+        key: key?,
+        client_auth: client_auth?,
+        client_ca: client_ca?.unwrap_or_default(),
+        client_allowed_sans: sans?,
+        versions: versions?,
+        cipher_suites: suites?.unwrap_or_default(),
+        prefer_server_cipher_suites: prefer_server_cipher_suites?.unwrap_or(true),
+        curves: curves?.unwrap_or_default(),
+    })
+}
+
+fn missing(section: &Section<'_>, key: &str) -> Reported {
+    section.problem(&format!("{key}_file"), format!("is missing: TLS needs {key}_file, or {key} inline"))
+}
+
+/// PEM that stands in the file itself or in one that it names.
+fn pem<T>(
+    section: &mut Section<'_>,
+    [inline, file]: [&'static str; 2],
+    meaning: &'static str,
+    what: &str,
+    parse: impl Fn(&[u8]) -> Option<T>,
+) -> Taken<T> {
+    let refusal = format!("holds no PEM of {what}");
+    let given = section.take_string(inline, meaning, |text| match text {
+        "" => Ok(None),
+        text => parse(text.as_bytes()).map(Some).ok_or(&refusal),
+    });
+    // A path is not repeated: a key may stand in its place.
+    let path = section.take_path(file, meaning)?;
+    let given = given?.flatten();
+    let Some(path) = path else { return Ok(given) };
+    if given.is_some() {
+        return Err(section.problem(file, format!("is given beside {inline}: remove one of them")));
+    }
+    let bytes = files::read(&path).map_err(|error| section.problem(file, format!("cannot be read: {error}")))?;
+    parse(&bytes).map(Some).ok_or_else(|| section.problem(file, refusal))
+}
+
+fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().ok()?;
+    (!certificates.is_empty()).then_some(certificates)
+}
+
+/// As the toolkit, and beyond it: to verify without an authority would let in whoever any public one knows.
+fn check_client_auth(section: &Section<'_>, auth: ClientAuth, has_ca: bool, has_sans: bool) {
+    let verifies = matches!(auth, ClientAuth::VerifyClientCertIfGiven | ClientAuth::RequireAndVerifyClientCert);
+    let requires = matches!(auth, ClientAuth::RequireAnyClientCert | ClientAuth::RequireAndVerifyClientCert);
+    if has_ca && auth == ClientAuth::NoClientCert {
+        section.problem("client_auth_type", "is missing: with client_ca_file, say RequireAndVerifyClientCert");
+    } else if verifies && !has_ca {
+        section.problem("client_ca_file", "is missing: certificates cannot be verified without an authority");
+    } else if has_sans && !requires {
+        let message = "needs client_auth_type RequireAnyClientCert or RequireAndVerifyClientCert";
+        section.problem("client_allowed_sans", message);
+    }
+}
+
+fn check_versions(section: &Section<'_>, (min, max): (TlsVersion, TlsVersion), suites: &[CipherSuite]) {
+    let is_of_13 = |suite: &CipherSuite| CIPHER_SUITES[..3].iter().any(|(_, of_13)| of_13 == suite);
+    if min > max {
+        section.problem("max_version", "is below min_version");
+    } else if max == TlsVersion::Tls12 && !suites.is_empty() && suites.iter().all(is_of_13) {
+        section.problem("cipher_suites", "names suites of TLS 1.3 alone, which max_version rules out");
+    }
+}
+
+fn client_auth(text: &str) -> Result<ClientAuth, &'static str> {
+    match text {
+        "NoClientCert" | "" => Ok(ClientAuth::NoClientCert),
+        "RequestClientCert" => Ok(ClientAuth::RequestClientCert),
+        "RequireAnyClientCert" | "RequireClientCert" => Ok(ClientAuth::RequireAnyClientCert),
+        "VerifyClientCertIfGiven" => Ok(ClientAuth::VerifyClientCertIfGiven),
+        "RequireAndVerifyClientCert" => Ok(ClientAuth::RequireAndVerifyClientCert),
+        _ => Err("must be NoClientCert, RequestClientCert, RequireAnyClientCert, VerifyClientCertIfGiven or \
+                  RequireAndVerifyClientCert"),
+    }
+}
+
+fn allowed_san(text: &str) -> AllowedSan {
+    text.parse().map_or_else(|_| AllowedSan::Text(text.to_owned()), AllowedSan::Ip)
+}
+
+fn tls_version(text: &str) -> Result<TlsVersion, &'static str> {
+    match text {
+        "TLS12" => Ok(TlsVersion::Tls12),
+        "TLS13" => Ok(TlsVersion::Tls13),
+        "TLS10" | "TLS11" => Err("is broken (RFC 8996) and not served: say TLS12 or TLS13"),
+        _ => Err("must be TLS12 or TLS13"),
+    }
+}
+
+fn of_table<T: Copy>(name: &str, table: &[(&str, T)]) -> Result<T, String> {
+    let named = table.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+    named.ok_or_else(|| {
+        let known: Vec<_> = table.iter().map(|(known, _)| *known).collect();
+        format!("must be one of those offered here: {}", known.join(", "))
+    })
+}
+
+/// A header that is blank is not set.
+fn header(name: &str, value: &str) -> Result<Option<(HeaderName, HeaderValue)>, String> {
+    let known = HEADERS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+    let Some((name, values)) = known else {
+        let names: Vec<_> = HEADERS.iter().map(|(name, _)| *name).collect();
+        return Err(format!("has a header that cannot be set; those that can: {}", names.join(", ")));
+    };
+    if value.is_empty() {
+        return Ok(None);
+    }
+    if !values.is_empty() && !values.iter().any(|allowed| allowed.eq_ignore_ascii_case(value)) {
+        return Err(format!("has {name} with a value that is not {}", values.join(" or ")));
+    }
+    let value = HeaderValue::from_str(value).map_err(|_| format!("has {name} with a value that no header can have"))?;
+    Ok(Some((HeaderName::from_static(name), value)))
+}
+
+fn password_hash(text: &str) -> Result<PasswordHash, &'static str> {
+    match HashParts::from_str(text) {
+        Ok(parts) if parts.get_cost() > MAX_BCRYPT_COST => {
+            Err("has a password whose bcrypt cost is above 16: checking it would outlast a scrape")
+        }
+        Ok(_) => Ok(PasswordHash(SecretString::from(text))),
+        Err(_) => Err("has a password that is no bcrypt hash: make one with htpasswd -nBC 10 \"\""),
+    }
+}
+
+fn rate_limit(mut section: Section<'_>) -> Taken<RateLimit> {
+    let interval = section.take("interval", "One more request may come after each.", |text| {
+        match text.trim_end_matches(char::is_alphabetic) {
+            "0" => Ok(Duration::ZERO),
+            _ => settings::duration(text),
+        }
+    });
+    let burst = section.take("burst", "How many requests may come at once.", |text| {
+        text.parse::<u32>().map_err(|_| "must be a number of requests")
+    });
+    section.finish();
+    match (interval?, burst?) {
+        (None | Some(Duration::ZERO), _) => Ok(None),
+        (Some(interval), Some(burst @ 1..)) => Ok(Some(RateLimit { interval, burst })),
+        (Some(_), Some(_)) => Err(section.problem("burst", "must be at least 1")),
+        (Some(_), None) => Err(section.problem("burst", "is missing: how many requests may come at once")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

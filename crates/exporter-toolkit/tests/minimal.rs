@@ -1,0 +1,75 @@
+//! The example as its user runs it: flags, TLS and a user.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use reqwest::{Certificate, Client, StatusCode};
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs the example, and returns the address that it prints.
+fn run(flags: &[&str]) -> (Running, String) {
+    let example = std::env::current_exe().unwrap().parent().unwrap().join("../examples/minimal");
+    let listen = ["--web.listen-address", "127.0.0.1:0"];
+    let mut child = Command::new(example).args(listen).args(flags).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+    (Running(child), address)
+}
+
+#[tokio::test]
+async fn example_serves_its_gauge_by_tls_to_its_user_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(folder.path().join("cert.pem"), certified.cert.pem()).unwrap();
+    fs::write(folder.path().join("key.pem"), certified.signing_key.serialize_pem()).unwrap();
+    let hash = bcrypt::hash("secret", 4).unwrap();
+    let yaml = format!(
+        "tls_server_config: {{ cert_file: cert.pem, key_file: key.pem }}\nbasic_auth_users: {{ alice: '{hash}' }}\n"
+    );
+    let web_config = folder.path().join("web.yml");
+    fs::write(&web_config, yaml).unwrap();
+    let flags = ["--web.config.file", web_config.to_str().unwrap(), "--web.telemetry-path", "/measurements"];
+    let (_running, address) = run(&flags);
+
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let root = Certificate::from_pem(certified.cert.pem().as_bytes()).unwrap();
+    let client = Client::builder().tls_certs_only([root]).no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
+    let port = address.rsplit(':').next().unwrap();
+    let url = format!("https://localhost:{port}/measurements");
+    assert_eq!(client.get(&url).send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    let answer = client.get(&url).basic_auth("alice", Some("secret")).send().await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let text = answer.text().await.unwrap();
+    assert!(
+        text.starts_with(
+            "# HELP room_temperature_celsius Temperature of the room.\n# TYPE room_temperature_celsius gauge\n\
+             room_temperature_celsius{room=\"kitchen\"} 21.5\n# HELP exporter_http_connections "
+        ),
+        "{text}"
+    );
+    let page =
+        client.get(format!("https://localhost:{port}/")).basic_auth("alice", Some("secret")).send().await.unwrap();
+    assert!(page.text().await.unwrap().contains("<a href=\"/measurements\">"));
+}
+
+#[tokio::test]
+async fn disable_exporter_metrics_leaves_the_servers_own_out() {
+    let (_running, address) = run(&["--web.disable-exporter-metrics"]);
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let text = reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap();
+    assert_eq!(text.lines().last(), Some("room_temperature_celsius{room=\"kitchen\"} 21.5"));
+}

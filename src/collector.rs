@@ -1,0 +1,84 @@
+//! What the exporter shows: the metrics, the health, and the status page.
+
+use std::sync::Arc;
+
+use exporter_toolkit::{Collector, Encoder, Html, Paths};
+use serde_json::{Value, json};
+
+use crate::{
+    clock::{Moment, WallClock},
+    metrics::Exposition,
+    poll::AccountStore,
+    status_page,
+};
+
+/// What the exporter shows of its accounts and of itself.
+pub struct KooDrive {
+    exposition: Exposition,
+    clock: WallClock,
+}
+
+impl KooDrive {
+    /// Shows `exposition` by the time of `clock`.
+    #[must_use]
+    pub fn new(exposition: Exposition, clock: WallClock) -> Self {
+        Self { exposition, clock }
+    }
+
+    fn store(&self) -> &Arc<AccountStore> {
+        &self.exposition.store
+    }
+}
+
+impl Collector for KooDrive {
+    fn collect(&self, encoder: &mut Encoder) {
+        self.exposition.write(self.clock.moment(), encoder);
+    }
+
+    fn changes(&self) -> Option<u64> {
+        Some(self.store().changes())
+    }
+
+    fn health(&self) -> Result<(), String> {
+        match self.store().entries().iter().filter(|entry| !entry.alive()).count() {
+            0 => Ok(()),
+            silent => Err(format!("{silent} poll loops have been silent for 4 intervals")),
+        }
+    }
+
+    fn readiness(&self) -> Result<(), String> {
+        let unready = || "some accounts have not finished their first poll".to_owned();
+        self.store().ready().then_some(()).ok_or_else(unready)
+    }
+
+    fn health_details(&self) -> Option<String> {
+        let accounts = accounts(self.store(), self.clock.moment());
+        Some(format!("{}\n", json!({ "healthy": self.store().alive(), "accounts": accounts })))
+    }
+
+    fn landing_page(&self, paths: &Paths) -> Html {
+        Html {
+            document: status_page::render(self.store(), paths, self.clock.moment()),
+            content_security_policy: status_page::content_security_policy().to_owned(),
+        }
+    }
+}
+
+/// What is known of the accounts, without the words of errors.
+fn accounts(store: &AccountStore, now: Moment) -> Value {
+    let entries = store.entries();
+    let accounts = entries.iter().map(|entry| {
+        let state = entry.state();
+        let latest = state.latest.as_ref();
+        let account = json!({
+            "up": latest.map(|_| state.up()),
+            "alive": entry.alive(),
+            "reason": state.failure().map(|failure| failure.reason.as_str()),
+            "failures_in_a_row": state.failures_in_a_row,
+            "last_attempt_timestamp_seconds": latest.map(|latest| latest.began.unix_seconds(now)),
+            "last_success_timestamp_seconds": state.last_success.map(|success| success.unix_seconds(now)),
+        });
+        (entry.account().alias.clone(), account)
+    });
+    Value::Object(accounts.collect())
+}
