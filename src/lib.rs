@@ -4,7 +4,7 @@
 
 /// An account as it is configured.
 pub mod account;
-/// Wires the rooms together.
+/// Wires the modules together.
 pub mod app;
 /// What `check` tells.
 pub mod check;
@@ -28,8 +28,6 @@ pub mod logging;
 pub mod metrics;
 /// When each account is asked, and what is known of it.
 pub mod poll;
-/// The tables of the documentation.
-pub mod reference;
 /// The configuration read anew while the exporter runs.
 pub mod reload;
 /// Which of several exporters polls an account.

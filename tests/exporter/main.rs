@@ -7,7 +7,6 @@
 mod clocks;
 mod commands;
 mod configuration;
-mod documents;
 mod doors;
 mod failures;
 mod fake;

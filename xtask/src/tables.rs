@@ -1,22 +1,40 @@
-//! The tables of the pages under `docs/`, made from the code that they tell of.
+//! The tables of the pages under `docs/`, made from the code that they describe.
 //!
 //! A page holds a table between `<!-- table: NAME -->` and `<!-- end -->`; all else is written by hand.
 
-use std::fmt::Display;
+use std::{fmt::Display, fs, io, path::Path};
 
 use clap::CommandFactory;
 use koodrive::Reason;
-
-use crate::{check, cli::Cli, config, metrics};
+use koodrive_exporter::{check, cli::Cli, config, metrics};
 
 const BEGIN: &str = "<!-- table: ";
 const END: &str = "<!-- end -->";
+
+/// Puts the tables up to date, or fails where one is not.
+pub(crate) fn update(check: bool) -> Result<(), String> {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let text = |error: io::Error| error.to_string();
+    for entry in fs::read_dir(docs).map_err(text)? {
+        let path = entry.map_err(text)?.path();
+        let page = fs::read_to_string(&path).map_err(text)?;
+        let filled = fill(&page).map_err(|error| format!("{}: {error}", path.display()))?;
+        if filled == page {
+            continue;
+        }
+        if check {
+            return Err(format!("{}: a table is out of date: run cargo xtask tables", path.display()));
+        }
+        fs::write(&path, filled).map_err(text)?;
+    }
+    Ok(())
+}
 
 /// The page with its tables as they are now.
 ///
 /// # Errors
 /// Names what is no table, or does not end.
-pub fn fill(page: &str) -> Result<String, String> {
+fn fill(page: &str) -> Result<String, String> {
     let mut filled = String::new();
     let mut rest = page;
     while let Some((before, table)) = rest.split_once(BEGIN) {
@@ -86,4 +104,30 @@ fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]
 
 fn code(text: impl Display) -> String {
     format!("`{text}`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_those_of_the_code() {
+        update(true).unwrap();
+    }
+
+    #[test]
+    fn pages_hold_their_tables() {
+        for (page, tables) in [("configuration", ["keys", "web file keys"]), ("metrics", ["families", "reasons"])] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/{page}.md"));
+            let page = fs::read_to_string(path).unwrap();
+            assert!(tables.iter().all(|table| page.contains(&format!("<!-- table: {table} -->\n| "))));
+        }
+    }
+
+    #[test]
+    fn table_that_is_unknown_or_does_not_end_is_an_error() {
+        for bad in ["<!-- table: nonsense -->\n<!-- end -->", "<!-- table: keys -->", "<!-- table: keys"] {
+            assert!(fill(bad).is_err(), "{bad}");
+        }
+    }
 }
