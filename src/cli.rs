@@ -111,7 +111,7 @@ pub struct Options {
     /// Allow POST and PUT /-/reload
     #[arg(id = "web.enable_lifecycle", long = "web.enable-lifecycle", global = true)]
     pub enable_lifecycle: bool,
-    /// How many scrapes are answered at once; 0 is without a bound [default: 40]
+    /// Requests that may wait for a page at once; 0 means unlimited [default: 4096]
     #[arg(id = "web.max_requests", long = "web.max-requests", value_name = "N", global = true)]
     pub max_requests: Option<String>,
     /// How many connections may be open [default: 1024]

@@ -22,6 +22,9 @@ use koodrive_exporter::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The names of standard output, which is written to where it stands.
+const STANDARD_OUTPUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+
 const GOOD: u8 = 0;
 const RUN_TIME_FAILURE: u8 = 1;
 const BAD_CONFIGURATION: u8 = 3;
@@ -107,7 +110,7 @@ async fn write_once(options: &Options, arguments: &cli::Once) -> ExitCode {
     };
     let text = once.text(arguments.include_exporter_metrics);
     let written = match arguments.output.as_deref() {
-        Some(path) if path != Path::new("-") => files::replace(path, &text),
+        Some(path) if !STANDARD_OUTPUT.iter().any(|name| path == Path::new(name)) => files::replace(path, &text),
         _ => std::io::stdout().write_all(&text),
     };
     match written {

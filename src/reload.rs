@@ -69,9 +69,13 @@ impl Reloader {
     /// Applies the configuration, and returns what that changed.
     async fn load(&mut self) -> Result<String, String> {
         let sources = self.sources.clone();
-        let loading = tokio::task::spawn_blocking(move || Config::load(&sources));
+        let loading = tokio::task::spawn_blocking(move || (sources.file_content(), Config::load(&sources)));
         let loaded = timeout(LOAD_TIMEOUT, loading).await.map_err(|_| "the file system does not answer".to_owned())?;
-        let config = loaded.map_err(|error| error.to_string())?.map_err(|problems| problems.to_string())?;
+        let (content, config) = loaded.map_err(|error| error.to_string())?;
+        if let Some(followed) = &mut self.followed {
+            followed.set_known(content);
+        }
+        let config = config.map_err(|problems| problems.to_string())?;
         let accounts = config.accounts_of(self.started.shard);
         let change = self.supervisor.run(&accounts).map_err(|error| error.to_string())?;
         let Change { added, changed, removed } = change;

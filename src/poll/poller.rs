@@ -14,7 +14,7 @@ use super::{
     accounts::AccountEntry,
     attempts,
     limiter::Limiter,
-    schedule::{next_poll, next_tick},
+    schedule::{next_poll, next_tick, rescheduled},
     state::{AccountState, Failure, Finished},
 };
 use crate::{account::Account, clock::WallClock};
@@ -84,7 +84,7 @@ impl<U: Upstream> Poller<U> {
                 () = self.stop.cancelled() => return,
                 () = changed(&mut self.target) => {
                     if self.entry.state().latest.is_some() {
-                        due = next_poll(&self.target.borrow().account, &self.entry.state(), self.epoch, Instant::now());
+                        due = rescheduled(&self.target.borrow().account, &self.entry.state(), self.epoch, due, Instant::now());
                     }
                     continue;
                 }

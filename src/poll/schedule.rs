@@ -60,6 +60,21 @@ const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 /// that accounts stay spread. A token that still lives is called before it dies.
 #[must_use]
 pub fn next_poll(account: &Account, state: &AccountState, epoch: Instant, now: Instant) -> Instant {
+    let next = scheduled(account, state, epoch, now);
+    if next < now { next_tick(account, epoch, now) } else { next }
+}
+
+/// When an account that is polled at `due` is polled instead, once a reload has changed its settings at `now`.
+///
+/// A shorter interval may have been over before: then the next tick of it will do, so that accounts stay spread, but no
+/// reload puts off a poll that is overdue.
+#[must_use]
+pub fn rescheduled(account: &Account, state: &AccountState, epoch: Instant, due: Instant, now: Instant) -> Instant {
+    let next = scheduled(account, state, epoch, now);
+    if next < now { due.min(next_tick(account, epoch, now)) } else { next }
+}
+
+fn scheduled(account: &Account, state: &AccountState, epoch: Instant, now: Instant) -> Instant {
     let interval = account.poll.interval;
     let ended = state.latest.as_ref().map_or(now, |latest| latest.began.monotonic + latest.duration).min(now);
     let doublings =
@@ -74,14 +89,12 @@ pub fn next_poll(account: &Account, state: &AccountState, epoch: Instant, now: I
         }
         None => scheduled,
     };
-    let next = match (&account.api.credential, state.last_answered) {
+    match (&account.api.credential, state.last_answered) {
         (Credential::Token { .. }, Some(called)) if ended < called + Credential::TOKEN_LIFETIME => {
             next.min((called + TOKEN_CALL_WITHIN).max(ended + TOKEN_CALL_AGAIN_AFTER.min(interval)))
         }
         _ => next,
-    };
-    // A reload may have shortened the interval.
-    if next < now { next_tick(account, epoch, now) } else { next }
+    }
 }
 
 #[cfg(test)]
@@ -131,6 +144,30 @@ mod tests {
         let epoch = Instant::now();
         let offset = next_tick(&account("production", MINUTE), epoch, epoch) - epoch;
         assert_eq!(offset, Duration::from_nanos(40_208_219_052));
+    }
+
+    #[tokio::test]
+    async fn reload_puts_off_no_poll_that_is_overdue() {
+        let epoch = Instant::now();
+        for alias in 0..100 {
+            let alias = alias.to_string();
+            let [long, short] = [4, 2].map(|seconds| account(&alias, Duration::from_secs(seconds)));
+            let (state, mut due) = (polled(epoch), next_tick(&long, epoch, epoch));
+            let mut reload = epoch;
+            for number in 1.. {
+                reload += Duration::from_secs(1);
+                if due <= reload {
+                    break;
+                }
+                let account = if number % 2 == 0 { &long } else { &short };
+                due = rescheduled(account, &state, epoch, due, reload);
+                assert!(due <= epoch + Duration::from_secs(8), "{alias} is never polled");
+            }
+        }
+        // One that is due at the moment of the reload is polled.
+        let (account, state) = (account("a", MINUTE), polled(epoch));
+        let due = next_tick(&account, epoch, epoch);
+        assert_eq!(rescheduled(&account, &state, epoch, due, due + Duration::from_millis(1)), due);
     }
 
     #[tokio::test]

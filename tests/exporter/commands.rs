@@ -103,6 +103,22 @@ async fn once_writes_to_a_pipe_in_place() {
 }
 
 #[tokio::test]
+async fn once_writes_to_standard_output_where_it_stands() {
+    let (files, upstream) = (Files::new(), Upstream::start(1).await);
+    let (config, output) = (files.write("k.yml", upstream.configuration("1m")), files.write("out", ""));
+    let script = format!(
+        "(echo HEAD; {} once --config.file {} --output /dev/stdout; echo TAIL) >{}",
+        env!("CARGO_BIN_EXE_koodrive-exporter"),
+        config.display(),
+        output.display()
+    );
+    let shell = move || std::process::Command::new("sh").args(["-c", &script]).status().unwrap();
+    assert!(tokio::task::spawn_blocking(shell).await.unwrap().success());
+    let written = std::fs::read_to_string(&output).unwrap();
+    assert!(written.starts_with("HEAD\n# HELP") && written.ends_with("TAIL\n"), "{written}");
+}
+
+#[tokio::test]
 async fn healthcheck_tells_by_its_exit_code_over_http_and_tls() {
     let (files, upstream) = (Files::new(), Upstream::start(1).await);
     let exporter = Exporter::start(&files.write("k.yml", upstream.configuration("1m")), &[]).await;

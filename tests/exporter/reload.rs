@@ -173,6 +173,17 @@ async fn a_change_of_the_file_is_followed_where_that_is_wanted() {
 }
 
 #[tokio::test]
+async fn file_that_returns_to_its_old_content_after_another_reload_is_followed() {
+    let scene = Scene::start(1, &["--config.auto-reload", "--web.enable-lifecycle"]).await;
+    let (there, gone) = (scene.files.path("k.yml"), scene.files.path("gone.yml"));
+    std::fs::rename(&there, &gone).unwrap();
+    assert_eq!(scene.post().await.status, 500);
+    std::fs::rename(&gone, &there).unwrap();
+    let successful = "koodrive_exporter_config_last_reload_successful 1\n";
+    scene.scrape_until(|page| page.body.contains(successful)).await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_reloaded_is_named() {
     let mut scene = Scene::start(1, &["--web.enable-lifecycle"]).await;
     let config = configuration(&scene.upstream, 1, "5s");

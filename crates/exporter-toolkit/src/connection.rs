@@ -24,7 +24,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{either::Either, sync::CancellationToken};
 
 use crate::{
     deadline::{Deadline, Limits, TimedBody, TimedStream},
@@ -53,6 +53,10 @@ const MAX_BAD_STREAMS: usize = 64;
 /// How soon a dead HTTP/2 connection is found.
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
 const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection that must end may take for what it has begun. A client that holds back its part of an HTTP/2
+/// connection's end could go on with requests otherwise.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How a connection ended: an error is of the client's making, mostly.
 type Ended = Result<(), BoxError>;
@@ -199,6 +203,7 @@ where
     C: GracefulConnection<Error: Into<BoxError>>,
 {
     let (mut expired, mut stopping) = (pin!(deadline.expired()), false);
+    let mut too_late = pin!(Either::Left(pending::<()>()));
     loop {
         tokio::select! {
             // What the connection does now decides how long it may take.
@@ -207,8 +212,54 @@ where
             () = end.as_mut(), if !stopping => {
                 stopping = true;
                 serving.as_mut().graceful_shutdown();
+                too_late.set(Either::Right(sleep(END_TIMEOUT)));
             }
+            () = too_late.as_mut() => return Err("it did not end in time".into()),
             () = expired.as_mut() => return Err("it took too long".into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use hyper::service::service_fn;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, duplex},
+        time::Instant,
+    };
+
+    use super::*;
+    use crate::body::SharedBody;
+
+    #[tokio::test(start_paused = true)]
+    async fn http2_connection_that_must_end_ends_though_its_client_goes_on() {
+        const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+        let service =
+            service_fn(|_: Request<Incoming>| async { Ok::<_, Infallible>(Response::new(SharedBody::from("x"))) });
+        let stop = CancellationToken::new();
+        let deadline = Deadline::new(Limits::USUAL);
+        let connection = Connection { service, tls: None, deadline, peer: None, stop: stop.clone() };
+        let (server, client) = duplex(1 << 16);
+        let start = Instant::now();
+        let ended = tokio::spawn(connection.http2(server, stop.clone().cancelled_owned()));
+        let (mut read, mut write) = tokio::io::split(client);
+        tokio::spawn(async move { while read.read_u8().await.is_ok() {} });
+        write.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", SETTINGS].concat()).await.unwrap();
+        // It never answers a PING, and asks again and again.
+        tokio::spawn(async move {
+            for stream in (1u8..).step_by(2) {
+                let get = [b"\0\0\x06\x01\x05\0\0\0", &[stream][..], b"\x82\x87\x84\x41\x01x"].concat();
+                if write.write_all(&get).await.is_err() {
+                    return;
+                }
+                sleep(Duration::from_millis(500)).await;
+            }
+        });
+        sleep(Duration::from_secs(3)).await;
+        stop.cancel();
+        assert_eq!(ended.await.unwrap().unwrap_err().to_string(), "it did not end in time");
+        assert_eq!(start.elapsed().as_secs(), 8);
     }
 }

@@ -5,7 +5,7 @@ use std::{
     fs::{OpenOptions, Permissions},
     io::{Error, ErrorKind, Read, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -18,6 +18,9 @@ use tokio::{
 
 /// More than any configuration, with tens of thousands of accounts, and than any certificate.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// As many links are followed (`ELOOP` of Linux).
+const MAX_LINKS: usize = 40;
 
 /// How often followed files are read anew: no time stamp tells every change (a secret mounted by Kubernetes changes
 /// by a link), and they are a few kilobytes.
@@ -53,15 +56,15 @@ pub fn read_up_to(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Error> {
 }
 
 /// Writes a file that all may read beside its place and moves it there, so that nobody reads half of it. What a link leads to is
-/// replaced, and not the link. A device or a pipe is written to as it is.
+/// replaced or made, and not the link. A device, a pipe or an open file (`/proc/self/fd/3`) is written to as it is.
 ///
 /// # Errors
 /// When it can't be written there. Then nothing has changed.
 pub fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
-    if std::fs::metadata(path).is_ok_and(|target| !target.is_file()) {
-        return OpenOptions::new().write(true).open(path)?.write_all(content);
+    let path = follow_links(path);
+    if path.starts_with("/proc") || std::fs::metadata(&path).is_ok_and(|target| !target.is_file()) {
+        return OpenOptions::new().append(true).open(path)?.write_all(content);
     }
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     // Whatever the umask is.
@@ -70,6 +73,18 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
     file.as_file().sync_all()?;
     file.persist(&path).map_err(|error| error.error)?;
     Ok(())
+}
+
+/// What links lead to, whether or not it exists. A link below `/proc` is an open file, and not followed.
+fn follow_links(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        match path.read_link() {
+            Ok(target) if !path.starts_with("/proc") => path = path.parent().unwrap_or(Path::new("")).join(target),
+            _ => break,
+        }
+    }
+    path
 }
 
 /// What is read from files, again and again.
@@ -104,6 +119,11 @@ impl<T: Clone + PartialEq + Send + 'static> Followed<T> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let told = known.clone().map(Ok);
         Self { read: Arc::new(read), ticks, reading: None, late: None, seen: known, told }
+    }
+
+    /// What is known otherwise from now on, such as by a reload for another reason.
+    pub fn set_known(&mut self, known: Option<T>) {
+        self.told = known.map(Ok);
     }
 
     /// Waits until something else has been read twice in a row. It can be given up and called again.
@@ -227,6 +247,29 @@ mod tests {
         });
         assert_eq!(followed.changed().await, Err(Unread::Panicked));
         assert_eq!(followed.changed().await, Ok(1));
+    }
+
+    #[test]
+    fn link_without_a_target_makes_its_target() {
+        let folder = tempfile::tempdir().unwrap();
+        let (link, target) = (folder.path().join("link"), folder.path().join("target"));
+        std::os::unix::fs::symlink("target", &link).unwrap();
+        for content in [b"1", b"2"] {
+            replace(&link, content).unwrap();
+            assert_eq!(std::fs::read(&target).unwrap(), content);
+            assert!(link.is_symlink());
+        }
+    }
+
+    #[test]
+    fn open_file_is_written_to_and_not_replaced() {
+        use std::os::fd::AsRawFd;
+        let folder = tempfile::tempdir().unwrap();
+        let (link, file) = (folder.path().join("link"), tempfile::tempfile().unwrap());
+        std::os::unix::fs::symlink(format!("/proc/self/fd/{}", file.as_raw_fd()), &link).unwrap();
+        replace(&link, b"content").unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(file.metadata().unwrap().len(), 7);
     }
 
     #[tokio::test]
