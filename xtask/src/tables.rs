@@ -17,6 +17,9 @@ pub(crate) fn update(check: bool) -> Result<(), String> {
     let text = |error: io::Error| error.to_string();
     for entry in fs::read_dir(docs).map_err(text)? {
         let path = entry.map_err(text)?.path();
+        if path.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
         let page = fs::read_to_string(&path).map_err(text)?;
         let filled = fill(&page).map_err(|error| format!("{}: {error}", path.display()))?;
         if filled == page {
