@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use exporter_toolkit::{Collector, Encoder, Html, Paths};
+use exporter_toolkit::{Collector, Encoder, Paths};
 use serde_json::{Value, json};
 
 use crate::{
@@ -56,11 +56,12 @@ impl Collector for KooDrive {
         Some(format!("{}\n", json!({ "healthy": self.store().alive(), "accounts": accounts })))
     }
 
-    fn landing_page(&self, paths: &Paths) -> Html {
-        Html {
-            document: status_page::render(self.store(), paths, self.clock.moment()),
-            content_security_policy: status_page::content_security_policy().to_owned(),
-        }
+    fn landing_page(&self, paths: &Paths) -> String {
+        status_page::render(self.store(), paths, self.clock.moment())
+    }
+
+    fn content_security_policy(&self) -> &'static str {
+        status_page::content_security_policy()
     }
 }
 

@@ -77,7 +77,7 @@ impl WebConfigHandle {
         self.policy().tls.is_some()
     }
 
-    /// Puts in force what becomes of the file's changes, for ever. A version that is bad changes nothing.
+    /// Applies each change of the file, and never returns. A bad version changes nothing.
     pub(crate) async fn follow(&self, file: WebConfig, metrics: &ServerMetrics) {
         metrics.web_config_read(true, self.policy().certificate_expiry);
         let path = file.path.clone();

@@ -1,6 +1,6 @@
 //! What an exporter shows.
 
-use crate::{Encoder, Html, Paths};
+use crate::{Encoder, Paths, landing_page};
 
 /// What an exporter shows: metrics, and if it wants, its health and a page for people.
 ///
@@ -37,8 +37,13 @@ pub trait Collector: Send + Sync + 'static {
         None
     }
 
-    /// The page at `/`.
-    fn landing_page(&self, paths: &Paths) -> Html {
-        Html::links(paths)
+    /// The page at `/`, in HTML.
+    fn landing_page(&self, paths: &Paths) -> String {
+        landing_page::links(paths)
+    }
+
+    /// The `Content-Security-Policy` header of the page at `/`.
+    fn content_security_policy(&self) -> &'static str {
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     }
 }

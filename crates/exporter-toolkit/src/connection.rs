@@ -37,7 +37,7 @@ const MAX_HEAD_BYTES: u32 = 16 * 1024;
 
 const MAX_HEADERS: usize = 64;
 
-/// What an HTTP/1 connection buffers of requests and service.
+/// What an HTTP/1 connection buffers of requests and answers.
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Requests at once on one HTTP/2 connection. A scraper has one.
@@ -160,7 +160,7 @@ impl<A: HttpService> Connection<A> {
     }
 }
 
-/// Tells the connection's deadline of each answer.
+/// A service whose answers move the connection's deadline.
 struct TimedService<A> {
     service: A,
     deadline: Deadline,

@@ -119,9 +119,10 @@ impl Exporter {
         O: TryInto<Options, Error: Into<Error>>,
     {
         let options = options.try_into().map_err(Into::into)?;
-        let bound = server::bind(&options.listen_addresses, self.inherited).await?;
         let stop = CancellationToken::new();
         let routes = RouteTable::new(self.collector, &options, self.reloads, stop.clone())?;
+        // Last: a Unix socket that was bound would leave its file behind where something else fails.
+        let bound = server::bind(&options.listen_addresses, self.inherited).await?;
         let server = ServerOptions {
             web_config: Some(Arc::clone(&routes.web_config)),
             max_connections: options.max_connections,

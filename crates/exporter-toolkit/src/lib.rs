@@ -61,7 +61,6 @@ pub use encoder::{Encoder, FamilyEncoder, Format, Kind, float, rendered};
 pub use exporter::{BoundExporter, Error, Exporter, Options};
 #[cfg(feature = "clap")]
 pub use flags::WebFlags;
-pub use landing_page::Html;
 pub use listen_address::{ListenAddress, UnixSocket};
 pub use listeners::Inherited;
 pub use metrics::{SERVER_FAMILIES, ServerFamily};

@@ -335,8 +335,8 @@ impl Pages {
         };
         let (shown, paths) = (Arc::clone(collector), options.paths.clone());
         let landing_page = LandingPage {
-            content_security_policy: HeaderValue::try_from(collector.landing_page(&paths).content_security_policy).ok(),
-            page: maker.page(move || text(&shown.landing_page(&paths).document)),
+            content_security_policy: HeaderValue::from_str(collector.content_security_policy()).ok(),
+            page: maker.page(move || text(&shown.landing_page(&paths))),
         };
         let shown = Arc::clone(collector);
         let health =

@@ -1,4 +1,4 @@
-//! Sockets in, a service's service out: accepts, limits, and drains at the end.
+//! Sockets in, a service's answers out: accepts, limits, and drains at the end.
 
 use std::{
     error::Error,
@@ -33,7 +33,7 @@ use crate::{
     metrics::ServerMetrics,
 };
 
-/// How long service in flight may take once the server is told to stop.
+/// How long answers in flight may take once the server is told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// After a failed accept (no file descriptor left, say), a moment for others to be freed.
@@ -78,7 +78,7 @@ pub async fn bind(addresses: &[ListenAddress], inherited: Option<Inherited>) -> 
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Any service of `hyper` that service requests; a tower service is one by `hyper_util::service::TowerToHyperService`.
+/// Any service of `hyper` that answers requests; a tower service is one by `hyper_util::service::TowerToHyperService`.
 /// After an error, the connection ends. Everything that fits implements this.
 pub trait HttpService:
     Service<Request<Incoming>, Response = Response<Self::Body>, Error: Into<BoxError>, Future: Send + 'static>
@@ -133,7 +133,7 @@ impl Bound {
         self.0.iter().filter_map(Listener::address).collect()
     }
 
-    /// Serves until `stop` is cancelled; then accepts no more, lets service in flight finish, and
+    /// Serves until `stop` is cancelled; then accepts no more, lets answers in flight finish, and
     /// returns.
     pub async fn serve(self, service: impl HttpService, options: ServerOptions, stop: CancellationToken) {
         let room = room_for_connections();

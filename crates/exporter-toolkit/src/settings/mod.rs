@@ -35,7 +35,7 @@ pub struct Document {
 }
 
 impl Document {
-    /// One YAML file, whatever its name ends in; empty where it says nothing.
+    /// One YAML file with any extension. A file without content is an empty document.
     ///
     /// # Errors
     /// When it can't be read, or is no map of keys.
