@@ -113,7 +113,9 @@ pub fn remedy(reason: Reason) -> &'static str {
              permission, and at the clock skew"
         }
         Reason::RateLimited => "poll.interval, and at who else calls the API with this account",
-        Reason::HttpStatus => "the endpoint, and at the proxy on the way",
+        Reason::HttpStatus => {
+            "the endpoint, and at a proxy or firewall on the way, which may have answered in its place"
+        }
         Reason::ApiError => "the code, in the vendor's list of error codes",
         Reason::Decode => "whether it is KooDrive that answers: is the endpoint right, is there a captive proxy?",
         Reason::InvalidData => "the field that is named; the other numbers are good",

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use exporter_toolkit::{
     files,
-    settings::{Reported, Section, Taken, duration},
+    settings::{Reported, Section, Taken, duration, is_visible},
 };
 use koodrive::{AppId, Credential, Endpoint, Language, Proxy, Secret, Transport, Unit, Units, UserId};
 use rustls::{
@@ -211,8 +211,8 @@ fn secret(
 }
 
 fn label(alias: &str) -> Result<String, &'static str> {
-    if alias.is_empty() || alias.chars().count() > 128 || alias.chars().any(char::is_control) {
-        Err("must be a name of 1 to 128 characters, none of them a control character")
+    if alias.is_empty() || alias.chars().count() > 128 || !alias.chars().all(is_visible) {
+        Err("must be a name of 1 to 128 characters, none of them a control character or another invisible one")
     } else {
         Ok(alias.to_owned())
     }

@@ -1,9 +1,9 @@
 //! The configuration as it is in force: each value, masked where it is a secret, and where it comes from.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use config::{Value, ValueKind};
-use exporter_toolkit::settings::{COMMAND_LINE, Document, duration};
+use exporter_toolkit::settings::{COMMAND_LINE, Document, ENVIRONMENT, duration};
 use jiff::SignedDuration;
 use koodrive::{Credential, Secret};
 
@@ -114,12 +114,12 @@ fn human(duration: Duration) -> String {
 /// Where the first of these paths that has a value gets it from.
 fn origin(merged: &Document, paths: &[&[&str]]) -> String {
     let value = paths.iter().find_map(|path| at(&merged.root, path));
-    match (value.map(Value::origin), merged.file.as_deref().map(Path::display)) {
-        (None, _) => "default".to_owned(),
-        (Some(Some(COMMAND_LINE)), _) => "flag".to_owned(),
-        (Some(Some(_)), _) => "environment".to_owned(),
-        (Some(None), Some(file)) => format!("file {file}"),
-        (Some(None), None) => "built in".to_owned(),
+    match value.map(Value::origin) {
+        None => "default".to_owned(),
+        Some(Some(COMMAND_LINE)) => "flag".to_owned(),
+        Some(Some(ENVIRONMENT)) => "environment".to_owned(),
+        Some(Some(line)) => format!("file {line}"),
+        Some(None) => "built in".to_owned(),
     }
 }
 

@@ -8,10 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use config::{Environment, File, FileFormat, Value, ValueKind};
+use config::{Environment, Value, ValueKind};
 use exporter_toolkit::{
     files,
-    settings::{self, COMMAND_LINE, Problem, Problems},
+    settings::{self, COMMAND_LINE, Problem, Problems, Tree},
 };
 
 /// Where a configuration file is looked for when no flag names one.
@@ -86,13 +86,14 @@ impl Sources {
 
     pub(super) fn merge(&self) -> Result<settings::Document, Problems> {
         let mut builder = config::Config::builder();
-        builder = match &self.document {
-            None => builder,
-            Some(Document::File(path)) => {
-                builder.add_source(settings::read_file(path).map_err(|problem| Problems(vec![problem]))?)
-            }
-            Some(Document::BuiltIn(yaml)) => builder.add_source(File::from_str(yaml, FileFormat::Yaml)),
+        let tree = match &self.document {
+            None => None,
+            Some(Document::File(path)) => Some(settings::read_file(path)),
+            Some(Document::BuiltIn(yaml)) => Some(Tree::of_yaml(yaml, None)),
         };
+        if let Some(tree) = tree {
+            builder = builder.add_source(tree.map_err(|problem| Problems(vec![problem]))?);
+        }
         let environment = Environment::with_prefix(ENVIRONMENT_PREFIX)
             .prefix_separator("__")
             .separator("__")

@@ -98,7 +98,9 @@ fn lengths_of_time_have_a_unit_and_are_above_zero_and_up_to_a_year() {
     ] {
         check(&[(&app(&interval), expected)]);
     }
-    assert_eq!(account(&app("1h30m")).poll.interval, Duration::from_mins(90));
+    for (interval, minutes) in [("1h30m", 90), ("1d", 24 * 60), ("1w2d", 9 * 24 * 60)] {
+        assert_eq!(account(&app(interval)).poll.interval, Duration::from_mins(minutes));
+    }
 }
 
 #[test]
@@ -151,6 +153,10 @@ fn an_alias_is_a_name_of_up_to_128_characters() {
         (&alias(&"ü".repeat(129)), refusal),
         (&alias(""), refusal),
         (&alias("a\\u0007"), refusal),
+        (
+            &alias("fin\\u202eance\\u2028x"),
+            Some("accounts.fin\u{FFFD}ance\u{FFFD}x: must be a name of 1 to 128 characters"),
+        ),
     ]);
     assert_eq!(account(&alias("Zoë's")).alias, "Zoë's");
 }
@@ -354,8 +360,8 @@ fn a_files_content_and_what_it_names_are_read_from_its_folder() {
             .find(|setting| setting.key == key)
             .map(|setting| (setting.value.clone(), setting.origin.clone()))
     };
-    let file = format!("file {}", folder.path().join("k.yml").display());
-    assert_eq!(value(&settings, "accounts.a.http.ca_file"), Some(("given".to_owned(), file.clone())));
+    let file = |line: u8| format!("file {}:{line}", folder.path().join("k.yml").display());
+    assert_eq!(value(&settings, "accounts.a.http.ca_file"), Some(("given".to_owned(), file(1))));
     for bad in ["half.pem", "none.pem"] {
         let problems = explain(&with_account(&format!("http: {{ ca_file: {bad} }}"))).unwrap_err();
         assert!(problems.contains("http.ca_file: must hold PEM certificates"), "{bad}: {problems}");
@@ -366,11 +372,11 @@ fn a_files_content_and_what_it_names_are_read_from_its_folder() {
                 auth: { type: token, token: t } }\n";
     let settings = explain(yaml).unwrap().1;
     let there = folder.path().join("secret").display().to_string();
-    assert_eq!(value(&settings, "accounts.there.auth.token_file"), Some((there, file.clone())));
-    assert_eq!(value(&settings, "accounts.gone.auth.token_file"), Some(("no such file".to_owned(), file.clone())));
+    assert_eq!(value(&settings, "accounts.there.auth.token_file"), Some((there, file(3))));
+    assert_eq!(value(&settings, "accounts.gone.auth.token_file"), Some(("no such file".to_owned(), file(4))));
     // A timeout is inherited as far as it fits the interval.
-    assert_eq!(value(&settings, "accounts.gone.poll.timeout"), Some(("7s".to_owned(), file.clone())));
-    assert_eq!(value(&settings, "accounts.there.poll.timeout"), Some(("7s".to_owned(), file)));
+    assert_eq!(value(&settings, "accounts.gone.poll.timeout"), Some(("7s".to_owned(), file(1))));
+    assert_eq!(value(&settings, "accounts.there.poll.timeout"), Some(("7s".to_owned(), file(1))));
     assert_eq!(value(&settings, "accounts.often.poll.timeout"), Some(("5s".to_owned(), "default".to_owned())));
     assert_eq!(value(&settings, "accounts.there.poll.max_age"), Some(("27s".to_owned(), "default".to_owned())));
     assert_eq!(value(&settings, "web.external_url"), Some(("none".to_owned(), "default".to_owned())));

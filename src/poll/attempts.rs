@@ -69,7 +69,7 @@ fn next(exchange: &Exchange) -> Next {
         Ok(_) => Next::Settled,
         Err(_) if exchange.retry_after().is_some() => Next::Settled,
         Err(error) => match (error.reason(), exchange.head().map(|head| head.status)) {
-            (Reason::Connect, _) | (Reason::HttpStatus, Some(502..=504)) => Next::AfterBackOff,
+            _ if error.is_transient() => Next::AfterBackOff,
             // The code for a wrong date is not documented, and may be any at status 400.
             (Reason::Auth, _) | (_, Some(400)) => Next::IfDifferent,
             _ => Next::Settled,
@@ -108,7 +108,11 @@ mod tests {
             assert_eq!(after(status, ""), Next::Settled);
         }
         for status in [400, 401, 403] {
-            assert_eq!(after(status, ""), Next::IfDifferent);
+            assert_eq!(after(status, r#"{"code":7}"#), Next::IfDifferent);
+        }
+        assert_eq!((after(400, ""), after(403, "<html>")), (Next::IfDifferent, Next::Settled));
+        for status in [200, 400, 403] {
+            assert_eq!(after(status, r#"{"code":13000201}"#), Next::AfterBackOff);
         }
         assert_eq!(after(400, r#"{"code":13000412}"#), Next::IfDifferent);
         assert_eq!(after(200, r#"{"code":13000412}"#), Next::Settled);

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Each behaviour of a plain HTTP server by the name of its account, with the reason it is to give.
-pub const BEHAVIOURS: [(&str, Behaviour, &str); 20] = [
+pub const BEHAVIOURS: [(&str, Behaviour, &str); 21] = [
     ("hang", Behaviour::Hang, "timeout"),
     ("slow-body", Behaviour::SlowBody, "timeout"),
     ("truncated", Behaviour::Truncated, "connect"),
@@ -25,7 +25,8 @@ pub const BEHAVIOURS: [(&str, Behaviour, &str); 20] = [
     ("server-error", Behaviour::Answer(500, r#"{"code":13000001,"msg":"internal"}"#), "http_status"),
     ("bad-credentials", Behaviour::Answer(400, r#"{"code":1,"msg":"no"}"#), "auth"),
     ("unauthorized", Behaviour::EchoCredential, "auth"),
-    ("forbidden", Behaviour::Answer(403, ""), "auth"),
+    ("forbidden", Behaviour::Answer(403, r#"{"error_code":"APIGW.0303"}"#), "auth"),
+    ("firewall", Behaviour::Answer(403, "<html>"), "http_status"),
     ("throttled", Behaviour::Answer(429, ""), "rate_limited"),
     ("not-active", Behaviour::Answer(400, r#"{"code":13000412,"msg":"no space"}"#), "api_error"),
     ("wrong-code", Behaviour::Answer(200, r#"{"code":13000301,"msg":"no","data":{"totalUsed":1}}"#), "api_error"),

@@ -36,7 +36,7 @@ pub enum Behaviour {
     Garbage,
     /// Closes without a word.
     Close,
-    /// Repeats the `Authorization` header in a gateway's error.
+    /// Repeats the `Authorization` header in a gateway's error, in several forms.
     EchoCredential,
     /// Answers this status, with `Location` elsewhere, and this body.
     Answer(u16, &'static str),
@@ -143,7 +143,13 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, behaviour: Beha
         Behaviour::Close => Ok(()),
         Behaviour::EchoCredential => {
             let shown = head.lines().find(|line| line.to_lowercase().starts_with("authorization")).unwrap();
-            let body = format!(r#"{{"error_code":"APIGW.0301","error_msg":"bad {shown}","request_id":"{shown}"}}"#);
+            let hex: String = shown
+                .bytes()
+                .flat_map(|byte| [byte >> 4, byte & 15])
+                .filter_map(|digit| char::from_digit(digit.into(), 16))
+                .collect();
+            let forms = format!("{shown} {} {hex} {}", shown.to_uppercase(), &shown[..shown.len() - 1]);
+            let body = format!(r#"{{"error_code":"APIGW.0301","error_msg":"bad {forms}","request_id":"{hex}"}}"#);
             send(&mut stream, 401, &body, body.len()).await
         }
         Behaviour::Answer(status, body) => send(&mut stream, status, body, body.len()).await,

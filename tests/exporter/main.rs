@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "one binary of many files")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
+mod cases;
 mod clocks;
 mod commands;
 mod configuration;

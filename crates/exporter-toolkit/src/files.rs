@@ -29,7 +29,10 @@ const READ_INTERVAL: Duration = Duration::from_millis(500);
 /// A file on a network mount may never come.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The whole of a regular file. A pipe or a device is refused, not waited for.
+/// What some editors begin a text with.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// The whole of a regular file without a byte order mark. A pipe or a device is refused, not waited for.
 ///
 /// # Errors
 /// When it can't be read, is no regular file or longer than 16 MiB.
@@ -51,6 +54,9 @@ pub fn read_up_to(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Error> {
     if bytes.len() as u64 > max_bytes {
         let message = format!("is longer than {max_bytes} bytes");
         return Err(Error::new(ErrorKind::FileTooLarge, message));
+    }
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
     }
     Ok(bytes)
 }

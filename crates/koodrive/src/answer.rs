@@ -5,16 +5,24 @@
 
 use serde_json::{Map, Value};
 
+use crate::body::json_object;
 use crate::error::{PollError, Reason, Refusal};
 use crate::unit::{Unit, Units};
 
-/// Codes that the vendor lists for HTTP 400 and that do not speak of the credentials. The page calls
-/// 400 itself "authentication failed".
-const CODES_NOT_OF_AUTH: [i64; 3] = [
+/// The codes that the vendor lists. None of them speaks of the credentials, though the page calls status 400 itself
+/// "authentication failed".
+const CODES_NOT_OF_AUTH: [i64; 7] = [
+    13_000_101, // bad request
     13_000_102, // bad parameter
+    INNER_INVOCATION_FAILED,
     13_000_301, // space missing or abnormal
+    13_000_311, // space insufficient
+    13_000_410, // no permission
     13_000_412, // space not active
 ];
+
+/// The server's own fault, which may pass by itself.
+pub(super) const INNER_INVOCATION_FAILED: i64 = 13_000_201;
 
 /// What one good answer says.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,8 +90,7 @@ pub fn read(status: u16, body: &[u8], units: Units) -> Result<Overview, PollErro
     if !(200..300).contains(&status) {
         return Err(refused(status, body));
     }
-    let envelope: Map<String, Value> =
-        serde_json::from_slice(body).map_err(|_| PollError::Decode("it is not a JSON object"))?;
+    let envelope = json_object(body).ok_or(PollError::Decode("it is not a JSON object"))?;
     match envelope.get("code").map(integer) {
         Some(Some(0)) => {}
         Some(Some(_)) => return Err(refusal(Reason::ApiError, status, &envelope)),
@@ -120,7 +127,7 @@ fn overview(data: &Map<String, Value>, units: Units) -> Overview {
     }
 }
 
-/// An amount of 0 to 2^63-1, as an integer or a string of one.
+/// An amount of 0 to 2^63-1, as an integer, as a float without a fraction, or as a string of one.
 fn number(value: Option<&Value>) -> Result<u64, FieldFault> {
     let value = match value {
         None | Some(Value::Null) => return Err(FieldFault::Missing),
@@ -132,10 +139,17 @@ fn number(value: Option<&Value>) -> Result<u64, FieldFault> {
 
 fn integer(value: &Value) -> Option<i64> {
     match value {
-        Value::Number(number) => number.as_i64(),
-        Value::String(text) => text.trim().parse().ok(),
+        Value::Number(number) => number.as_i64().or_else(|| integral(number.as_f64()?)),
+        Value::String(text) => text.trim().parse().ok().or_else(|| integral(text.trim().parse().ok()?)),
         _ => None,
     }
+}
+
+fn integral(float: f64) -> Option<i64> {
+    const LIMIT: f64 = 9_223_372_036_854_775_808.0; // 2^63
+    let fits = float.fract() == 0.0 && (-LIMIT..LIMIT).contains(&float);
+    #[expect(clippy::cast_possible_truncation, reason = "it is within the bounds and has no fraction")]
+    fits.then_some(float as i64)
 }
 
 /// 1024^3 bytes.
@@ -152,18 +166,22 @@ fn quota(value: Option<&Value>) -> Option<Result<f64, FieldFault>> {
     };
     Some(match gigabytes {
         Some(quota) if quota < 0.0 => Err(FieldFault::Negative),
-        Some(quota) if (quota * GIGABYTE).is_finite() => Ok(quota * GIGABYTE),
+        // Adding zero takes the sign of -0 away.
+        Some(quota) if (quota * GIGABYTE).is_finite() => Ok(quota * GIGABYTE + 0.0),
         _ => Err(FieldFault::NotANumber),
     })
 }
 
-/// What a status that is no success means. `code` and `error_code` add to it where the body has one.
+/// What a status that is no success means. At 400 and 403, an answer in neither shape is from somebody on the way, such
+/// as a proxy or a firewall.
 fn refused(status: u16, body: &[u8]) -> PollError {
-    let envelope: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+    let envelope = json_object(body).unwrap_or_default();
+    let is_of_the_api = envelope.contains_key("code") || envelope.contains_key("error_code");
     let code = envelope.get("code").and_then(integer);
     let reason = match status {
-        400 if code.is_some_and(|code| CODES_NOT_OF_AUTH.contains(&code)) => Reason::ApiError,
-        400 | 401 | 403 => Reason::Auth,
+        401 => Reason::Auth,
+        400 | 403 if code.is_some_and(|code| CODES_NOT_OF_AUTH.contains(&code)) => Reason::ApiError,
+        400 | 403 if is_of_the_api => Reason::Auth,
         429 => Reason::RateLimited,
         _ => Reason::HttpStatus,
     };
@@ -233,6 +251,19 @@ mod tests {
     }
 
     #[test]
+    fn floats_without_a_fraction_are_integers() {
+        let overview = read_ok(
+            r#"{"data":{"totalAllocation":43.0,"totalCapacity":1.051187e6,"totalUsed":"33085606.0"},"code":0.0}"#,
+        );
+        let reported = [overview.total_allocation, overview.total_capacity, overview.total_used];
+        assert_eq!(reported.map(|field| field.unwrap().reported), [43, 1_051_187, 33_085_606]);
+        let overview = read_ok(r#"{"data":{"totalAllocation":0.5,"totalCapacity":1e19,"totalUsed":-1.0},"code":0}"#);
+        assert_eq!(overview.total_allocation, Err(FieldFault::NotANumber));
+        assert_eq!(overview.total_capacity, Err(FieldFault::NotANumber));
+        assert_eq!(overview.total_used, Err(FieldFault::Negative));
+    }
+
+    #[test]
     fn the_largest_long_is_read_and_one_more_is_not() {
         let overview = read_ok(
             r#"{"code":0,"data":{"totalCapacity":9223372036854775807,"totalUsed":9223372036854775808,"totalAllocation":"9223372036854775807"}}"#,
@@ -262,6 +293,7 @@ mod tests {
         assert_eq!(quota(r#""100""#), Some(Ok(107_374_182_400.0)));
         assert_eq!(quota("0.5"), Some(Ok(536_870_912.0)));
         assert_eq!(quota("0"), Some(Ok(0.0)));
+        assert!(quota(r#""-0""#).unwrap().unwrap().is_sign_positive());
         assert_eq!((quota("null"), quota(r#""""#)), (None, None));
         assert_eq!(quota(r#""-1""#), Some(Err(FieldFault::Negative)));
         assert_eq!(quota(r#""1e300""#), Some(Err(FieldFault::NotANumber)));
@@ -275,9 +307,17 @@ mod tests {
         assert_eq!(reason(200, r#"{"code":0,"data":null}"#), "invalid_data");
         assert_eq!(reason(200, r#"{"code":13000301,"data":{"totalUsed":1}}"#), "api_error");
         assert_eq!(reason(200, r#"{"error_code":"APIGW.0101","error_msg":"no"}"#), "api_error");
-        for unreadable in
-            ["", "null", "[]", "<html>", "{}", r#"{"code":{}}"#, r#"{"code":0.5}"#, r#"{"code":0,"data":[1,2,3]}"#]
-        {
+        for unreadable in [
+            "",
+            "null",
+            "[]",
+            "<html>",
+            "{}",
+            r#"{"code":{}}"#,
+            r#"{"code":0.5}"#,
+            r#"{"code":"zero"}"#,
+            r#"{"code":0,"data":[1,2,3]}"#,
+        ] {
             assert_eq!(reason(200, unreadable), "decode", "{unreadable}");
         }
         assert_eq!(reason(200, &"[".repeat(60_000)), "decode");
@@ -287,11 +327,18 @@ mod tests {
     #[test]
     fn a_refusal_has_its_reason_by_status_and_code() {
         assert_eq!(reason(400, r#"{"code":13000999,"msg":"?"}"#), "auth");
-        assert_eq!(reason(400, r#"{"code":13000410,"msg":"no permission"}"#), "auth");
+        for code in CODES_NOT_OF_AUTH {
+            assert_eq!(reason(400, &format!(r#"{{"code":{code},"msg":"?"}}"#)), "api_error", "{code}");
+        }
+        assert_eq!(reason(403, r#"{"code":13000410}"#), "api_error");
+        assert_eq!(reason(401, r#"{"code":13000410}"#), "auth");
         assert_eq!(reason(400, r#"{"code":"13000412","msg":"not active"}"#), "api_error");
-        assert_eq!(reason(400, ""), "auth");
+        assert_eq!(
+            (reason(400, ""), reason(403, "<html>"), reason(400, "{}")),
+            ("http_status", "http_status", "http_status")
+        );
+        assert_eq!((reason(401, "<html>"), reason(403, r#"{"error_code":"APIGW.0303"}"#)), ("auth", "auth"));
         assert_eq!(reason(401, r#"{"error_code":"APIGW.0301"}"#), "auth");
-        assert_eq!(reason(403, "<html>"), "auth");
         assert_eq!(reason(429, ""), "rate_limited");
         assert_eq!(reason(302, ""), "http_status");
         assert_eq!(reason(500, r#"{"code":0,"data":{"totalUsed":1}}"#), "http_status");

@@ -2,23 +2,22 @@
 
 use std::{error::Error, fmt, iter::repeat_with, sync::Arc};
 
-use reqwest::header::{AUTHORIZATION, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use secrecy::SecretString;
 use tokio::time::Instant;
 
 use crate::{
     account::Account,
     answer::{self, Overview},
+    body::{self, MAX_BYTES, TOO_LONG},
     credential::{self, CredentialRead, SecretReader},
     error::PollError,
     exchange::{Exchange, Head, Stage},
+    redaction::redacted,
     retry_after,
     server_clock::{self, Clock, Correction, ServerClock},
     signature::Signed,
 };
-
-/// A good answer has some hundred bytes.
-const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// The vendor's page says "58 bits", which mistranslates 位, "places".
 const TRACE_ID_LENGTH: usize = 58;
@@ -94,7 +93,9 @@ impl Client {
         let response = request.send().await.map_err(|error| transport_error(&error, began))?;
         let (mut head, skew) = self.head(&response);
         exchange.stage = Stage::Answered(head);
-        let body = body(response, began).await?;
+        let encoding = response.headers().get(CONTENT_ENCODING).and_then(|encoding| encoding.to_str().ok());
+        let encoding = encoding.unwrap_or_default().to_owned();
+        let body = body::decoded(read_body(response, began).await?, &encoding)?;
         let result = answer::read(head.status, &body, self.account.units);
         if answer::is_of_the_api(&result) {
             // Others on the way, such as a proxy, do not speak for the API's clock.
@@ -106,7 +107,7 @@ impl Client {
         }
         result.map_err(|error| match error {
             PollError::Refused { reason, refusal } => {
-                PollError::Refused { reason, refusal: credential::withhold(refusal, &authorization) }
+                PollError::Refused { reason, refusal: redacted(refusal, &authorization) }
             }
             error => error,
         })
@@ -147,14 +148,13 @@ impl Client {
 }
 
 /// The answer's body, as long as it is no longer than a good answer can be.
-async fn body(mut response: reqwest::Response, began: Instant) -> Result<Vec<u8>, PollError> {
-    const TOO_LONG: PollError = PollError::Decode("it is longer than 64 KiB");
-    if response.content_length().is_some_and(|length| length > MAX_BODY_BYTES as u64) {
+async fn read_body(mut response: reqwest::Response, began: Instant) -> Result<Vec<u8>, PollError> {
+    if response.content_length().is_some_and(|length| length > MAX_BYTES as u64) {
         return Err(TOO_LONG);
     }
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| transport_error(&error, began))? {
-        if body.len() + chunk.len() > MAX_BODY_BYTES {
+        if body.len() + chunk.len() > MAX_BYTES {
             return Err(TOO_LONG);
         }
         body.extend_from_slice(&chunk);
@@ -212,7 +212,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_read_up_to_64_kib_whether_or_not_it_says_its_length() {
         const BOUND: usize = 64 * 1024;
-        let read = async |content: reqwest::Body| body(hyper::Response::new(content).into(), Instant::now()).await;
+        let read = async |content: reqwest::Body| read_body(hyper::Response::new(content).into(), Instant::now()).await;
         for chunks in [vec![BOUND], vec![BOUND - 1, 1], vec![0, 7, BOUND - 7]] {
             assert_eq!(read(reqwest::Body::wrap(Chunks(chunks))).await.unwrap().len(), BOUND);
         }

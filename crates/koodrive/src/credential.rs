@@ -12,7 +12,7 @@ use nix::libc::O_NONBLOCK;
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::{account::Credential, error::Refusal, secret::Secret, signature::Signed};
+use crate::{account::Credential, secret::Secret, signature::Signed};
 
 /// More than any token or key: a longer file is no secret but a mistake.
 const MAX_SECRET_BYTES: u64 = 16 * 1024;
@@ -135,26 +135,6 @@ fn bearer(prefix: &str, token: &str) -> String {
     if token.contains(' ') || token.starts_with("Bearer+") { token.to_owned() } else { format!("{prefix}{token}") }
 }
 
-/// An API that repeats the credential in what it says must not bring it into the logs.
-pub(super) fn withhold(refusal: Refusal, authorization: &HeaderValue) -> Refusal {
-    let header = authorization.to_str().unwrap_or_default();
-    let credential = header.rsplit([' ', '=']).find(|part| !part.is_empty()).unwrap_or(header);
-    let credential = credential.strip_prefix("Bearer+").unwrap_or(credential);
-    let safe = |text: Option<String>| {
-        text.map(
-            |text| {
-                if text.contains(credential) { "(withheld: it repeats the credential)".to_owned() } else { text }
-            },
-        )
-    };
-    Refusal {
-        status: refusal.status,
-        code: safe(refusal.code),
-        message: safe(refusal.message),
-        request_id: safe(refusal.request_id),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,20 +201,5 @@ mod tests {
         for with_scheme in ["Bearer abc", "AT abc", "Bearer+abc"] {
             assert_eq!(bearer("Bearer ", with_scheme), with_scheme);
         }
-    }
-
-    #[test]
-    fn a_refusal_that_repeats_the_credential_is_withheld() {
-        for authorization in
-            ["Bearer hunter2==", "AT hunter2", "Bearer+hunter2", "hunter2", "HMAC-SHA256 AppId=a,Signature=hunter2"]
-        {
-            let said = |what: &str| Some(format!("{what} {authorization:?}"));
-            let refusal =
-                Refusal { status: 401, code: said("code"), message: said("header"), request_id: said("request") };
-            let shown = withhold(refusal, &HeaderValue::from_str(authorization).unwrap()).to_string();
-            assert!(!shown.contains("hunter2") && shown.contains("HTTP 401"), "{shown}");
-        }
-        let harmless = Refusal { code: Some("7".to_owned()), ..Refusal::default() };
-        assert_eq!(withhold(harmless.clone(), &HeaderValue::from_static("Bearer hunter2==")), harmless);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::credential::SecretError;
+use crate::{answer::INNER_INVOCATION_FAILED, credential::SecretError};
 
 /// The `reason` label of `koodrive_poll_failures_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +148,19 @@ impl PollError {
             Self::Decode(_) => Reason::Decode,
             Self::InvalidData(_) => Reason::InvalidData,
             Self::Panic => Reason::Internal,
+        }
+    }
+
+    /// Whether it may pass by itself within seconds.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Connect(_) => true,
+            Self::Refused { reason: Reason::HttpStatus, refusal } => matches!(refusal.status, 502..=504),
+            Self::Refused { reason: Reason::ApiError, refusal } => {
+                refusal.code.as_ref().is_some_and(|code| *code == INNER_INVOCATION_FAILED.to_string())
+            }
+            _ => false,
         }
     }
 }

@@ -4,8 +4,9 @@
 //! API reference ("Querying Space Usage Overview" and the pages on authentication); where those pages
 //! disagree, these readings are used:
 //!
-//! - HTTP 401 and 403 are `auth`. HTTP 400 is `auth` too (the page says "authentication failed"), except for
-//!   the codes 13000102, 13000301 and 13000412, which are `api_error`.
+//! - HTTP 401 is `auth`. So are 400 (the page says "authentication failed") and 403 in the API's own shape, except for
+//!   the codes that the vendor lists, which are `api_error`. In no such shape they are somebody else's: `http_status`.
+//! - An answer is read whether or not it is compressed, has a byte order mark, or is in another charset than UTF-8.
 //! - An answer with `code` 0 and without `data` is `invalid_data`; so is one with a negative or missing
 //!   number, which still gives its good numbers.
 //! - A connection that breaks before the answer is whole is `connect`; a body above 64 KiB is `decode`.
@@ -17,11 +18,13 @@
 
 mod account;
 pub mod answer;
+mod body;
 mod client;
 mod credential;
 mod endpoint;
 mod error;
 mod exchange;
+mod redaction;
 pub mod retry_after;
 mod secret;
 mod server_clock;

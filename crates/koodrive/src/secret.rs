@@ -22,12 +22,13 @@ impl Secret {
         Self::parse(text).map(Self::Inline)
     }
 
-    /// Takes what a header, or the key of a signature, can be made of, without the line end that editors leave behind it.
+    /// Takes what a header, or the key of a signature, can be made of, without what editors leave around it: a byte order
+    /// mark, blanks and line ends.
     ///
     /// # Errors
     /// Says what is wrong with it, without a character of it.
     pub fn parse(text: &str) -> Result<SecretString, &'static str> {
-        match text.trim_end_matches(['\r', '\n']) {
+        match text.trim_start_matches('\u{FEFF}').trim() {
             "" => Err("is empty"),
             text if text.contains(char::is_control) => Err("has a line break or another control character inside"),
             text => Ok(SecretString::from(text)),
@@ -52,11 +53,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_end_after_a_secret_is_dropped_and_nothing_else() {
-        for (text, secret) in [("abc", "abc"), ("abc\n", "abc"), ("abc\r\n", "abc"), (" a bc ", " a bc ")] {
+    fn what_editors_leave_around_a_secret_is_dropped_and_nothing_else() {
+        for (text, secret) in
+            [("abc", "abc"), ("abc\n", "abc"), ("abc\r\n", "abc"), (" a bc ", "a bc"), ("\u{FEFF}abc \t\n\n", "abc")]
+        {
             assert_eq!(Secret::parse(text).unwrap().expose_secret(), secret);
         }
-        for none in ["", "\n", "hunter2\nhunter2", "hunter2\t"] {
+        for none in ["", "\n", " ", "\u{FEFF}", "hunter2\nhunter2", "hunter2\thunter2"] {
             let error = Secret::parse(none).unwrap_err();
             assert!(!error.contains("hunter2"), "{error}");
         }

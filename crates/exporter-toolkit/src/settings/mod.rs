@@ -6,29 +6,32 @@
 
 mod problem;
 mod section;
+mod tree;
 
 use std::{
-    collections::HashMap,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use config::{File, FileFormat, FileSourceString, Value};
-use jiff::SignedDuration;
-pub use problem::{Key, Problem, Problems, Report, Reported};
+use config::Value;
+use jiff::{Span, SpanRelativeTo};
+pub use problem::{Key, Problem, Problems, Report, Reported, is_visible};
 pub use section::{Section, Taken};
+pub use tree::Tree;
 
 use crate::files;
 
 /// The origin of values that flags give.
 pub const COMMAND_LINE: &str = "the command line";
 
+/// The origin of values that environment variables give, as the `config` crate names it.
+pub const ENVIRONMENT: &str = "the environment";
+
 /// A tree of values, each of which knows its origin.
-#[derive(Debug)]
 pub struct Document {
     /// The values.
     pub root: Value,
-    /// What a value without an origin of its own comes from.
+    /// The configuration file. Where a value has no origin of its own, it comes from it.
     pub file: Option<PathBuf>,
     /// What the names of environment variables begin with, where values come from there.
     pub environment_prefix: &'static str,
@@ -40,74 +43,43 @@ impl Document {
     /// # Errors
     /// When it can't be read, or is no map of keys.
     pub fn read_yaml(path: &Path) -> Result<Self, Problem> {
-        let (text, file, environment_prefix) = (read_text(path)?, Some(path.to_owned()), "");
-        if text.lines().all(|line| line.is_empty() || line.starts_with('#')) {
-            return Ok(Self { root: Value::from(HashMap::<String, Value>::new()), file, environment_prefix });
-        }
-        let source = parse(path, &text, FileFormat::Yaml)?;
-        let values = config::Source::collect(&source).map_err(|_| unreadable(path, "is no map of keys".to_owned()))?;
-        Ok(Self { root: Value::from(values), file, environment_prefix })
+        let tree = Tree::of_yaml(&read_text(path)?, Some(path))?;
+        Ok(Self { root: tree.into_root(), file: Some(path.to_owned()), environment_prefix: "" })
     }
 }
 
-/// A file in YAML, TOML or JSON, by its extension, as a source of the `config` crate.
+/// A file in YAML, TOML or JSON, by its extension.
 ///
 /// # Errors
 /// When it can't be read or parsed. The problem names the line and quotes nothing of it.
-pub fn read_file(path: &Path) -> Result<File<FileSourceString, FileFormat>, Problem> {
-    let format = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("yml" | "yaml") => FileFormat::Yaml,
-        Some("toml") => FileFormat::Toml,
-        Some("json") => FileFormat::Json,
-        _ => {
-            return Err(unreadable(
-                path,
-                "must end in .yml, .yaml, .toml or .json, by which its format is told".to_owned(),
-            ));
-        }
+pub fn read_file(path: &Path) -> Result<Tree, Problem> {
+    let parse = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("yml" | "yaml") => Tree::of_yaml,
+        Some("toml") => Tree::of_toml,
+        Some("json") => Tree::of_json,
+        _ => return Err(unreadable(path, "must end in .yml, .yaml, .toml or .json, which tells its format")),
     };
-    parse(path, &read_text(path)?, format)
+    parse(&read_text(path)?, Some(path))
 }
 
 fn read_text(path: &Path) -> Result<String, Problem> {
-    let bytes = files::read(path).map_err(|error| unreadable(path, format!("cannot be read: {error}")))?;
-    String::from_utf8(bytes).map_err(|_| unreadable(path, "is not UTF-8".to_owned()))
+    let bytes = files::read(path).map_err(|error| unreadable(path, &format!("cannot be read: {error}")))?;
+    String::from_utf8(bytes).map_err(|_| unreadable(path, "is not UTF-8"))
 }
 
-fn parse(path: &Path, text: &str, format: FileFormat) -> Result<File<config::FileSourceString, FileFormat>, Problem> {
-    let file = File::from_str(text, format);
-    match config::Source::collect(&file) {
-        Ok(_) => Ok(file),
-        Err(error) => Err(unreadable(path, unparsed(format, &error.to_string()))),
-    }
+fn unreadable(path: &Path, message: &str) -> Problem {
+    Problem { origin: path.display().to_string(), key: String::new(), message: message.to_owned() }
 }
 
-fn unreadable(path: &Path, message: String) -> Problem {
-    Problem { origin: path.display().to_string(), key: String::new(), message }
-}
-
-/// Where a file can't be parsed. The parsers' own words are left out, as some of them quote the line,
-/// in which a secret may stand.
-fn unparsed(format: FileFormat, error: &str) -> String {
-    let number_after = |word: &str| {
-        let (_, rest) = error.split_once(word)?;
-        let digits: String = rest.trim_start().chars().take_while(char::is_ascii_digit).collect();
-        (!digits.is_empty()).then_some(digits)
-    };
-    match (number_after("line "), number_after("column ")) {
-        (Some(line), Some(column)) => format!("is not valid {format:?}: see line {line}, column {column}"),
-        _ => format!("is not valid {format:?}, or not a map of keys at its top"),
-    }
-}
-
-/// Reads a length of time above zero, such as `60s`, `5m` or `1h30m`.
+/// Reads a length of time above zero, such as `60s`, `5m`, `1h30m` or `7d`. A day has 24 hours, a week seven days.
 ///
 /// # Errors
 /// Says what a length of time looks like.
 pub fn duration(text: &str) -> Result<Duration, &'static str> {
-    const SHAPE: &str = "must be a length of time above zero with its unit, such as 60s, 5m or 1h30m";
-    let parsed: SignedDuration = text.parse().map_err(|_| SHAPE)?;
-    let duration = Duration::try_from(parsed).map_err(|_| SHAPE)?;
+    const SHAPE: &str = "must be a length of time above zero with its unit, such as 60s, 5m, 1h30m or 7d";
+    let span: Span = text.parse().map_err(|_| SHAPE)?;
+    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| SHAPE)?;
+    let duration = Duration::try_from(duration).map_err(|_| SHAPE)?;
     match duration.as_millis() {
         0 => Err(SHAPE),
         // Beyond any use, and far from where adding up lengths of time could overflow.
@@ -132,23 +104,30 @@ pub fn boolean(text: &str) -> Result<bool, &'static str> {
 mod tests {
     use super::*;
 
-    fn parse_error(name: &str, text: &str) -> String {
+    fn parse_error(name: &str, text: &str) -> Problem {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();
-        read_file(&path).unwrap_err().message
+        read_file(&path).unwrap_err()
     }
 
     #[test]
-    fn a_file_that_cannot_be_parsed_is_told_by_line_without_quoting_it() {
+    fn file_that_cannot_be_parsed_is_named_by_line_without_quoting_it() {
         for (name, text, expected) in [
-            ("a.toml", "token = \"hunter2", "is not valid Toml: see line 1, column 17"),
-            ("a.yml", "a: 1\n b: hunter2: x", "is not valid Yaml: see line 2, column 3"),
-            ("a.json", "{\"token\": hunter2}", "is not valid Json: see line 1, column 11"),
-            ("a.yml", "hunter2", "is not valid Yaml, or not a map of keys at its top"),
-            ("a.yml", "token: {{ hunter2 }}", "is not valid Yaml, or not a map of keys at its top"),
+            ("a.toml", "token = \"hunter2", ":1: is not valid TOML: see column 17"),
+            ("a.toml", "a = 1\nb = hunter2 x", ":2: is not valid TOML: see column 5"),
+            ("a.yml", "a: 1\n b: hunter2: x", ":2: is not valid YAML: see column 3"),
+            ("a.json", "{\"token\": hunter2}", ":1: is not valid JSON: see column 11"),
+            ("a.yml", "hunter2", ":1: must be a map of keys"),
+            ("a.yml", "token: {{ hunter2 }}", ":1: token: has a key that is no string"),
+            ("a.yml", "a: 1\n---\nb: 2", ":2: holds more than one YAML document"),
+            ("a.yml", "a: &a [*a]", ":1: a: has an alias of what it is part of"),
+            ("a.yml", "a:\n  <<: [hunter2]", ":2: a: must merge (<<) a map or a list of maps"),
+            ("a.yml", "a: 1\nb: 2\na: 3", ":3: has this key twice"),
+            ("a.yml", &"[".repeat(40), ":1: has too many levels"),
         ] {
-            assert_eq!(parse_error(name, text), expected, "{text}");
+            let problem = parse_error(name, text).to_string();
+            assert!(problem.ends_with(&format!("{name}{expected}")), "{problem}");
         }
     }
 }

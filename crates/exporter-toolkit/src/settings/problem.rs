@@ -17,8 +17,24 @@ pub struct Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let separator = if self.key.is_empty() { "" } else { ": " };
-        write!(f, "{}: {}{separator}{}", self.origin, self.key, self.message)
+        let key: String = self.key.chars().map(|char| if is_visible(char) { char } else { '\u{FFFD}' }).collect();
+        write!(f, "{}: {key}{separator}{}", self.origin, self.message)
     }
+}
+
+/// Whether a character shows itself and changes neither the line nor the direction of the text around it.
+#[must_use]
+pub fn is_visible(char: char) -> bool {
+    let is_mark = matches!(char,
+        '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+        | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}');
+    !char.is_control() && !is_mark
+}
+
+/// The parts of an origin such as `k.yml:7`, in the order of lines; one without a line stands first.
+pub(super) fn file_and_line(origin: &str) -> (&str, u32) {
+    let parts = origin.rsplit_once(':').and_then(|(file, line)| Some((file, line.parse().ok()?)));
+    parts.unwrap_or((origin, 0))
 }
 
 /// Everything that is wrong, a line each.
@@ -86,10 +102,10 @@ impl Report {
     /// What was read, if nothing is wrong with it.
     ///
     /// # Errors
-    /// All problems, in the order of their keys.
+    /// All problems, in the order of their lines.
     pub fn conclude<T>(self, read: Result<T, Reported>) -> Result<T, Problems> {
         let mut problems = self.problems.into_inner();
-        problems.sort();
+        problems.sort_by(|a, b| (file_and_line(&a.origin), a).cmp(&(file_and_line(&b.origin), b)));
         problems.dedup();
         match read {
             Ok(read) if problems.is_empty() => Ok(read),

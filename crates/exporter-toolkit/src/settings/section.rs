@@ -5,13 +5,15 @@ use std::{collections::HashMap, fmt::Display, path::Path, path::PathBuf};
 use config::{Value, ValueKind};
 
 use super::{
-    COMMAND_LINE, Document,
-    problem::{Key, Problems, Report, Reported},
+    COMMAND_LINE, Document, ENVIRONMENT,
+    problem::{self, Key, Problems, Report, Reported},
 };
 
 /// A table of keys, which reports what is wrong in it.
 pub struct Section<'a> {
     path: String,
+    /// Where the table stands.
+    origin: Option<String>,
     table: HashMap<String, Value>,
     known: Vec<&'static str>,
     document: &'a Document,
@@ -26,7 +28,7 @@ impl<'a> Section<'a> {
     #[must_use]
     pub fn root(document: &'a Document, report: &'a Report) -> Self {
         let table = document.root.clone().into_table().unwrap_or_default();
-        Self { path: String::new(), table, known: Vec::new(), document, report }
+        Self { path: String::new(), origin: None, table, known: Vec::new(), document, report }
     }
 
     /// The key's value, from whatever scalar the file has, read by `parse`.
@@ -72,7 +74,8 @@ impl<'a> Section<'a> {
     /// # Errors
     /// When it can't be taken, which has been reported.
     pub fn take_path(&mut self, key: &'static str, meaning: &'static str) -> Taken<PathBuf> {
-        let in_file = self.table.get(key).is_some_and(|value| value.origin().is_none());
+        let origin = self.table.get(key).and_then(Value::origin);
+        let in_file = origin.is_none_or(|origin| ![COMMAND_LINE, ENVIRONMENT].contains(&origin));
         let folder = self.document.file.as_deref().and_then(Path::parent).filter(|_| in_file).unwrap_or(Path::new(""));
         let folder = folder.to_owned();
         let path = self.take_string(key, meaning, |text| match text {
@@ -134,11 +137,8 @@ impl<'a> Section<'a> {
     /// The table below the key; an empty one where there is none.
     #[must_use]
     pub fn section(&mut self, key: &'static str) -> Section<'a> {
-        let table = match self.take_value(key) {
-            None => HashMap::new(),
-            Some(value) => self.table_of(key, value),
-        };
-        self.below(key, table)
+        let value = self.take_value(key).unwrap_or_default();
+        self.below(key, value)
     }
 
     /// The tables below the key, by their names, in the names' order.
@@ -150,8 +150,7 @@ impl<'a> Section<'a> {
         tables
             .into_iter()
             .map(|(name, value)| {
-                let table = map.table_of(&name, value);
-                let section = map.below(&name, table);
+                let section = map.below(&name, value);
                 (name, section)
             })
             .collect()
@@ -168,8 +167,11 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn below(&self, key: &str, table: HashMap<String, Value>) -> Section<'a> {
-        Section { path: self.key_path(key), table, known: Vec::new(), document: self.document, report: self.report }
+    fn below(&self, key: &str, value: Value) -> Section<'a> {
+        let origin = first_origin(&value).map(str::to_owned).or_else(|| self.origin.clone());
+        let table = self.table_of(key, value);
+        let (path, document, report) = (self.key_path(key), self.document, self.report);
+        Section { path, origin, table, known: Vec::new(), document, report }
     }
 
     /// Whether the user wrote this key.
@@ -192,8 +194,8 @@ impl<'a> Section<'a> {
 
     /// Reports a problem with a key, or its absence.
     pub fn problem(&self, key: &str, message: impl Into<String>) -> Reported {
-        let value = self.table.get(key);
-        self.report.add(&self.origin(key, value.and_then(Value::origin)), &self.key_path(key), message)
+        let origin = self.table.get(key).map_or(self.origin.as_deref(), Value::origin);
+        self.report.add(&self.origin(key, origin), &self.key_path(key), message)
     }
 
     /// Reports every key that nobody took. What does not look like a key, and every key beside a secret, is not
@@ -226,10 +228,11 @@ impl<'a> Section<'a> {
     fn origin(&self, key: &str, origin: Option<&str>) -> String {
         match (origin, &self.document.file) {
             (Some(COMMAND_LINE), _) => COMMAND_LINE.to_owned(),
-            (Some(_environment), _) => {
+            (Some(ENVIRONMENT), _) => {
                 let name = self.key_path(key).to_uppercase().replace('.', "__");
                 format!("environment variable {}__{name}", self.document.environment_prefix)
             }
+            (Some(line), _) => line.to_owned(),
             (None, Some(file)) => file.display().to_string(),
             (None, None) => "no configuration file".to_owned(),
         }
@@ -242,6 +245,17 @@ impl<'a> Section<'a> {
             (path, key) => format!("{path}.{key}"),
         }
     }
+}
+
+/// Where a value stands: `config` forgets it of a table, which then stands where the first of its values does.
+fn first_origin(value: &Value) -> Option<&str> {
+    let below = || match &value.kind {
+        ValueKind::Table(table) => {
+            table.values().filter_map(first_origin).min_by_key(|origin| problem::file_and_line(origin))
+        }
+        _ => None,
+    };
+    value.origin().or_else(below)
 }
 
 /// What a parser takes, in the words in which it refuses what none takes.

@@ -1,0 +1,404 @@
+//! Configuration files as trees of values, each of which knows its file and line.
+
+use std::{collections::HashMap, fmt, path::Path, str::Chars};
+
+use config::{Map, Source, Value, ValueKind};
+use serde::de::IgnoredAny;
+use toml::de::{DeTable, DeValue};
+use yaml_rust2::{
+    Event, Yaml,
+    parser::{Parser, Tag},
+    scanner::TScalarStyle,
+};
+
+use super::problem::Problem;
+
+/// No configuration has more levels.
+const MAX_DEPTH: usize = 32;
+
+/// What all aliases of a file together may copy: ten thousand accounts with twenty values each.
+const MAX_COPIED_VALUES: usize = 200_000;
+
+/// Keys that begin so hold anchors for the rest of a YAML file, and nothing else (as in Compose files).
+const HOLDER_PREFIX: &str = "x-";
+
+/// The keys and values of one file, as a source of the `config` crate.
+#[derive(Clone)]
+pub struct Tree(HashMap<String, Value>);
+
+impl Tree {
+    /// The values.
+    #[must_use]
+    pub fn into_root(self) -> Value {
+        Value::from(self.0)
+    }
+
+    /// The tree of a YAML text. One without content is empty. Without a path its values have no origin.
+    ///
+    /// # Errors
+    /// Where it is no map of keys, with the line.
+    pub fn of_yaml(text: &str, path: Option<&Path>) -> Result<Self, Problem> {
+        let place = Place { path, lines: Vec::new() };
+        let mut reader =
+            YamlReader { place: &place, parser: Parser::new_from_str(text), anchors: HashMap::new(), copied: 0 };
+        let mut root = reader.document()?;
+        root.retain(|key, _| !key.starts_with(HOLDER_PREFIX));
+        Ok(Self(root))
+    }
+
+    /// The tree of a JSON text.
+    ///
+    /// # Errors
+    /// As [`Tree::of_yaml`].
+    pub fn of_json(text: &str, path: Option<&Path>) -> Result<Self, Problem> {
+        // What JSON is not is refused here; what is left is YAML, too.
+        serde_json::from_str::<IgnoredAny>(text)
+            .map_err(|error| Place { path, lines: Vec::new() }.invalid("JSON", error.line(), error.column()))?;
+        Self::of_yaml(text, path)
+    }
+
+    /// The tree of a TOML text.
+    ///
+    /// # Errors
+    /// As [`Tree::of_yaml`].
+    pub fn of_toml(text: &str, path: Option<&Path>) -> Result<Self, Problem> {
+        let lines = text.match_indices('\n').map(|(index, _)| index).collect();
+        let place = Place { path, lines };
+        let table = DeTable::parse(text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let line = place.line_of(start);
+            let line_start = line.checked_sub(2).and_then(|index| place.lines.get(index)).map_or(0, |end| end + 1);
+            place.invalid("TOML", line, start.saturating_sub(line_start) + 1)
+        })?;
+        Ok(Self(of_toml_table(table.into_inner(), &place)))
+    }
+}
+
+/// Its values may be secrets.
+impl fmt::Debug for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tree")
+    }
+}
+
+impl Source for Tree {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, config::ConfigError> {
+        Ok(self.0.clone())
+    }
+}
+
+/// A file, and where its lines end.
+struct Place<'a> {
+    path: Option<&'a Path>,
+    lines: Vec<usize>,
+}
+
+impl Place<'_> {
+    fn line_of(&self, offset: usize) -> usize {
+        self.lines.partition_point(|end| *end < offset) + 1
+    }
+
+    fn origin(&self, line: usize) -> Option<String> {
+        self.path.map(|path| format!("{}:{line}", path.display()))
+    }
+
+    fn value(&self, line: usize, kind: impl Into<ValueKind>) -> Value {
+        Value::new(self.origin(line).as_ref(), kind)
+    }
+
+    /// No problem quotes the text: a secret may stand in it.
+    fn problem(&self, line: usize, key: &str, message: &str) -> Problem {
+        let origin = self.origin(line).unwrap_or_else(|| "no configuration file".to_owned());
+        Problem { origin, key: key.to_owned(), message: message.to_owned() }
+    }
+
+    fn invalid(&self, format: &str, line: usize, column: usize) -> Problem {
+        self.problem(line, "", &format!("is not valid {format}: see column {column}"))
+    }
+}
+
+/// Builds the values from the parser's events. Only strings are keys, and what aliases copy is bounded.
+struct YamlReader<'a> {
+    place: &'a Place<'a>,
+    parser: Parser<Chars<'a>>,
+    anchors: HashMap<usize, (Value, usize)>,
+    copied: usize,
+}
+
+impl YamlReader<'_> {
+    fn document(&mut self) -> Result<HashMap<String, Value>, Problem> {
+        let mut root = HashMap::new();
+        let mut documents = 0;
+        loop {
+            match self.next()? {
+                (Event::StreamEnd, _) => return Ok(root),
+                (Event::DocumentStart, line) => {
+                    documents += 1;
+                    if documents > 1 {
+                        return Err(self.place.problem(line, "", "holds more than one YAML document"));
+                    }
+                    let (event, line) = self.next()?;
+                    root = match self.value(event, line, "", 0)?.0.kind {
+                        ValueKind::Table(table) => table,
+                        ValueKind::Nil => HashMap::new(),
+                        _ => return Err(self.place.problem(line, "", "must be a map of keys")),
+                    };
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn next(&mut self) -> Result<(Event, usize), Problem> {
+        match self.parser.next_token() {
+            Ok((event, mark)) => Ok((event, mark.line())),
+            Err(error) => Err(self.place.invalid("YAML", error.marker().line(), error.marker().col() + 1)),
+        }
+    }
+
+    /// The value that begins with this event, and how many values it consists of.
+    fn value(&mut self, event: Event, line: usize, path: &str, depth: usize) -> Result<(Value, usize), Problem> {
+        if depth > MAX_DEPTH {
+            return Err(self.place.problem(line, path, "has too many levels"));
+        }
+        let (anchor, kind, size) = match event {
+            Event::Alias(anchor) => return self.copy(anchor, line, path),
+            Event::Scalar(text, style, anchor, tag) => (anchor, scalar(text, style, tag.as_ref()), 1),
+            Event::SequenceStart(anchor, _) => {
+                let (items, size) = self.sequence(path, depth)?;
+                (anchor, ValueKind::Array(items), size)
+            }
+            Event::MappingStart(anchor, _) => {
+                let (table, size) = self.mapping(path, depth)?;
+                (anchor, ValueKind::Table(table), size)
+            }
+            _ => (0, ValueKind::Nil, 1),
+        };
+        let value = self.place.value(line, kind);
+        if anchor > 0 {
+            self.anchors.insert(anchor, (value.clone(), size));
+        }
+        Ok((value, size))
+    }
+
+    fn copy(&mut self, anchor: usize, line: usize, path: &str) -> Result<(Value, usize), Problem> {
+        let Some((value, size)) = self.anchors.get(&anchor) else {
+            return Err(self.place.problem(line, path, "has an alias of what it is part of"));
+        };
+        self.copied += size;
+        if self.copied > MAX_COPIED_VALUES {
+            let message = format!("is too large once its aliases are expanded: at most {MAX_COPIED_VALUES} values");
+            return Err(self.place.problem(line, path, &message));
+        }
+        Ok((value.clone(), *size))
+    }
+
+    fn sequence(&mut self, path: &str, depth: usize) -> Result<(Vec<Value>, usize), Problem> {
+        let (mut items, mut size) = (Vec::new(), 1);
+        loop {
+            match self.next()? {
+                (Event::SequenceEnd, _) => return Ok((items, size)),
+                (event, line) => {
+                    let (item, item_size) = self.value(event, line, path, depth + 1)?;
+                    items.push(item);
+                    size += item_size;
+                }
+            }
+        }
+    }
+
+    fn mapping(&mut self, path: &str, depth: usize) -> Result<(HashMap<String, Value>, usize), Problem> {
+        let (mut table, mut size) = (HashMap::new(), 1);
+        let mut merged = Vec::new();
+        loop {
+            let (key, line, is_merge) = match self.next()? {
+                (Event::MappingEnd, _) => break,
+                (Event::Scalar(key, TScalarStyle::Plain, ..), line) if key == "<<" => (key, line, true),
+                (Event::Scalar(key, style, _, tag), line) => {
+                    if !matches!(scalar(key.clone(), style, tag.as_ref()), ValueKind::String(_)) {
+                        let message = "must be a string: put it in quotes";
+                        return Err(self.place.problem(line, &join(path, &key), message));
+                    }
+                    (key, line, false)
+                }
+                (_, line) => return Err(self.place.problem(line, path, "has a key that is no string")),
+            };
+            let (event, value_line) = self.next()?;
+            let (mut value, value_size) = self.value(event, value_line, &join(path, &key), depth + 1)?;
+            size += value_size;
+            if is_merge {
+                merged.extend(self.tables(value, line, path)?);
+                continue;
+            }
+            // Where its key stands, though the anchor that it copies or its first line stands elsewhere.
+            value = self.place.value(line, value.kind);
+            if table.insert(key, value).is_some() {
+                return Err(self.place.problem(line, path, "has this key twice"));
+            }
+        }
+        for (key, value) in merged.into_iter().flatten() {
+            table.entry(key).or_insert(value);
+        }
+        Ok((table, size))
+    }
+
+    /// What a merge key (`<<`) names: a map or a list of maps, of which the first wins.
+    fn tables(&self, value: Value, line: usize, path: &str) -> Result<Vec<HashMap<String, Value>>, Problem> {
+        let values = match value.kind {
+            ValueKind::Array(values) => values,
+            _ => vec![value],
+        };
+        let tables = values.into_iter().map(|value| match value.kind {
+            ValueKind::Table(table) => Ok(table),
+            _ => Err(self.place.problem(line, path, "must merge (<<) a map or a list of maps")),
+        });
+        tables.collect()
+    }
+}
+
+/// A scalar by the core schema of YAML 1.2, which reads what has neither quotes nor a tag.
+fn scalar(text: String, style: TScalarStyle, tag: Option<&Tag>) -> ValueKind {
+    if style != TScalarStyle::Plain || tag.is_some_and(|tag| tag.suffix == "str") {
+        return ValueKind::String(text);
+    }
+    match Yaml::from_str(&text) {
+        Yaml::Null => ValueKind::Nil,
+        Yaml::Boolean(boolean) => ValueKind::Boolean(boolean),
+        Yaml::Integer(integer) => ValueKind::I64(integer),
+        Yaml::Real(real) => real.parse().map_or(ValueKind::String(text), ValueKind::Float),
+        _ => ValueKind::String(text),
+    }
+}
+
+/// Only what looks like a key or a number is repeated: anything else may be a secret in the wrong place.
+fn join(path: &str, key: &str) -> String {
+    let presentable =
+        key.len() <= 32 && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-+".contains(&byte));
+    match (path, presentable) {
+        (path, false) => path.to_owned(),
+        ("", true) => key.to_owned(),
+        (path, true) => format!("{path}.{key}"),
+    }
+}
+
+fn of_toml_table(table: DeTable<'_>, place: &Place<'_>) -> HashMap<String, Value> {
+    let entries = table.into_iter().map(|(key, value)| {
+        let line = place.line_of(key.span().start);
+        (key.into_inner().into_owned(), place.value(line, of_toml(value.into_inner(), place)))
+    });
+    entries.collect()
+}
+
+fn of_toml(value: DeValue<'_>, place: &Place<'_>) -> ValueKind {
+    match value {
+        DeValue::Boolean(boolean) => ValueKind::Boolean(boolean),
+        DeValue::Table(table) => ValueKind::Table(of_toml_table(table, place)),
+        DeValue::Array(items) => {
+            let item = |item: toml::Spanned<DeValue<'_>>| {
+                let line = place.line_of(item.span().start);
+                place.value(line, of_toml(item.into_inner(), place))
+            };
+            ValueKind::Array(items.into_iter().map(item).collect())
+        }
+        DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
+            Ok(integer) => ValueKind::I64(integer),
+            Err(_) => ValueKind::String(integer.as_str().to_owned()),
+        },
+        DeValue::Float(float) => {
+            float.as_str().parse().map_or_else(|_| ValueKind::String(float.as_str().to_owned()), ValueKind::Float)
+        }
+        DeValue::String(text) => ValueKind::String(text.into_owned()),
+        DeValue::Datetime(time) => ValueKind::String(time.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn yaml(text: &str) -> Result<Tree, String> {
+        Tree::of_yaml(text, Some(Path::new("f.yml"))).map_err(|problem| problem.to_string())
+    }
+
+    /// The value at this path, and where it stands.
+    fn at(tree: &Tree, path: &[&str]) -> (String, String) {
+        let root = tree.clone().into_root();
+        let value = path.iter().fold(&root, |value, key| match &value.kind {
+            ValueKind::Table(table) => &table[*key],
+            _ => panic!("{key} is below no table"),
+        });
+        (value.kind.to_string(), value.origin().unwrap_or_default().to_owned())
+    }
+
+    fn stands(value: &str, origin: &str) -> (String, String) {
+        (value.to_owned(), origin.to_owned())
+    }
+
+    #[test]
+    fn merge_keys_give_what_is_not_written_and_anchor_holders_are_no_keys() {
+        let text = "x-all: &all\n  language: zh-CN\n  poll: { interval: 5m }\nx-other: &other { language: a, units: b }\n\
+                    one:\n  <<: *all\n  language: en-US\ntwo: { <<: [*all, *other] }\n";
+        let tree = yaml(text).unwrap();
+        assert_eq!(at(&tree, &["one", "language"]), stands("en-US", "f.yml:7"));
+        assert_eq!(at(&tree, &["one", "poll", "interval"]), stands("5m", "f.yml:3"));
+        assert_eq!(at(&tree, &["two", "language"]), stands("zh-CN", "f.yml:2"));
+        assert_eq!(at(&tree, &["two", "units"]), stands("b", "f.yml:4"));
+        assert_eq!(tree.0.len(), 2);
+    }
+
+    #[test]
+    fn key_that_is_no_string_is_refused_until_it_is_quoted() {
+        assert_eq!(yaml("a:\n  0042: b").unwrap_err(), "f.yml:2: a.0042: must be a string: put it in quotes");
+        assert!(yaml("a: { true: b }").is_err() && yaml("a: { ~: b }").is_err() && yaml("a: { 1.5: b }").is_err());
+        assert_eq!(at(&yaml("\"0042\": b").unwrap(), &["0042"]), stands("b", "f.yml:1"));
+        assert!(yaml("{ 'true': b, !!str 0042: d }").is_ok());
+    }
+
+    #[test]
+    fn text_without_content_is_an_empty_map() {
+        for text in ["", "\n", "# a comment\n", "~", "null", "{}", "---\n...\n"] {
+            assert_eq!(yaml(text).unwrap().0, HashMap::new(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn aliases_copy_up_to_a_bound() {
+        let nested = |levels: u8| {
+            let level = |level| format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 10].join(","));
+            format!("a0: &a0 [{}]\n", ["x"; 10].join(",")) + &(1..levels).map(level).collect::<String>()
+        };
+        assert!(yaml(&nested(5)).is_ok());
+        assert_eq!(
+            yaml(&nested(8)).unwrap_err(),
+            "f.yml:6: a5: is too large once its aliases are expanded: at most 200000 values"
+        );
+    }
+
+    #[test]
+    fn values_of_json_and_toml_stand_on_their_lines_too() {
+        let path = Some(Path::new("f"));
+        let json = Tree::of_json("{\n  \"a\": {\n \"b\": \"\\u00fc\\/\" } }", path).unwrap();
+        assert_eq!(at(&json, &["a", "b"]), stands("ü/", "f:3"));
+        let toml = Tree::of_toml("a.b = 0x10\n[c]\n\nd = [1,\n2]\ne = 1.5\nf = true", path).unwrap();
+        assert_eq!(at(&toml, &["a", "b"]), stands("16", "f:1"));
+        assert_eq!(at(&toml, &["c", "e"]), stands("1.5", "f:6"));
+        assert_eq!(at(&toml, &["c", "f"]), stands("true", "f:7"));
+    }
+
+    #[test]
+    fn scalars_without_quotes_are_read_by_the_core_schema() {
+        let tree = yaml("a: 0x1F\nb: +7\nc: no\nd: True\ne: 1e3\nf: '1'\ng: !!str 1\nh: .inf").unwrap();
+        let kinds: Vec<_> = "abcdefgh".chars().map(|key| tree.0[&key.to_string()].kind.clone()).collect();
+        assert_eq!(kinds[..4], [31i64.into(), 7i64.into(), "no".into(), true.into()] as [ValueKind; 4]);
+        assert_eq!(kinds[4..7], [1000.0.into(), "1".into(), "1".into()] as [ValueKind; 3]);
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        assert_eq!(format!("{:?}", yaml("token: hunter2").unwrap()), "Tree");
+    }
+}
