@@ -45,6 +45,8 @@ pub enum RunError {
 /// An exporter that is ready to serve.
 pub struct App {
     config: Config,
+    /// Polls that may be in flight at once, as far as there are files for them.
+    concurrency: usize,
     supervisor: Supervisor,
     own: Arc<OwnMetrics>,
     clock: WallClock,
@@ -64,27 +66,35 @@ impl App {
         if let Some(shard) = config.shard {
             own.sharded(shard)?;
         }
-        let limiter = Limiter::new(config.concurrency);
+        let open_files = exporter_toolkit::open_file_limit();
+        let concurrency = config.concurrency.min((open_files / 4).max(1));
+        if concurrency < config.concurrency {
+            warn!(open_files, concurrency, "limit on open files is too low for poll.concurrency, allowing fewer polls");
+        }
+        let limiter = Limiter::new(concurrency);
         own.show_polls(&limiter)?;
         let supervisor = Supervisor::new(limiter, clock.clone(), observer(&own));
-        Ok(Self { config, supervisor, own, clock, log })
+        Ok(Self { config, concurrency, supervisor, own, clock, log })
     }
 
     /// Polls and serves until SIGTERM or SIGINT. `listening` is told the bound addresses, which are the configured
-    /// ones unless systemd passed others on. `sources` are what a reload reads.
+    /// ones unless systemd passed others on. `sources` are what a reload reads, and `content` what their file held before
+    /// the configuration was read from it.
     ///
     /// # Errors
     /// When an address can't be bound or an HTTP client can't be made.
     pub async fn run(
         mut self,
         sources: Sources,
+        content: Option<Vec<u8>>,
         inherited: Option<Inherited>,
         listening: impl FnOnce(&[ListenAddress]),
     ) -> Result<(), RunError> {
         let stop = stop_on_signal()?;
         let hangup = signal(SignalKind::hangup())?;
-        let followed = self.config.auto_reload.then(|| reload::followed(&sources)).flatten();
-        let web = self.config.web.clone();
+        let followed = self.config.auto_reload.then(|| reload::followed(&sources, content)).flatten();
+        let mut web = self.config.web.clone();
+        web.options.reserved_files += self.concurrency;
         let exposition = Exposition { store: Arc::clone(&self.supervisor.store), own: Arc::clone(&self.own) };
         let (reloads, requests) = mpsc::channel(1);
         let exporter = Exporter::new(KooDrive::new(exposition, self.clock.clone()))
@@ -98,7 +108,7 @@ impl App {
         }
         listening(&addresses);
         let accounts = self.config.accounts_of(self.config.shard);
-        warn_of_low_concurrency(&accounts, self.config.concurrency);
+        warn_of_low_concurrency(&accounts, self.concurrency);
         self.supervisor.run(&accounts)?;
         let accounts = accounts.len();
         info!(version = env!("CARGO_PKG_VERSION"), revision = env!("BUILD_REVISION"), accounts, "polling");
@@ -107,8 +117,16 @@ impl App {
         let mut tasks = JoinSet::new();
         tasks.spawn(systemd.clone().feed_watchdog(Arc::clone(&self.supervisor.store)));
         let Self { config, supervisor, own, clock, log, .. } = self;
-        let reloader =
-            Reloader { sources, started: config, supervisor, own, clock, followed, systemd: systemd.clone() };
+        let reloader = Reloader {
+            sources,
+            started: config,
+            supervisor,
+            own,
+            clock,
+            followed,
+            systemd: systemd.clone(),
+            late: None,
+        };
         tasks.spawn(reloader.run(hangup, requests));
         let shutdown = async {
             stop.cancelled().await;

@@ -83,7 +83,7 @@ pub async fn demo(mut overrides: Overrides, inherited: Option<Inherited>) -> Res
             paths.telemetry,
         ));
     };
-    Ok(app.run(sources, inherited, tell).await?)
+    Ok(app.run(sources, None, inherited, tell).await?)
 }
 
 /// Runs the simulator until a signal.

@@ -8,14 +8,15 @@ use std::{
 };
 
 use clap::Parser;
-use exporter_toolkit::{Inherited, WebConfigHandle, files};
+use exporter_toolkit::{Inherited, WebConfig, WebConfigHandle, files, settings::Problems};
 use koodrive_exporter::{
     app::{App, Once, RunError},
     check,
     cli::{self, Cli, Command, Options},
-    config::{Config, Sources},
+    config::{Config, Listening, Sources},
     demo::{self, DemoError},
-    healthcheck, logging,
+    healthcheck::{self, Target},
+    logging,
 };
 
 /// Gives the memory of large pages back to the system soon after they are gone, which that of glibc does not.
@@ -46,10 +47,7 @@ fn main() -> ExitCode {
             Some(Command::Check(check)) if check.online => check_online(&options).await,
             Some(Command::Check(_)) => explain(&options).map_or_else(|code| code, |_| GOOD.into()),
             Some(Command::Once(once)) => write_once(&options, &once).await,
-            Some(Command::Healthcheck(health)) => match healthcheck::ask(&health_url(&options, health.url)).await {
-                Ok(()) => GOOD.into(),
-                Err(why) => fail(RUN_TIME_FAILURE, &why),
-            },
+            Some(Command::Healthcheck(health)) => check_health(&options, health.url).await,
             Some(Command::Demo) => demo_result(demo::demo(options.overrides(), inherited).await),
             Some(Command::Simulate(simulate)) => demo_result(demo::simulate(&simulate).await),
         }
@@ -61,10 +59,12 @@ fn main() -> ExitCode {
 
 /// Prints the configuration.
 fn explain(options: &Options) -> Result<Config, ExitCode> {
-    let (config, settings) =
-        Config::explain(&sources(options)).map_err(|problems| fail(BAD_CONFIGURATION, &problems))?;
+    let (config, settings) = Config::explain(&sources(options)).map_err(|problems| invalid(&problems))?;
     if let Err(problems) = WebConfigHandle::new(config.web.options.web_config.as_ref()) {
-        return Err(fail(BAD_CONFIGURATION, &problems));
+        return Err(invalid(&problems));
+    }
+    for warning in config.web.options.web_config.iter().flat_map(WebConfig::warnings) {
+        logging::last_word(&format!("warning: {warning}"));
     }
     let told = tell(&format!("{}\nthe configuration is valid", check::settings(&settings)));
     if told == ExitCode::SUCCESS { Ok(config) } else { Err(told) }
@@ -88,12 +88,13 @@ async fn check_online(options: &Options) -> ExitCode {
 
 async fn run(options: &Options, inherited: Option<Inherited>) -> ExitCode {
     let sources = sources(options);
+    let content = sources.file_content();
     let config = match load(&sources) {
         Ok(config) => config,
         Err(code) => return code,
     };
     let ran = match App::new(config) {
-        Ok(app) => app.run(sources, inherited, |_| {}).await,
+        Ok(app) => app.run(sources, content, inherited, |_| {}).await,
         Err(error) => Err(error),
     };
     ran.map_or_else(|error| run_error(&error), |()| GOOD.into())
@@ -124,12 +125,22 @@ async fn poll_once(config: Config) -> Result<Once, ExitCode> {
     app.once().await.map_err(|error| run_error(&error))
 }
 
-/// Where the configuration has the exporter listen, unless a URL is given.
-fn health_url(options: &Options, given: Option<String>) -> String {
-    given.unwrap_or_else(|| {
-        let web = Config::load(&sources(options)).map(|config| config.web).unwrap_or_default();
-        healthcheck::url(&web.options)
-    })
+/// Asks where the configuration has the exporter listen, unless a URL is given.
+async fn check_health(options: &Options, url: Option<String>) -> ExitCode {
+    let target = match (url, Listening::load(&sources(options))) {
+        (Some(url), _) => Target::of_url(url),
+        (None, Ok(listening)) => Target::of(&listening),
+        (None, Err(problems)) => {
+            return fail(
+                BAD_CONFIGURATION,
+                &format!("cannot tell where the exporter listens (give --url):\n{problems}"),
+            );
+        }
+    };
+    match healthcheck::ask(&target).await {
+        Ok(()) => GOOD.into(),
+        Err(why) => fail(RUN_TIME_FAILURE, &why),
+    }
 }
 
 fn once_code(once: &Once) -> ExitCode {
@@ -141,7 +152,12 @@ fn sources(options: &Options) -> Sources {
 }
 
 fn load(sources: &Sources) -> Result<Config, ExitCode> {
-    Config::load(sources).map_err(|problems| fail(BAD_CONFIGURATION, &problems))
+    Config::load(sources).map_err(|problems| invalid(&problems))
+}
+
+/// What may pass by itself does not keep a service manager from starting the exporter again.
+fn invalid(problems: &Problems) -> ExitCode {
+    fail(if problems.may_pass() { RUN_TIME_FAILURE } else { BAD_CONFIGURATION }, problems)
 }
 
 fn demo_result(result: Result<(), DemoError>) -> ExitCode {

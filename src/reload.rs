@@ -5,7 +5,12 @@
 use std::{sync::Arc, time::Duration};
 
 use exporter_toolkit::{ReloadReply, files::Followed};
-use tokio::{signal::unix::Signal, sync::mpsc, time::timeout};
+use tokio::{
+    signal::unix::Signal,
+    sync::{mpsc, oneshot},
+    task::{JoinHandle, spawn_blocking},
+    time::timeout,
+};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -35,6 +40,8 @@ pub struct Reloader {
     pub followed: Option<Followed<Vec<u8>>>,
     /// Where reloads are reported.
     pub systemd: Systemd,
+    /// A reading of the files that hung. Another one would as well, and would cost another thread.
+    pub late: Option<JoinHandle<()>>,
 }
 
 impl Reloader {
@@ -68,10 +75,21 @@ impl Reloader {
 
     /// Applies the configuration, and returns what that changed.
     async fn load(&mut self) -> Result<String, String> {
+        let hung = || "the file system does not answer".to_owned();
+        if let Some(late) = &mut self.late {
+            let _ = timeout(LOAD_TIMEOUT, late).await.map_err(|_| hung())?;
+            self.late = None;
+        }
         let sources = self.sources.clone();
-        let loading = tokio::task::spawn_blocking(move || (sources.file_content(), Config::load(&sources)));
-        let loaded = timeout(LOAD_TIMEOUT, loading).await.map_err(|_| "the file system does not answer".to_owned())?;
-        let (content, config) = loaded.map_err(|error| error.to_string())?;
+        let (sender, loaded) = oneshot::channel();
+        let loading = spawn_blocking(move || {
+            let _ = sender.send((sources.file_content(), Config::load(&sources)));
+        });
+        let Ok(loaded) = timeout(LOAD_TIMEOUT, loaded).await else {
+            self.late = Some(loading);
+            return Err(hung());
+        };
+        let (content, config) = loaded.map_err(|_| "reading the configuration panicked, which is a bug".to_owned())?;
         if let Some(followed) = &mut self.followed {
             followed.set_known(content);
         }
@@ -96,16 +114,19 @@ async fn received(signal: &mut Signal) {
     }
 }
 
-/// The content of the sources' file, where they have one.
+/// The content of the sources' file, where they have one, of which `known` was read before it was parsed.
 #[must_use]
-pub fn followed(sources: &Sources) -> Option<Followed<Vec<u8>>> {
+pub fn followed(sources: &Sources, known: Option<Vec<u8>>) -> Option<Followed<Vec<u8>>> {
     sources.file()?;
-    let (known, sources) = (sources.file_content(), sources.clone());
+    let sources = sources.clone();
     Some(Followed::new(known, move || sources.file_content()))
 }
 
-/// Waits for the file's next change, or for ever.
+/// Waits until the file has changed or can't be read any more, or for ever.
 async fn changed(followed: &mut Option<Followed<Vec<u8>>>) {
-    let Some(followed) = followed else { return std::future::pending().await };
-    while followed.changed().await.is_err() {}
+    match followed {
+        // A reload tells why it can't be read.
+        Some(followed) => drop(followed.changed().await),
+        None => std::future::pending().await,
+    }
 }

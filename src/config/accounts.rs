@@ -237,7 +237,7 @@ fn proxy(text: &str) -> Result<Proxy, &'static str> {
 
 fn extra_roots(http: &Section<'_>, path: Option<std::path::PathBuf>) -> Taken<Vec<u8>> {
     let Some(path) = path else { return Ok(None) };
-    let pem = files::read(&path).map_err(|error| http.problem("ca_file", format!("cannot be read: {error}")))?;
+    let pem = files::read(&path).map_err(|error| http.unread("ca_file", &error))?;
     let mut roots = RootCertStore::empty();
     let good = CertificateDer::pem_slice_iter(&pem).all(|root| root.is_ok_and(|root| roots.add(root).is_ok()));
     if good && !roots.is_empty() {

@@ -41,8 +41,8 @@ impl Overrides {
     }
 }
 
-/// The configuration's document.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The configuration's document. It has no `Debug`: there are secrets in it.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Document {
     /// A file in YAML, TOML or JSON, by its extension.
     File(PathBuf),
@@ -50,8 +50,8 @@ pub enum Document {
     BuiltIn(String),
 }
 
-/// Everything that a configuration is made from.
-#[derive(Debug, Clone, Default)]
+/// Everything that a configuration is made from. It has no `Debug`: there are secrets in it.
+#[derive(Clone, Default)]
 pub struct Sources {
     /// `--config.file`, or what was found at one of the default paths.
     pub document: Option<Document>,
@@ -92,11 +92,15 @@ impl Sources {
             Some(Document::BuiltIn(yaml)) => Some(Tree::of_yaml(yaml, None)),
         };
         if let Some(tree) = tree {
-            builder = builder.add_source(tree.map_err(|problem| Problems(vec![problem]))?);
+            // Without the file there is nothing to wait for: accounts that were asked for would be missing.
+            let tree = tree.map_err(|problem| Problems(vec![Problem { may_pass: false, ..problem }]))?;
+            builder = builder.add_source(tree);
         }
         let environment = Environment::with_prefix(ENVIRONMENT_PREFIX)
             .prefix_separator("__")
             .separator("__")
+            // As compose files make them of variables that are not set.
+            .ignore_empty(true)
             .source(Some(self.settings_of_environment()?));
         builder = builder.add_source(environment);
         for (key, value) in &self.overrides.0 {
@@ -119,12 +123,11 @@ impl Sources {
             }
             let origin = || format!("environment variable {name}");
             if name.contains(['[', ']', '.']) {
-                let message = "must be a path of keys joined by __".to_owned();
-                problems.push(Problem { origin: origin(), key: String::new(), message });
+                problems.push(Problem::new(origin(), "", "must be a path of keys joined by __"));
             } else if let Some(value) = value.to_str() {
                 settings.insert(name.to_owned(), value.to_owned());
             } else {
-                problems.push(Problem { origin: origin(), key: String::new(), message: "is not UTF-8".to_owned() });
+                problems.push(Problem::new(origin(), "", "is not UTF-8"));
             }
         }
         if problems.is_empty() { Ok(settings) } else { Err(Problems(problems)) }

@@ -6,6 +6,7 @@
 mod accounts;
 mod effective;
 mod layers;
+mod listening;
 mod reference;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ mod web;
 
 pub use effective::Setting;
 pub use layers::{Document, Overrides, Sources};
+pub use listening::Listening;
 pub use reference::{ConfigKey, config_keys, web_file_keys};
 pub use validated::{Config, Log, LogFormat};
 pub use web::Web;

@@ -403,7 +403,7 @@ fn a_map_is_no_value_and_a_value_no_map() {
 
 #[test]
 fn problems_are_told_a_line_each() {
-    let problem = |key: &str| Problem { origin: "f".to_owned(), key: key.to_owned(), message: "is bad".to_owned() };
+    let problem = |key: &str| Problem::new("f", key, "is bad");
     assert_eq!(
         Problems(vec![problem("k"), problem(""), problem("l")]).to_string(),
         "f: k: is bad\nf: is bad\nf: l: is bad"

@@ -186,13 +186,15 @@ fn ordinal(name: &str) -> Option<u32> {
 }
 
 fn log(mut section: Section<'_>) -> Result<Log, Reported> {
-    let level = section.take("level", "The least severe level that is written.", |text| match text {
-        "error" => Ok(Level::ERROR),
-        "warn" => Ok(Level::WARN),
-        "info" => Ok(Level::INFO),
-        "debug" => Ok(Level::DEBUG),
-        "trace" => Ok(Level::TRACE),
-        _ => Err("must be one of error, warn, info, debug, trace"),
+    let level = section.take("level", "The least severe level that is written.", |text| {
+        match text.to_ascii_lowercase().as_str() {
+            "error" => Ok(Level::ERROR),
+            "warn" => Ok(Level::WARN),
+            "info" => Ok(Level::INFO),
+            "debug" => Ok(Level::DEBUG),
+            "trace" => Ok(Level::TRACE),
+            _ => Err("must be one of error, warn, info, debug, trace"),
+        }
     });
     let format = section.take("format", "The form of each line.", |text| match text {
         "logfmt" => Ok(LogFormat::Logfmt),

@@ -1,13 +1,18 @@
 //! `check`, `once` and `healthcheck` as an operator or a container runs them.
 
-use std::{os::unix::fs::PermissionsExt, path::Path, process::Output};
+use std::{
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Output, Stdio},
+};
 
 use koodrive_simulator::Fault;
 use serde_json::json;
 
 use crate::{
     doors::{Scene as Door, TLS},
-    support::{Exporter, Files, Upstream, run, stderr},
+    support::{Exporter, Files, Upstream, binary, run, stderr},
 };
 
 async fn command(arguments: &[&str], config: &Path) -> Output {
@@ -133,4 +138,69 @@ async fn healthcheck_tells_by_its_exit_code_over_http_and_tls() {
     assert!(stderr(&refused).contains("Connection refused"), "{}", stderr(&refused));
     let door = Door::start(TLS, &[]).await;
     assert_eq!(ask(door.url("/-/healthy")).await.status.code(), Some(0));
+}
+
+/// The exit code and the words of `healthcheck` with this configuration file.
+async fn health(config: &Path, flags: &[&str]) -> (Option<i32>, String) {
+    let mut arguments = vec!["healthcheck".to_owned(), "--config.file".to_owned(), config.display().to_string()];
+    arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+    let output = tokio::task::spawn_blocking(move || run(arguments, &[])).await.unwrap();
+    (output.status.code(), stderr(&output))
+}
+
+#[tokio::test]
+async fn healthcheck_finds_an_exporter_that_listens_on_a_unix_socket_alone() {
+    let (files, upstream) = (Files::new(), Upstream::start(1).await);
+    let socket = files.path("k.sock");
+    let web = format!("web: {{ listen_addresses: [\"unix:{}\"] }}\n", socket.display());
+    let config = files.write("k.yml", web + &upstream.configuration("1m"));
+    let mut command = binary();
+    command.args(["--config.file", config.to_str().unwrap()]).stderr(Stdio::piped());
+    let mut exporter = command.spawn().unwrap();
+    let log = BufReader::new(exporter.stderr.take().unwrap());
+    let polling = tokio::task::spawn_blocking(move || {
+        let mut lines = log.lines();
+        assert!(lines.any(|line| line.unwrap().contains("message=polling")));
+        lines
+    });
+    let lines = polling.await.unwrap();
+    let well = health(&config, &[]).await;
+    exporter.kill().unwrap();
+    exporter.wait().unwrap();
+    drop(lines);
+    assert_eq!(well, (Some(0), String::new()));
+    assert_eq!(health(&config, &[]).await.0, Some(1));
+}
+
+#[tokio::test]
+async fn healthcheck_takes_the_wish_for_a_certificate_or_a_password_as_a_sign_of_life() {
+    for version in ["TLS12", "TLS13"] {
+        let clients = format!("client_auth_type: RequireAnyClientCert, max_version: {version}");
+        let web = TLS.replace(" }", &format!(", {clients} }}"));
+        let door = Door::start(&web, &[]).await;
+        let asked = health(&door.files.path("k.yml"), &["--url", &door.url("/-/healthy")]).await;
+        assert_eq!(asked, (Some(0), String::new()), "{version}");
+    }
+    let hash = bcrypt::hash("pw", 4).unwrap();
+    let door = Door::start(&format!("basic_auth_users: {{ alice: \"{hash}\" }}"), &[]).await;
+    let asked = health(&door.files.path("k.yml"), &["--url", &format!("{}/metrics", door.exporter.url)]).await;
+    assert_eq!(asked, (Some(0), String::new()));
+}
+
+#[tokio::test]
+async fn healthcheck_guesses_no_port_and_does_not_mind_what_is_wrong_elsewhere() {
+    let (files, upstream) = (Files::new(), Upstream::start(1).await);
+    let exporter = Exporter::start(&files.write("good.yml", upstream.configuration("1m")), &[]).await;
+    let address = exporter.url.trim_start_matches("http://");
+    let typo =
+        files.write("k.yml", format!("web: {{ listen_addresses: [\"{address}\"] }}\npoll: {{ interval: soon }}\n"));
+    assert_eq!(health(&typo, &[]).await, (Some(0), String::new()));
+    let web_typo = format!("web: {{ listen_addresses: [\"{address}\"], config_file: web.yml }}\n");
+    files.write("web.yml", "colour: red");
+    assert_eq!(health(&files.write("w.yml", web_typo), &[]).await, (Some(0), String::new()));
+    for broken in ["web: { listen_addresses: [soon] }", "web: {", "web: [1]"] {
+        let (code, said) = health(&files.write("broken.yml", broken), &[]).await;
+        assert_eq!(code, Some(3), "{broken}: {said}");
+        assert!(said.contains("cannot tell where the exporter listens"), "{broken}: {said}");
+    }
 }

@@ -98,6 +98,48 @@ async fn a_file_that_is_no_socket_is_never_put_aside() {
 }
 
 #[tokio::test]
+async fn an_exporter_leaves_its_successors_socket_where_it_is() {
+    let (files, upstream) = (Files::new(), Upstream::start(1).await);
+    let config = files.write("k.yml", upstream.configuration("1m"));
+    let socket = files.path("k.sock");
+    let listen = format!("unix:{}", socket.display());
+    let flags = ["--web.listen-address", &listen];
+    let first = Exporter::start(&config, &flags).await;
+    std::fs::remove_file(&socket).unwrap();
+    let second = Exporter::start(&config, &flags).await;
+    first.signal("-TERM");
+    assert_eq!(first.exit_code().await, Some(0));
+    assert!(UnixStream::connect(&socket).await.is_ok());
+    second.signal("-TERM");
+    assert_eq!(second.exit_code().await, Some(0));
+    assert!(!socket.exists());
+}
+
+#[tokio::test]
+async fn what_may_pass_by_itself_lets_a_service_manager_try_again() {
+    let (files, upstream) = (Files::new(), Upstream::start(1).await);
+    let config = files.write("k.yml", upstream.configuration("1m"));
+    files.write("half.yml", "tls_server_config: { cert_file: late.crt, key_file: late.key }");
+    files.write("typo.yml", "tls_server_config: { cert_file: late.crt, key_file: late.key, colour: red }");
+    for (ca_file, flags, code, said) in [
+        ("", ["--web.listen-address", "mon.invalid:9"], 1, "cannot listen on mon.invalid:9: failed to lookup address"),
+        ("", ["--web.config.file", "late.yml"], 1, "late.yml: cannot be read: No such file"),
+        ("", ["--web.config.file", "half.yml"], 1, "tls_server_config.key_file: cannot be read: No such file"),
+        ("", ["--web.config.file", "typo.yml"], 3, "tls_server_config.colour: is not a known key"),
+        ("late.pem", ["--log.level", "info"], 1, "http.ca_file: cannot be read: No such file"),
+        ("late.pem", ["--log.level", "loud"], 3, "log.level: must be one of"),
+    ] {
+        let mut command = crate::support::binary();
+        command.current_dir(files.path("")).arg("--config.file").arg(&config).args(flags);
+        command.env("KOODRIVE_EXPORTER__HTTP__CA_FILE", ca_file);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let log = crate::support::stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{flags:?}: {log}");
+        assert!(log.contains(said), "{flags:?}: {log}");
+    }
+}
+
+#[tokio::test]
 async fn an_unfinished_request_is_given_up() {
     let (files, upstream) = (Files::new(), Upstream::start(1).await);
     let exporter = Exporter::start(&files.write("k.yml", upstream.configuration("1m")), &[]).await;

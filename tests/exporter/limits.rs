@@ -44,6 +44,29 @@ async fn a_head_that_is_too_long_or_has_too_many_headers_is_refused() {
 }
 
 #[tokio::test]
+async fn few_open_files_are_shared_by_connections_and_polls() {
+    let (files, upstream) = (Files::new(), Upstream::start(1).await);
+    let config = files.write("k.yml", upstream.configuration("1m"));
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_koodrive-exporter")]);
+    command.arg("--config.file").arg(&config).args(["--web.listen-address", "127.0.0.1:0"]);
+    let mut exporter = Exporter::spawn(&mut command).await;
+    exporter.line(|line| line.contains("too low for web.max_connections") && line.contains("room=32")).await;
+    assert!(exporter.log().contains("too low for poll.concurrency, allowing fewer polls"));
+    let mut open = Vec::new();
+    for _ in 0..30 {
+        open.push(connect(&exporter).await);
+    }
+    assert_eq!(exporter.get("/metrics").await.status, 200);
+    for mut stream in open {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn requests_that_two_servers_could_read_differently_are_refused_or_end_the_connection() {
     let (exporter, ..) = start(&[]).await;
     let hidden = "GET /nonexistent HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";

@@ -1,6 +1,7 @@
 //! The configuration changes while the exporter runs.
 
 use std::{
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -181,6 +182,29 @@ async fn file_that_returns_to_its_old_content_after_another_reload_is_followed()
     std::fs::rename(&gone, &there).unwrap();
     let successful = "koodrive_exporter_config_last_reload_successful 1\n";
     scene.scrape_until(|page| page.body.contains(successful)).await;
+}
+
+#[tokio::test]
+async fn file_that_cannot_be_read_any_more_is_reported_once_until_it_can() {
+    let mut scene = Scene::start(1, &["--config.auto-reload"]).await;
+    let (config, away) = (scene.files.path("k.yml"), scene.files.path("away.yml"));
+    for (name, why) in [("folder", "no regular file"), ("pipe", "no regular file"), ("loop", "Too many levels")] {
+        std::fs::rename(&config, &away).unwrap();
+        match name {
+            "folder" => std::fs::create_dir(&config).unwrap(),
+            "pipe" => assert!(Command::new("mkfifo").arg(&config).status().unwrap().success()),
+            _ => std::os::unix::fs::symlink("k.yml", &config).unwrap(),
+        }
+        let failed = |line: &str| line.contains("configuration reload failed") && line.contains(why);
+        scene.exporter.line(failed).await;
+        scene.scrape_until(|page| page.body.contains("koodrive_exporter_config_last_reload_successful 0\n")).await;
+        let removed = if name == "folder" { std::fs::remove_dir(&config) } else { std::fs::remove_file(&config) };
+        removed.unwrap();
+        std::fs::rename(&away, &config).unwrap();
+        scene.exporter.line(|line| line.contains("configuration reloaded")).await;
+    }
+    let failures = scene.exporter.log().matches("configuration reload failed").count();
+    assert_eq!(failures, 3);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use rustls::{ServerConfig, pki_types::CertificateDer};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     basic_auth::{PasswordChecker, Users},
@@ -57,6 +57,7 @@ impl WebConfigHandle {
     /// What in the file does not fit together.
     pub fn new(file: Option<&WebConfig>) -> Result<Self, Problems> {
         let policy = file.map(AccessPolicy::of).transpose()?.unwrap_or_default();
+        file.into_iter().for_each(warn);
         let passwords = PasswordChecker::new().map_err(|error| Problems::one("the system", "", error.to_string()))?;
         Ok(Self { policy: ArcSwap::from_pointee(policy), passwords })
     }
@@ -94,7 +95,10 @@ impl WebConfigHandle {
         let applied = policy.map(|policy| self.replace(policy));
         metrics.web_config_read(applied.is_ok(), self.policy().certificate_expiry);
         match applied {
-            Ok(()) => info!("web configuration reloaded"),
+            Ok(()) => {
+                info!("web configuration reloaded");
+                read.iter().for_each(warn);
+            }
             Err(problems) => error!(%problems, "web configuration reload failed, keeping the previous configuration"),
         }
     }
@@ -125,6 +129,12 @@ impl WebConfigHandle {
         };
         let message = "is gone or weaker: to go without it, restart the exporter";
         Err(Problems::one(file.path.display(), opened, message))
+    }
+}
+
+fn warn(file: &WebConfig) {
+    for warning in file.warnings() {
+        warn!(path = %file.path.display(), warning, "web configuration may not be as it was meant");
     }
 }
 

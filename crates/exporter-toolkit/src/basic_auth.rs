@@ -20,8 +20,7 @@ use tokio::sync::Semaphore;
 
 use crate::web_config::PasswordHash;
 
-/// Credentials that wait to be checked, of all peers and of one; a further one is told to come again.
-const MAX_WAITING: usize = 64;
+/// Credentials of one peer that wait to be checked; a further one is told to come again.
 const MAX_WAITING_OF_PEER: usize = 4;
 
 /// Credentials that are remembered: those that were right can't be driven out by those that were not.
@@ -43,12 +42,15 @@ pub(crate) type Users = BTreeMap<String, PasswordHash>;
 
 type Digest = [u8; 32];
 
+/// As long as a block of SHA-256.
+type Key = [u8; 64];
+
 /// Checks credentials, and remembers the outcome.
 pub(crate) struct PasswordChecker {
-    key: Digest,
+    key: Key,
     checking: Arc<Semaphore>,
     waiting: Mutex<Queue>,
-    remembered: Mutex<Remembered>,
+    remembered: Arc<Mutex<Remembered>>,
 }
 
 #[derive(Default)]
@@ -61,9 +63,9 @@ impl PasswordChecker {
     /// # Errors
     /// When the system has no randomness.
     pub(crate) fn new() -> Result<Self, rustls::Error> {
-        let mut key = Digest::default();
+        let mut key = [0; 64];
         ring::default_provider().secure_random.fill(&mut key).map_err(|_| rustls::Error::FailedToGetRandomBytes)?;
-        Ok(Self { key, checking: Arc::new(Semaphore::new(1)), waiting: Mutex::default(), remembered: Mutex::default() })
+        Ok(Self { key, checking: Arc::new(Semaphore::new(1)), waiting: Mutex::default(), remembered: Arc::default() })
     }
 
     /// Whether one of `users` sent these headers from `peer`. It takes as long for a name that nobody has, and for
@@ -75,7 +77,9 @@ impl PasswordChecker {
         if let Some(verdict) = self.remembered().verdict(&digest) {
             return verdict;
         }
-        let Some(_place) = Waiting::enter(&self.waiting, (peer, digest)) else { return Verdict::Busy };
+        let Some(place) = Waiting::enter(&self.waiting, (peer.map(network), digest)) else { return Verdict::Busy };
+        // One credential of each peer at a time waits for the others': who guesses much waits for itself.
+        let Ok(_turn_of_peer) = place.turns_of_peer.acquire().await else { return Verdict::Busy };
         let Ok(turn) = Arc::clone(&self.checking).acquire_owned().await else { return Verdict::Busy };
         // Whoever was before may have asked the same.
         if let Some(verdict) = self.remembered().verdict(&digest) {
@@ -84,8 +88,10 @@ impl PasswordChecker {
         // One hash of each cost is computed, the user's own among them.
         let mut hashes: BTreeMap<u32, PasswordHash> = users.values().map(|hash| (hash.cost(), hash.clone())).collect();
         hashes.extend(user.iter().map(|hash| (hash.cost(), hash.clone())));
+        let remembered = Arc::clone(&self.remembered);
         let verify = move || {
-            // Held until the work is done, which a client that goes away does not stop.
+            // Held until the work is done, which a client that goes away does not stop. It is not done for nothing:
+            // when the client comes again, the outcome is known.
             let _turn = turn;
             let matches =
                 |hash: &PasswordHash| bcrypt::verify(password.expose_secret(), hash.expose()).unwrap_or(false);
@@ -93,17 +99,16 @@ impl PasswordChecker {
             for hash in hashes.values() {
                 granted |= matches(hash) && Some(hash) == user.as_ref();
             }
+            remembered.lock().unwrap_or_else(PoisonError::into_inner).add(digest, granted);
             granted
         };
         let Ok(granted) = tokio::task::spawn_blocking(verify).await else { return Verdict::Busy };
-        self.remembered().add(digest, granted);
         if granted { Verdict::Granted } else { Verdict::Denied }
     }
 
     /// Stands for a name, a password and the hash it is held against, all of which must be the same again.
     fn digest(&self, name: &str, password: &SecretString, hash: Option<&PasswordHash>) -> Digest {
-        // HMAC takes a key of any length.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key) else { return Digest::default() };
+        let mut mac = Hmac::<Sha256>::new(&self.key.into());
         for part in [name, password.expose_secret(), hash.map_or("", PasswordHash::expose)] {
             mac.update(&part.len().to_be_bytes());
             mac.update(part.as_bytes());
@@ -117,35 +122,58 @@ impl PasswordChecker {
 }
 
 /// Credentials that wait to be checked, by who sent them, and how many requests wait for each.
-type Queue = HashMap<(Option<IpAddr>, Digest), usize>;
+/// Whose address it is: an IPv6 network is one peer.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            [a, b, c, d, 0, 0, 0, 0].into()
+        }
+        IpAddr::V4(address) => address.into(),
+    }
+}
+
+/// The peers that wait; there are no more of them than connections.
+type Queue = HashMap<Option<IpAddr>, WaitingPeer>;
+
+/// What waits of one peer: how many requests with each credential.
+struct WaitingPeer {
+    requests: HashMap<Digest, usize>,
+    turns: Arc<Semaphore>,
+}
 
 /// A place among those who wait: equal requests share one.
 struct Waiting<'a> {
     queue: &'a Mutex<Queue>,
     place: (Option<IpAddr>, Digest),
+    turns_of_peer: Arc<Semaphore>,
 }
 
 impl<'a> Waiting<'a> {
     fn enter(queue: &'a Mutex<Queue>, place: (Option<IpAddr>, Digest)) -> Option<Self> {
         let mut waiting = queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_peer = waiting.keys().filter(|(peer, _)| *peer == place.0).count();
-        let is_full = waiting.len() >= MAX_WAITING || of_peer >= MAX_WAITING_OF_PEER;
-        if is_full && !waiting.contains_key(&place) {
+        let none = || WaitingPeer { requests: HashMap::new(), turns: Arc::new(Semaphore::new(1)) };
+        let peer = waiting.entry(place.0).or_insert_with(none);
+        if peer.requests.len() >= MAX_WAITING_OF_PEER && !peer.requests.contains_key(&place.1) {
             return None;
         }
-        *waiting.entry(place).or_default() += 1;
-        Some(Self { queue, place })
+        *peer.requests.entry(place.1).or_default() += 1;
+        Some(Self { queue, place, turns_of_peer: Arc::clone(&peer.turns) })
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut waiting = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut requests) = waiting.entry(self.place) {
+        let Entry::Occupied(mut peer) = waiting.entry(self.place.0) else { return };
+        if let Entry::Occupied(mut requests) = peer.get_mut().requests.entry(self.place.1) {
             *requests.get_mut() -= 1;
             if *requests.get() == 0 {
                 requests.remove();
             }
+        }
+        if peer.get().requests.is_empty() {
+            peer.remove();
         }
     }
 }
@@ -281,12 +309,13 @@ mod tests {
             tokio::spawn(async move { checker.check(&users, &basic(name, &number.to_string()), peer).await })
         };
         let guesses: Vec<_> = (0..MAX_WAITING_OF_PEER).map(|number| guess(None, number)).collect();
-        while checker.waiting.lock().unwrap().len() < MAX_WAITING_OF_PEER {
+        let waiting = || checker.waiting.lock().unwrap().values().map(|peer| peer.requests.len()).sum::<usize>();
+        while waiting() < MAX_WAITING_OF_PEER {
             tokio::task::yield_now().await;
         }
         let again = guess(None, 0);
         let other_peer = guess(Some([192, 0, 2, 1].into()), 1000);
-        while checker.waiting.lock().unwrap().len() <= MAX_WAITING_OF_PEER {
+        while waiting() <= MAX_WAITING_OF_PEER {
             tokio::task::yield_now().await;
         }
         assert_eq!(checker.check(&users, &basic("alice", "one more"), None).await, Verdict::Busy);
@@ -304,5 +333,52 @@ mod tests {
             checker.remembered().verdict(&checker.digest("alice", &"pw".into(), users.get("alice"))),
             Some(Verdict::Granted)
         );
+    }
+
+    #[tokio::test]
+    async fn outcome_is_remembered_though_the_client_has_left() {
+        let (checker, users) = (Arc::new(PasswordChecker::new().unwrap()), users(&[("alice", "pw")]));
+        let headers = basic("alice", "pw");
+        let digest = checker.digest("alice", &"pw".into(), users.get("alice"));
+        {
+            let mut check = std::pin::pin!(checker.check(&users, &headers, None));
+            std::future::poll_fn(|context| {
+                assert!(check.as_mut().poll(context).is_pending());
+                std::task::Poll::Ready(())
+            })
+            .await;
+        }
+        while checker.remembered().verdict(&digest).is_none() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(checker.remembered().verdict(&digest), Some(Verdict::Granted));
+    }
+
+    #[tokio::test]
+    async fn many_who_guess_leave_a_place_for_everybody_else() {
+        let (checker, users) = (Arc::new(PasswordChecker::new().unwrap()), users(&[("alice", "pw")]));
+        let turn = Arc::clone(&checker.checking).acquire_owned().await.unwrap();
+        let ask = |peer: IpAddr, password: String| {
+            let (checker, users) = (Arc::clone(&checker), users.clone());
+            tokio::spawn(async move { checker.check(&users, &basic("alice", &password), Some(peer)).await })
+        };
+        let addresses: Vec<IpAddr> = (0..64).map(|last| [192, 0, 2, last].into()).collect();
+        for (address, guess) in addresses.iter().flat_map(|address| (0..4).map(move |guess| (*address, guess))) {
+            ask(address, format!("guess {guess}"));
+        }
+        // The addresses of one network are one peer.
+        for last in 0..64 {
+            ask([0x2001, 0xdb8, 0, 0, 0, 0, 0, last].into(), format!("guess {last}"));
+        }
+        let right = ask([198, 51, 100, 1].into(), "pw".to_owned());
+        while checker.waiting.lock().unwrap().len() < addresses.len() + 2 {
+            tokio::task::yield_now().await;
+        }
+        let of_network = checker.waiting.lock().unwrap().values().map(|peer| peer.requests.len()).max();
+        assert_eq!(of_network, Some(MAX_WAITING_OF_PEER));
+        drop(turn);
+        assert_eq!(right.await.unwrap(), Verdict::Granted);
+        let left: usize = checker.waiting.lock().unwrap().values().map(|peer| peer.requests.len()).sum();
+        assert!(left > 64, "it was checked before the second guess of each of the others: {left}");
     }
 }

@@ -30,6 +30,8 @@ pub struct Options {
     pub max_requests: Option<usize>,
     /// Open connections.
     pub max_connections: usize,
+    /// Files, sockets and others that the program has open beside these connections.
+    pub reserved_files: usize,
     /// What the names of the server's own metrics begin with; `None` leaves them out.
     pub namespace: Option<String>,
     /// The realm that a browser shows when it asks for a password.
@@ -47,6 +49,7 @@ impl Default for Options {
             health_without_password: true,
             max_requests: Some(4096),
             max_connections: 1024,
+            reserved_files: 128,
             namespace: Some("exporter".to_owned()),
             realm: "exporter".to_owned(),
         }
@@ -126,6 +129,7 @@ impl Exporter {
         let server = ServerOptions {
             web_config: Some(Arc::clone(&routes.web_config)),
             max_connections: options.max_connections,
+            reserved_files: options.reserved_files,
             metrics: Some(Arc::clone(&routes.metrics)),
         };
         Ok(BoundExporter { bound, routes: Routes(Arc::new(routes)), server, web_config: options.web_config, stop })

@@ -26,6 +26,9 @@ const MAX_LINKS: usize = 40;
 /// by a link), and they are a few kilobytes.
 const READ_INTERVAL: Duration = Duration::from_millis(500);
 
+/// For as many looks a file may be missing, because it is about to be replaced.
+const MAX_MISSES: u8 = 4;
+
 /// A file on a network mount may never come.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -104,11 +107,16 @@ pub struct Followed<T> {
     /// What was read last: it may be half of what is being written.
     seen: Option<T>,
     told: Option<Result<T, Unread>>,
+    /// How often in a row nothing was read.
+    misses: u8,
 }
 
 /// Why files were not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unread {
+    /// It is missing, no regular file, or too long.
+    #[error("cannot be read")]
+    Missing,
     /// A mount that is gone, mostly.
     #[error("cannot be read: the file system does not answer")]
     Hung,
@@ -118,18 +126,18 @@ pub enum Unread {
 }
 
 impl<T: Clone + PartialEq + Send + 'static> Followed<T> {
-    /// Follows what `read` gives, of which `known` is known already. Where it gives nothing, a file is about to be
-    /// replaced.
+    /// Follows what `read` gives, of which `known` is known already. Where it gives nothing for a moment, a file is about
+    /// to be replaced.
     pub fn new(known: Option<T>, read: impl Fn() -> Option<T> + Send + Sync + 'static) -> Self {
         let mut ticks = interval(READ_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let told = known.clone().map(Ok);
-        Self { read: Arc::new(read), ticks, reading: None, late: None, seen: known, told }
+        Self { read: Arc::new(read), ticks, reading: None, late: None, seen: known, told, misses: 0 }
     }
 
     /// What is known otherwise from now on, such as by a reload for another reason.
     pub fn set_known(&mut self, known: Option<T>) {
-        self.told = known.map(Ok);
+        self.told = Some(known.ok_or(Unread::Missing));
     }
 
     /// Waits until something else has been read twice in a row. It can be given up and called again.
@@ -172,7 +180,12 @@ impl<T: Clone + PartialEq + Send + 'static> Followed<T> {
             };
             self.reading = None;
             if let Some(read) = read.map_err(|_| Unread::Panicked).transpose() {
+                self.misses = 0;
                 return read;
+            }
+            self.misses = self.misses.saturating_add(1);
+            if self.misses == MAX_MISSES {
+                return Err(Unread::Missing);
             }
         }
     }
@@ -206,6 +219,13 @@ mod tests {
         assert_eq!(halves.changed().await, Ok(4));
         let mut gone = followed(1, vec![None, Some(1), Some(1), None, Some(2), None, Some(2)]);
         assert_eq!(gone.changed().await, Ok(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_stays_away_is_told_once_until_it_returns() {
+        let mut gone = followed(1, vec![None, None, None, None, None, None, None, None, None, Some(1)]);
+        assert_eq!(gone.changed().await, Err(Unread::Missing));
+        assert_eq!(gone.changed().await, Ok(1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -62,7 +62,7 @@ pub use exporter::{BoundExporter, Error, Exporter, Options};
 #[cfg(feature = "clap")]
 pub use flags::WebFlags;
 pub use listen_address::{ListenAddress, UnixSocket};
-pub use listeners::Inherited;
+pub use listeners::{Inherited, open_file_limit};
 pub use metrics::{SERVER_FAMILIES, ServerFamily};
 pub use output::Coding;
 pub use paths::Paths;

@@ -1,11 +1,6 @@
 //! Where the exporter listens.
 
-use std::{
-    fmt,
-    net::{SocketAddr, ToSocketAddrs},
-    path::PathBuf,
-    str::FromStr,
-};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use nix::unistd::{Group, User};
 use url::form_urlencoded;
@@ -28,6 +23,8 @@ pub struct UnixSocket {
 pub enum ListenAddress {
     /// A TCP address; `[::]` serves IPv4 too.
     Tcp(SocketAddr),
+    /// A host's name, or a scoped address such as `fe80::1%eth0`, and a port. It is looked up when it is bound.
+    Host(String, u16),
     /// A Unix domain socket.
     Unix(UnixSocket),
 }
@@ -35,8 +32,7 @@ pub enum ListenAddress {
 impl FromStr for ListenAddress {
     type Err = &'static str;
 
-    /// Reads `host:port`, `:port` (all addresses) or `unix:/path`. A name stands for its first IPv4
-    /// address, else for its first IPv6 one.
+    /// Reads `host:port`, `:port` (all addresses) or `unix:/path`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const SHAPE: &str = "must be HOST:PORT, :PORT or unix:/PATH";
         if let Some(socket) = text.strip_prefix("unix:") {
@@ -49,9 +45,14 @@ impl FromStr for ListenAddress {
         if let Ok(address) = text.parse() {
             return Ok(Self::Tcp(address));
         }
-        let found: Vec<SocketAddr> = text.to_socket_addrs().map_err(|_| SHAPE)?.collect();
-        let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
-        first.copied().map(Self::Tcp).ok_or(SHAPE)
+        let (host, port) = text.rsplit_once(':').ok_or(SHAPE)?;
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        // An address of IPv6 stands in brackets, and nothing else does.
+        if host.is_empty() || bracketed.unwrap_or(host).contains(':') != bracketed.is_some() || host.contains('/') {
+            return Err(SHAPE);
+        }
+        let port = port.parse().map_err(|_| SHAPE)?;
+        Ok(Self::Host(bracketed.unwrap_or(host).to_owned(), port))
     }
 }
 
@@ -83,6 +84,8 @@ impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            Self::Host(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Host(host, port) => write!(f, "{host}:{port}"),
             Self::Unix(socket) => write!(f, "unix:{}", socket.path.display()),
         }
     }
@@ -98,12 +101,14 @@ mod tests {
             ("[::]:10710", "[::]:10710"),
             (":10710", "[::]:10710"),
             ("127.0.0.1:0", "127.0.0.1:0"),
-            ("localhost:10710", "127.0.0.1:10710"),
+            ("localhost:10710", "localhost:10710"),
+            ("[fe80::1%eth0]:9", "[fe80::1%eth0]:9"),
+            ("[fe80::1%1]:9", "[fe80::1%1]:9"),
             ("unix:/run/k.sock", "unix:/run/k.sock"),
         ] {
             assert_eq!(text.parse::<ListenAddress>().unwrap().to_string(), expected);
         }
-        for bad in ["", "10710", "127.0.0.1", ":x", "unix:k.sock", "unix:"] {
+        for bad in ["", "10710", "127.0.0.1", ":x", "a:x", "::1:9", "[a]:9", "http://a:9", "unix:k.sock", "unix:"] {
             assert!(bad.parse::<ListenAddress>().is_err(), "{bad}");
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    os::unix::fs::{FileTypeExt, PermissionsExt, chown},
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
 };
 
@@ -20,7 +20,25 @@ const BACKLOG: i32 = 1024;
 pub(crate) enum Listener {
     Tcp(TcpListener),
     /// With the file that is to go when the listener does.
-    Unix(UnixListener, Option<PathBuf>),
+    Unix(UnixListener, Option<SocketFile>),
+}
+
+/// A socket's file, and which one it is: another exporter may have put its own in its place since.
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    device_and_inode: (u64, u64),
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), device_and_inode: device_and_inode(path)? })
+    }
+}
+
+fn device_and_inode(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = std::fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// Sockets that systemd listens on for the exporter (`sd_listen_fds(3)`).
@@ -78,16 +96,24 @@ impl Listener {
     pub(crate) async fn bind(address: &ListenAddress) -> io::Result<Self> {
         match address {
             ListenAddress::Tcp(socket) => bind_tcp(*socket).map(Self::Tcp),
+            ListenAddress::Host(host, port) => {
+                let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), *port)).await?.collect();
+                let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
+                bind_tcp(*first.ok_or(io::ErrorKind::AddrNotAvailable)?).map(Self::Tcp)
+            }
             ListenAddress::Unix(socket) => {
-                bind_unix(socket).await.map(|bound| Self::Unix(bound, Some(socket.path.clone())))
+                let bound = bind_unix(socket).await?;
+                Ok(Self::Unix(bound, Some(SocketFile::of(&socket.path)?)))
             }
         }
     }
 
     /// Takes away the file of a Unix socket that was made here.
     pub(crate) fn remove(&self) {
-        if let Self::Unix(_, Some(path)) = self {
-            let _ = std::fs::remove_file(path);
+        if let Self::Unix(_, Some(file)) = self
+            && device_and_inode(&file.path).is_ok_and(|now| now == file.device_and_inode)
+        {
+            let _ = std::fs::remove_file(&file.path);
         }
     }
 
@@ -103,14 +129,19 @@ impl Listener {
     }
 }
 
-/// Lets the process open as many files as it may, and tells how many connections that leaves room for: the soft
-/// limit is 1024 mostly, which is there for programs that call `select`.
-pub(crate) fn room_for_connections() -> usize {
-    /// For polls, files and listeners.
-    const OTHERS: u64 = 128;
+/// Lets the process open as many files as it may, and tells how many that are: the soft limit is 1024 mostly, which is
+/// there for programs that call `select`.
+#[must_use]
+pub fn open_file_limit() -> usize {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return usize::MAX };
     let limit = if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
-    usize::try_from(limit.saturating_sub(OTHERS).max(1)).unwrap_or(usize::MAX)
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+/// How many connections there is room for beside the files that are reserved: half of all at least.
+pub(crate) fn room_for_connections(reserved_files: usize) -> usize {
+    let limit = open_file_limit();
+    limit.saturating_sub(reserved_files).max(limit / 2).max(1)
 }
 
 /// `[::]` serves IPv4 too, and only IPv4 on a host that has no IPv6.

@@ -110,6 +110,8 @@ pub struct ServerOptions {
     pub web_config: Option<Arc<WebConfigHandle>>,
     /// How many may be open.
     pub max_connections: usize,
+    /// Files, sockets and others that the program has open beside them.
+    pub reserved_files: usize,
     /// Where they are counted.
     pub(crate) metrics: Option<Arc<ServerMetrics>>,
 }
@@ -118,7 +120,7 @@ impl ServerOptions {
     /// At most so many open connections, without TLS.
     #[must_use]
     pub fn new(max_connections: usize) -> Self {
-        Self { web_config: None, max_connections, metrics: None }
+        Self { web_config: None, max_connections, reserved_files: 0, metrics: None }
     }
 }
 
@@ -136,7 +138,7 @@ impl Bound {
     /// Serves until `stop` is cancelled; then accepts no more, lets answers in flight finish, and
     /// returns.
     pub async fn serve(self, service: impl HttpService, options: ServerOptions, stop: CancellationToken) {
-        let room = room_for_connections();
+        let room = room_for_connections(options.reserved_files);
         if room < options.max_connections && options.metrics.is_some() {
             warn!(room, "limit on open files is too low for web.max_connections, allowing fewer connections");
         }

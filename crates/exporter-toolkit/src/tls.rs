@@ -92,6 +92,9 @@ fn authorities(settings: &TlsServer, provider: &Arc<CryptoProvider>) -> Result<A
     for root in &settings.client_ca {
         roots.add(root.clone())?;
     }
+    if roots.is_empty() {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
     builder.build().map_err(|error| Error::General(error.to_string()))
 }

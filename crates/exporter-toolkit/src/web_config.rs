@@ -23,8 +23,8 @@ use crate::{
     settings::{self, Document, Key, Problems, Report, Reported, Section, Taken, boolean},
 };
 
-/// A password that takes longer to check than this many rounds (2 to the cost) outlasts a scrape.
-const MAX_BCRYPT_COST: u32 = 16;
+/// To check a password of a higher cost (2 to the cost is the number of rounds) outlasts a scrape.
+const MAX_QUICK_BCRYPT_COST: u32 = 16;
 
 /// The headers that can be set, and what each may say; nothing named is anything.
 const HEADERS: [(&str, &[&str]); 5] = [
@@ -46,6 +46,26 @@ const CIPHER_SUITES: [(&str, CipherSuite); 9] = [
     ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
     ("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384),
     ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
+];
+
+/// The suites and groups of Go that are not offered here: without forward secrecy, without authenticated encryption, or
+/// not in the cryptographic library.
+const NOT_OFFERED: [&str; 15] = [
+    "TLS_RSA_WITH_RC4_128_SHA",
+    "TLS_RSA_WITH_3DES_EDE_CBC_SHA",
+    "TLS_RSA_WITH_AES_128_CBC_SHA",
+    "TLS_RSA_WITH_AES_256_CBC_SHA",
+    "TLS_RSA_WITH_AES_128_CBC_SHA256",
+    "TLS_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256",
+    "CurveP521",
+    "X25519MLKEM768",
 ];
 
 const CURVES: [(&str, NamedGroup); 3] =
@@ -89,6 +109,8 @@ pub struct TlsServer {
     pub prefer_server_cipher_suites: bool,
     /// The groups of the key exchange, in this order; all where it is empty.
     pub curves: Vec<NamedGroup>,
+    /// The suites and groups that were named and are not offered here.
+    pub not_offered: Vec<&'static str>,
 }
 
 impl Clone for TlsServer {
@@ -103,6 +125,7 @@ impl Clone for TlsServer {
             cipher_suites: self.cipher_suites.clone(),
             prefer_server_cipher_suites: self.prefer_server_cipher_suites,
             curves: self.curves.clone(),
+            not_offered: self.not_offered.clone(),
         }
     }
 }
@@ -125,10 +148,18 @@ pub enum ClientAuth {
     RequestClientCert,
     /// A certificate of any authority.
     RequireAnyClientCert,
-    /// If they give a certificate, one of the configured authorities.
+    /// If they give a certificate, one of the configured authorities, or of the system's where there are none.
     VerifyClientCertIfGiven,
-    /// A certificate of the configured authorities.
+    /// A certificate of the configured authorities, or of the system's where there are none.
     RequireAndVerifyClientCert,
+}
+
+impl ClientAuth {
+    /// Whether a certificate must be of a known authority.
+    #[must_use]
+    pub fn verifies(self) -> bool {
+        matches!(self, Self::VerifyClientCertIfGiven | Self::RequireAndVerifyClientCert)
+    }
 }
 
 /// A subject alternative name, compared whole.
@@ -185,6 +216,27 @@ impl WebConfig {
         let report = Report::default();
         let file = read(path, Section::root(&document, &report));
         report.conclude(file)
+    }
+
+    /// What works, and hardly as it was meant.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Some(tls) = &self.tls {
+            if !tls.not_offered.is_empty() {
+                warnings.push(format!("tls_server_config names what is not offered: {}", tls.not_offered.join(", ")));
+            }
+            if tls.client_auth.verifies() && tls.client_ca.is_empty() {
+                let warning = "tls_server_config has no client_ca_file: a client's certificate may be one of any \
+                               authority that the system trusts";
+                warnings.push(warning.to_owned());
+            }
+        }
+        let slow = self.users.iter().filter(|(_, hash)| hash.cost() > MAX_QUICK_BCRYPT_COST);
+        warnings.extend(slow.map(|(name, hash)| {
+            format!("basic_auth_users has a bcrypt cost of {} for {name:?}: to check it outlasts a scrape", hash.cost())
+        }));
+        warnings
     }
 
     /// The keys that are looked for in a file with TLS, in that order.
@@ -246,19 +298,23 @@ fn tls(mut section: Section<'_>) -> Result<TlsServer, Reported> {
     let max = section.take("max_version", "The highest version of TLS; TLS13 unless set.", tls_version);
     let of_suites = "The suites of TLS 1.2, in this order; all unless set. Those of TLS 1.3 are always on.";
     let suites = section.take_list("cipher_suites", of_suites, |name| of_table(name, &CIPHER_SUITES));
+    let suites = suites.and_then(|suites| offered(&section, "cipher_suites", suites));
     let of_preference = "Whether the server's order of suites counts, not the client's; true unless set.";
     let prefer_server_cipher_suites = section.take("prefer_server_cipher_suites", of_preference, boolean);
     let of_curves = "The groups of the key exchange, in this order; all unless set.";
     let curves = section.take_list("curve_preferences", of_curves, |name| of_table(name, &CURVES));
+    let curves = curves.and_then(|curves| offered(&section, "curve_preferences", curves));
     let client_auth = client_auth.map(|auth| auth.unwrap_or(ClientAuth::NoClientCert));
     if let (Ok(auth), Ok(ca), Ok(sans)) = (&client_auth, &client_ca, &sans) {
         check_client_auth(&section, *auth, ca.is_some(), sans.is_some());
     }
     let versions = min.and_then(|min| Ok((min.unwrap_or(TlsVersion::Tls12), max?.unwrap_or(TlsVersion::Tls13))));
     if let (Ok(versions), Ok(suites)) = (&versions, &suites) {
-        check_versions(&section, *versions, suites.as_deref().unwrap_or_default());
+        check_versions(&section, *versions, &suites.0);
     }
     section.finish();
+    let ((cipher_suites, mut not_offered), (curves, other_curves)) = (suites?, curves?);
+    not_offered.extend(other_curves);
     Ok(TlsServer {
         certificates: certificates?,
         key: key?,
@@ -266,9 +322,10 @@ fn tls(mut section: Section<'_>) -> Result<TlsServer, Reported> {
         client_ca: client_ca?.unwrap_or_default(),
         client_allowed_sans: sans?,
         versions: versions?,
-        cipher_suites: suites?.unwrap_or_default(),
+        cipher_suites,
         prefer_server_cipher_suites: prefer_server_cipher_suites?.unwrap_or(true),
-        curves: curves?.unwrap_or_default(),
+        curves,
+        not_offered,
     })
 }
 
@@ -296,8 +353,13 @@ fn pem<T>(
     if given.is_some() {
         return Err(section.problem(file, format!("is given beside {inline}: remove one of them")));
     }
-    let bytes = files::read(&path).map_err(|error| section.problem(file, format!("cannot be read: {error}")))?;
-    parse(&bytes).map(Some).ok_or_else(|| section.problem(file, refusal))
+    let bytes = files::read(&path).map_err(|error| section.unread(file, &error))?;
+    parse(&bytes).map(Some).ok_or_else(|| {
+        let is_encrypted = [&b"ENCRYPTED PRIVATE KEY"[..], b"Proc-Type: 4,ENCRYPTED"]
+            .iter()
+            .any(|mark| bytes.windows(mark.len()).any(|part| part == *mark));
+        section.problem(file, if is_encrypted { "is encrypted: it must be without a passphrase" } else { &refusal })
+    })
 }
 
 fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
@@ -305,14 +367,11 @@ fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     (!certificates.is_empty()).then_some(certificates)
 }
 
-/// As the toolkit, and beyond it: to verify without an authority would let in whoever any public one knows.
+/// As Go's toolkit.
 fn check_client_auth(section: &Section<'_>, auth: ClientAuth, has_ca: bool, has_sans: bool) {
-    let verifies = matches!(auth, ClientAuth::VerifyClientCertIfGiven | ClientAuth::RequireAndVerifyClientCert);
     let requires = matches!(auth, ClientAuth::RequireAnyClientCert | ClientAuth::RequireAndVerifyClientCert);
     if has_ca && auth == ClientAuth::NoClientCert {
         section.problem("client_auth_type", "is missing: with client_ca_file, say RequireAndVerifyClientCert");
-    } else if verifies && !has_ca {
-        section.problem("client_ca_file", "is missing: certificates cannot be verified without an authority");
     } else if has_sans && !requires {
         let message = "needs client_auth_type RequireAnyClientCert or RequireAndVerifyClientCert";
         section.problem("client_allowed_sans", message);
@@ -353,12 +412,33 @@ fn tls_version(text: &str) -> Result<TlsVersion, &'static str> {
     }
 }
 
-fn of_table<T: Copy>(name: &str, table: &[(&str, T)]) -> Result<T, String> {
-    let named = table.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
-    named.ok_or_else(|| {
+/// What a name stands for, or the name where it is one that is not offered.
+fn of_table<T: Copy>(name: &str, table: &[(&str, T)]) -> Result<Result<T, &'static str>, String> {
+    let named = table.iter().find(|(known, _)| *known == name).map(|(_, value)| Ok(*value));
+    let not_offered = || NOT_OFFERED.iter().find(|known| **known == name).map(|known| Err(*known));
+    named.or_else(not_offered).ok_or_else(|| {
         let known: Vec<_> = table.iter().map(|(known, _)| *known).collect();
         format!("must be one of those offered here: {}", known.join(", "))
     })
+}
+
+/// What is offered, and the names of the rest. All where nothing is named; but not where nothing that is named is offered.
+fn offered<T>(
+    section: &Section<'_>,
+    key: &'static str,
+    named: Option<Vec<Result<T, &'static str>>>,
+) -> Result<(Vec<T>, Vec<&'static str>), Reported> {
+    let (mut offered, mut others) = (Vec::new(), Vec::new());
+    for name in named.unwrap_or_default() {
+        match name {
+            Ok(value) => offered.push(value),
+            Err(name) => others.push(name),
+        }
+    }
+    if offered.is_empty() && !others.is_empty() {
+        return Err(section.problem(key, "names nothing that is offered here"));
+    }
+    Ok((offered, others))
 }
 
 /// A header that is blank is not set.
@@ -380,9 +460,6 @@ fn header(name: &str, value: &str) -> Result<Option<(HeaderName, HeaderValue)>, 
 
 fn password_hash(text: &str) -> Result<PasswordHash, &'static str> {
     match HashParts::from_str(text) {
-        Ok(parts) if parts.get_cost() > MAX_BCRYPT_COST => {
-            Err("has a password whose bcrypt cost is above 16: checking it would outlast a scrape")
-        }
         Ok(_) => Ok(PasswordHash(SecretString::from(text))),
         Err(_) => Err("has a password that is no bcrypt hash: make one with htpasswd -nBC 10 \"\""),
     }

@@ -175,7 +175,8 @@ fn transport_error(error: &reqwest::Error, began: Instant) -> PollError {
 }
 
 /// The TLS error that `cause` is or, as one I/O error or several, wraps.
-fn tls_error<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+#[must_use]
+pub fn tls_error<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let wrapped = || tls_error(cause.downcast_ref::<std::io::Error>()?.get_ref()?);
     cause.downcast_ref().or_else(wrapped)
 }

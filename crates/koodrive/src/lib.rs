@@ -34,7 +34,7 @@ mod unit;
 
 pub use account::{Account, AppId, Credential, Language, Proxy, Transport, UserId};
 pub use answer::{Field, FieldFault, Measure, Overview};
-pub use client::{Client, Remedy};
+pub use client::{Client, Remedy, tls_error};
 pub use credential::{CredentialRead, SecretError};
 pub use endpoint::Endpoint;
 pub use error::{PollError, Reason, Refusal};

@@ -63,12 +63,12 @@ pub fn read_file(path: &Path) -> Result<Tree, Problem> {
 }
 
 fn read_text(path: &Path) -> Result<String, Problem> {
-    let bytes = files::read(path).map_err(|error| unreadable(path, &format!("cannot be read: {error}")))?;
+    let bytes = files::read(path).map_err(|error| Problem::unread(path.display(), "", &error))?;
     String::from_utf8(bytes).map_err(|_| unreadable(path, "is not UTF-8"))
 }
 
 fn unreadable(path: &Path, message: &str) -> Problem {
-    Problem { origin: path.display().to_string(), key: String::new(), message: message.to_owned() }
+    Problem::new(path.display(), "", message)
 }
 
 /// Reads a length of time above zero, such as `60s`, `5m`, `1h30m` or `7d`. A day has 24 hours, a week seven days.

@@ -1,6 +1,6 @@
 //! What is wrong with a configuration: all of it, each with its place.
 
-use std::{cell::RefCell, fmt};
+use std::{cell::RefCell, fmt, io};
 
 /// One thing that is wrong: where it is, what it is, and what would be right. It never repeats a value,
 /// as any value may be a secret in the wrong place.
@@ -12,6 +12,23 @@ pub struct Problem {
     pub key: String,
     /// What is wrong, and what would be right.
     pub message: String,
+    /// Whether it may pass by itself, as a file that is not there yet.
+    pub may_pass: bool,
+}
+
+impl Problem {
+    /// One that does not pass by itself.
+    #[must_use]
+    pub fn new(origin: impl fmt::Display, key: &str, message: impl Into<String>) -> Self {
+        Self { origin: origin.to_string(), key: key.to_owned(), message: message.into(), may_pass: false }
+    }
+
+    /// A file that can't be read, and that may be there later if it is missing.
+    #[must_use]
+    pub fn unread(origin: impl fmt::Display, key: &str, error: &io::Error) -> Self {
+        let may_pass = error.kind() == io::ErrorKind::NotFound;
+        Self { may_pass, ..Self::new(origin, key, format!("cannot be read: {error}")) }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -45,7 +62,13 @@ impl Problems {
     /// One problem alone.
     #[must_use]
     pub fn one(origin: impl fmt::Display, key: &str, message: impl Into<String>) -> Self {
-        Self(vec![Problem { origin: origin.to_string(), key: key.to_owned(), message: message.into() }])
+        Self(vec![Problem::new(origin, key, message)])
+    }
+
+    /// Whether they may all pass by themselves, so that it is worth while to try again later.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        self.0.iter().all(|problem| problem.may_pass)
     }
 }
 
@@ -87,8 +110,7 @@ pub struct Key {
 
 impl Report {
     /// Adds one problem.
-    pub fn add(&self, origin: &str, key: &str, message: impl Into<String>) -> Reported {
-        let problem = Problem { origin: origin.to_owned(), key: key.to_owned(), message: message.into() };
+    pub fn add(&self, problem: Problem) -> Reported {
         self.problems.borrow_mut().push(problem);
         Reported(())
     }

@@ -1,12 +1,17 @@
 //! One table of the configuration, taken apart key by key; what is left over is an unknown key.
 
-use std::{collections::HashMap, fmt::Display, path::Path, path::PathBuf};
+use std::{
+    collections::HashMap,
+    fmt::Display,
+    io,
+    path::{Path, PathBuf},
+};
 
 use config::{Value, ValueKind};
 
 use super::{
     COMMAND_LINE, Document, ENVIRONMENT,
-    problem::{self, Key, Problems, Report, Reported},
+    problem::{self, Key, Problem, Problems, Report, Reported},
 };
 
 /// A table of keys, which reports what is wrong in it.
@@ -194,8 +199,17 @@ impl<'a> Section<'a> {
 
     /// Reports a problem with a key, or its absence.
     pub fn problem(&self, key: &str, message: impl Into<String>) -> Reported {
-        let origin = self.table.get(key).map_or(self.origin.as_deref(), Value::origin);
-        self.report.add(&self.origin(key, origin), &self.key_path(key), message)
+        self.report.add(Problem::new(self.origin_of(key), &self.key_path(key), message))
+    }
+
+    /// Reports that the file which a key names can't be read.
+    #[must_use]
+    pub fn unread(&self, key: &str, error: &io::Error) -> Reported {
+        self.report.add(Problem::unread(self.origin_of(key), &self.key_path(key), error))
+    }
+
+    fn origin_of(&self, key: &str) -> String {
+        self.origin(key, self.table.get(key).map_or(self.origin.as_deref(), Value::origin))
     }
 
     /// Reports every key that nobody took. What does not look like a key, and every key beside a secret, is not
@@ -222,7 +236,7 @@ impl<'a> Section<'a> {
     }
 
     fn wrong(&self, key: &str, value: &Value, message: impl Display) -> Reported {
-        self.report.add(&self.origin(key, value.origin()), &self.key_path(key), message.to_string())
+        self.report.add(Problem::new(self.origin(key, value.origin()), &self.key_path(key), message.to_string()))
     }
 
     fn origin(&self, key: &str, origin: Option<&str>) -> String {

@@ -112,8 +112,7 @@ impl Place<'_> {
 
     /// No problem quotes the text: a secret may stand in it.
     fn problem(&self, line: usize, key: &str, message: &str) -> Problem {
-        let origin = self.origin(line).unwrap_or_else(|| "no configuration file".to_owned());
-        Problem { origin, key: key.to_owned(), message: message.to_owned() }
+        Problem::new(self.origin(line).as_deref().unwrap_or("no configuration file"), key, message)
     }
 
     fn invalid(&self, format: &str, line: usize, column: usize) -> Problem {

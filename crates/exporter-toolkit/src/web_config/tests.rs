@@ -33,7 +33,6 @@ fn tls(folder: &Path, more: &str) -> Result<TlsServer, String> {
 fn what_is_asked_of_clients_fits_together() {
     let folder = tempfile::tempdir().unwrap();
     let load = |more: &str| tls(folder.path(), more);
-    let no_ca = Some("client_ca_file: is missing");
     let no_requirement = Some("client_allowed_sans: needs client_auth_type");
     let no_type = Some("client_auth_type: is missing");
     for (kind, parsed, alone, with_ca, with_sans) in [
@@ -42,8 +41,8 @@ fn what_is_asked_of_clients_fits_together() {
         ("RequestClientCert", ClientAuth::RequestClientCert, None, None, no_requirement),
         ("RequireAnyClientCert", ClientAuth::RequireAnyClientCert, None, None, None),
         ("RequireClientCert", ClientAuth::RequireAnyClientCert, None, None, None),
-        ("VerifyClientCertIfGiven", ClientAuth::VerifyClientCertIfGiven, no_ca, None, no_ca),
-        ("RequireAndVerifyClientCert", ClientAuth::RequireAndVerifyClientCert, no_ca, None, no_ca),
+        ("VerifyClientCertIfGiven", ClientAuth::VerifyClientCertIfGiven, None, None, no_requirement),
+        ("RequireAndVerifyClientCert", ClientAuth::RequireAndVerifyClientCert, None, None, None),
     ] {
         for (more, expected) in
             [("", alone), (", client_ca_file: c", with_ca), (", client_allowed_sans: [a]", with_sans)]
@@ -53,6 +52,11 @@ fn what_is_asked_of_clients_fits_together() {
             assert!(good.is_none_or(|tls| tls.client_auth == parsed), "{yaml}");
         }
     }
+    let of_system = web_file(
+        folder.path(),
+        "tls_server_config: { cert_file: c, key_file: k, client_auth_type: VerifyClientCertIfGiven }",
+    );
+    assert!(of_system.unwrap().warnings()[0].contains("of any authority that the system trusts"));
     assert!(load("client_auth_type: Other").unwrap_err().contains("must be NoClientCert"));
     let sans = load("client_auth_type: RequireAnyClientCert, client_allowed_sans: [a.example, 192.0.2.1]").unwrap();
     let allowed = [AllowedSan::Text("a.example".to_owned()), AllowedSan::Ip([192, 0, 2, 1].into())];
@@ -74,11 +78,23 @@ fn versions_and_suites_fit_together() {
         (format!("max_version: TLS13, cipher_suites: [{of_13}]"), None),
         ("max_version: TLS12, cipher_suites: []".to_owned(), None),
         ("cipher_suites: [TLS_NULL]".to_owned(), Some("cipher_suites: must be one of those offered here")),
-        ("curve_preferences: [CurveP521]".to_owned(), Some("must be one of those offered here: X25519")),
+        (
+            "cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]".to_owned(),
+            Some("cipher_suites: names nothing that is offered"),
+        ),
+        ("curve_preferences: [CurveP521]".to_owned(), Some("curve_preferences: names nothing that is offered here")),
+        ("curve_preferences: [P-521]".to_owned(), Some("must be one of those offered here: X25519")),
         ("cert: x".to_owned(), Some("cert: holds no PEM of a certificate")),
     ] {
         good_or_refused(&more, load(&more), expected);
     }
+    let go =
+        format!("cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, {of_12}], curve_preferences: [X25519, CurveP521]");
+    let go = web_file(folder.path(), &format!("tls_server_config: {{ cert_file: c, key_file: k, {go} }}")).unwrap();
+    assert_eq!(
+        go.warnings(),
+        ["tls_server_config names what is not offered: TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, CurveP521"]
+    );
     let usual = load("").unwrap();
     assert_eq!((usual.versions, usual.cipher_suites.len()), ((TlsVersion::Tls12, TlsVersion::Tls13), 0));
     assert!(usual.prefer_server_cipher_suites && usual.curves.is_empty());
@@ -101,8 +117,9 @@ fn the_rest_of_the_web_file_is_what_it_says() {
         format!("basic_auth_users: {{ a: \"{}\" }}", of_cost_4.replacen("$04$", &format!("${cost:02}$"), 1))
     };
     assert_eq!(load(&hash(5)).unwrap().users["a"].cost(), 5);
-    assert_eq!(load(&hash(16)).unwrap().users["a"].cost(), 16);
-    assert!(load(&hash(17)).unwrap_err().contains("whose bcrypt cost is above 16"));
+    assert_eq!(load(&hash(16)).unwrap().warnings(), [""; 0]);
+    let warning = "basic_auth_users has a bcrypt cost of 17 for \"a\": to check it outlasts a scrape";
+    assert_eq!(load(&hash(17)).unwrap().warnings(), [warning]);
     assert!(load("basic_auth_users: { a: hunter2 }").unwrap_err().contains("is no bcrypt hash"));
     let limit = |yaml: &str| load(&format!("rate_limit: {{ {yaml} }}")).map(|file| file.rate_limit);
     let one = RateLimit { interval: Duration::from_secs(2), burst: 1 };
