@@ -1,6 +1,6 @@
 //! An account as it is configured: what to ask the API for, and when.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 /// One KooDrive account as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,11 +9,21 @@ pub struct Account {
     pub alias: String,
     /// What requests are made of.
     pub api: Arc<koodrive::Account>,
+    /// The file of `api.transport.extra_roots`, where there is one. Its changes are followed.
+    pub ca_file: Option<PathBuf>,
     /// When the account is polled and for how long its values hold.
     pub poll: PollPolicy,
 }
 
 impl Account {
+    /// The account with other authorities that are trusted beside the system's.
+    #[must_use]
+    pub fn with_roots(&self, extra_roots: Vec<u8>) -> Self {
+        let mut api = koodrive::Account::clone(&self.api);
+        api.transport.extra_roots = extra_roots;
+        Self { api: Arc::new(api), ..self.clone() }
+    }
+
     /// Whether the numbers that are known of `other` are this account's, too: the same user at the same endpoint, read
     /// in the same units.
     #[must_use]
@@ -40,7 +50,7 @@ impl Account {
             transport: koodrive::Transport::default(),
         };
         let poll = PollPolicy { interval: minute, timeout: minute, max_age: minute * 3 };
-        Self { alias: alias.to_owned(), api: Arc::new(api), poll }
+        Self { alias: alias.to_owned(), api: Arc::new(api), ca_file: None, poll }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{
     metrics::{self, Exposition, OwnMetrics},
     poll::{AccountStore, Finished, Limiter, Observer, Supervisor},
     reload::{self, Reloader},
+    roots,
     systemd::Systemd,
 };
 
@@ -110,6 +111,7 @@ impl App {
         let accounts = self.config.accounts_of(self.config.shard);
         warn_of_low_concurrency(&accounts, self.concurrency);
         self.supervisor.run(&accounts)?;
+        let roots = roots::followed(&accounts);
         let accounts = accounts.len();
         info!(version = env!("CARGO_PKG_VERSION"), revision = env!("BUILD_REVISION"), accounts, "polling");
         let systemd = Systemd::of_environment();
@@ -124,6 +126,7 @@ impl App {
             own,
             clock,
             followed,
+            roots,
             systemd: systemd.clone(),
             late: None,
         };

@@ -31,6 +31,7 @@ pub mod poll;
 /// The configuration read anew while the exporter runs.
 pub mod reload;
 /// Which of several exporters polls an account.
+pub mod roots;
 pub mod shard;
 /// `/`: what an operator wants to see in five seconds.
 mod status_page;

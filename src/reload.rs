@@ -4,7 +4,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use exporter_toolkit::{ReloadReply, files::Followed};
+use exporter_toolkit::{
+    ReloadReply,
+    files::{Followed, Unread},
+};
 use tokio::{
     signal::unix::Signal,
     sync::{mpsc, oneshot},
@@ -18,6 +21,7 @@ use crate::{
     config::{Config, Sources},
     metrics::OwnMetrics,
     poll::{Change, Supervisor},
+    roots::{self, Roots},
     systemd::Systemd,
 };
 
@@ -38,6 +42,8 @@ pub struct Reloader {
     pub clock: WallClock,
     /// The content of the configuration file, where its changes are to be followed.
     pub followed: Option<Followed<Vec<u8>>>,
+    /// The authorities' files, whose changes are always followed.
+    pub roots: Option<Followed<Roots>>,
     /// Where reloads are reported.
     pub systemd: Systemd,
     /// A reading of the files that hung. Another one would as well, and would cost another thread.
@@ -50,8 +56,19 @@ impl Reloader {
         loop {
             tokio::select! {
                 () = received(&mut hangup) => drop(self.reload("SIGHUP").await),
-                () = changed(&mut self.followed) => drop(self.reload("the file has changed").await),
+                _ = changed(&mut self.followed) => drop(self.reload("the file has changed").await),
+                roots = changed(&mut self.roots) => self.trust(roots),
                 Some(reply) = requests.recv() => drop(reply.send(self.reload("a request").await)),
+            }
+        }
+    }
+
+    fn trust(&mut self, roots: Result<Roots, Unread>) {
+        match roots::apply(&mut self.supervisor, roots) {
+            Ok(accounts) => info!(accounts, "authorities reloaded"),
+            Err(problem) => {
+                self.own.config_failed();
+                error!(problem, "reload of authorities failed, keeping the previous ones");
             }
         }
     }
@@ -96,6 +113,7 @@ impl Reloader {
         let config = config.map_err(|problems| problems.to_string())?;
         let accounts = config.accounts_of(self.started.shard);
         let change = self.supervisor.run(&accounts).map_err(|error| error.to_string())?;
+        self.roots = roots::followed(&accounts);
         let Change { added, changed, removed } = change;
         let changes = format!("{} accounts: {added} added, {changed} changed, {removed} removed", accounts.len());
         let fixed = config.fixed_differences(&self.started);
@@ -122,11 +140,10 @@ pub fn followed(sources: &Sources, known: Option<Vec<u8>>) -> Option<Followed<Ve
     Some(Followed::new(known, move || sources.file_content()))
 }
 
-/// Waits until the file has changed or can't be read any more, or for ever.
-async fn changed(followed: &mut Option<Followed<Vec<u8>>>) {
+/// Waits until what is followed has changed or can't be read any more, or for ever.
+async fn changed<T: Clone + PartialEq + Send + 'static>(followed: &mut Option<Followed<T>>) -> Result<T, Unread> {
     match followed {
-        // A reload tells why it can't be read.
-        Some(followed) => drop(followed.changed().await),
+        Some(followed) => followed.changed().await,
         None => std::future::pending().await,
     }
 }

@@ -108,6 +108,7 @@ fn account(index: usize) -> Arc<Account> {
             units: Units::default(),
             transport: Transport::default(),
         }),
+        ca_file: None,
         poll: PollPolicy { interval: minute, timeout: minute / 6, max_age: day },
     })
 }

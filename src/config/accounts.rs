@@ -1,6 +1,6 @@
 //! The accounts, and the settings that each may set anew.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use exporter_toolkit::{
     files,
@@ -11,8 +11,8 @@ use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
 };
-use url::Url;
 
+use super::proxy::{self, EnvironmentProxy};
 use crate::account::{Account, PollPolicy};
 
 /// The vendor's international site.
@@ -33,7 +33,7 @@ pub(super) struct Common {
     total_used: Taken<Unit>,
     total_allocation: Taken<Unit>,
     proxy: Taken<Proxy>,
-    extra_roots: Taken<Vec<u8>>,
+    roots: Taken<(PathBuf, Vec<u8>)>,
 }
 
 impl Common {
@@ -57,11 +57,13 @@ impl Common {
         let mut http = section.section("http");
         let proxy = http.take_string(
             "proxy_url",
-            "The forward proxy for HTTPS, which may bear a password; unless set, the `*_PROXY` variables are heeded.",
+            "The forward proxy for HTTPS, which may hold a password; unless set, that of `HTTPS_PROXY` or `ALL_PROXY`, with \
+             the exceptions of `NO_PROXY`.",
             proxy,
         );
-        let ca_file = http.take_path("ca_file", "PEM certificates that are trusted beside the system's roots.");
-        let extra_roots = ca_file.and_then(|path| extra_roots(&http, path));
+        let ca_file =
+            http.take_path("ca_file", "PEM certificates that are trusted beside the system's roots; followed.");
+        let roots = ca_file.and_then(|path| roots(&http, path));
         http.finish();
         Self {
             endpoint,
@@ -73,13 +75,18 @@ impl Common {
             total_used,
             total_allocation,
             proxy,
-            extra_roots,
+            roots,
         }
     }
 }
 
 /// Takes one account out of its section.
-pub(super) fn account(alias: &str, mut section: Section<'_>, top: &Common) -> Result<Arc<Account>, Reported> {
+pub(super) fn account(
+    alias: &str,
+    mut section: Section<'_>,
+    top: &Common,
+    environment: &EnvironmentProxy,
+) -> Result<Arc<Account>, Reported> {
     let label = label(alias).map_err(|error| section.problem("", error));
     let mut poll = section.section("poll");
     let own = Common::take(&mut section, &mut poll);
@@ -104,7 +111,9 @@ pub(super) fn account(alias: &str, mut section: Section<'_>, top: &Common) -> Re
     section.finish();
 
     let endpoint = endpoint?;
-    let proxy = inherit(&own.proxy, &top.proxy)?.unwrap_or_default();
+    let proxy = inherit(&own.proxy, &top.proxy)?.unwrap_or_else(|| environment.of(endpoint.overview()));
+    let roots = inherit(&own.roots, &top.roots)?;
+    let (ca_file, extra_roots) = roots.map_or((None, Vec::new()), |(path, pem)| (Some(path), pem));
     let api = koodrive::Account {
         user_id: user_id?,
         language: inherit(&own.language, &top.language)?.unwrap_or_default(),
@@ -117,11 +126,11 @@ pub(super) fn account(alias: &str, mut section: Section<'_>, top: &Common) -> Re
         transport: Transport {
             // What is sent in the clear stays on this host.
             proxy: if endpoint.is_plain() { Proxy::Direct } else { proxy },
-            extra_roots: inherit(&own.extra_roots, &top.extra_roots)?.unwrap_or_default(),
+            extra_roots,
         },
         endpoint,
     };
-    Ok(Arc::new(Account { alias: label?, api: Arc::new(api), poll: poll? }))
+    Ok(Arc::new(Account { alias: label?, api: Arc::new(api), ca_file, poll: poll? }))
 }
 
 fn inherit<T: Clone>(own: &Taken<T>, default: &Taken<T>) -> Taken<T> {
@@ -229,20 +238,26 @@ fn proxy(text: &str) -> Result<Proxy, &'static str> {
     if text == "none" {
         return Ok(Proxy::Direct);
     }
-    match Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Proxy::Url(url)),
-        _ => Err("must be a URL such as http://proxy.example:3128, or none"),
-    }
+    proxy::proxy(text).map(Proxy::Url).map_err(|_| "must be a URL such as http://proxy.example:3128, or none")
 }
 
-fn extra_roots(http: &Section<'_>, path: Option<std::path::PathBuf>) -> Taken<Vec<u8>> {
+fn roots(http: &Section<'_>, path: Option<PathBuf>) -> Taken<(PathBuf, Vec<u8>)> {
     let Some(path) = path else { return Ok(None) };
     let pem = files::read(&path).map_err(|error| http.unread("ca_file", &error))?;
+    check_roots(&pem).map_err(|refusal| http.problem("ca_file", refusal))?;
+    Ok(Some((path, pem)))
+}
+
+/// Whether these are certificates that can be trusted.
+///
+/// # Errors
+/// Says what they must be.
+pub fn check_roots(pem: &[u8]) -> Result<(), &'static str> {
     let mut roots = RootCertStore::empty();
-    let good = CertificateDer::pem_slice_iter(&pem).all(|root| root.is_ok_and(|root| roots.add(root).is_ok()));
+    let good = CertificateDer::pem_slice_iter(pem).all(|root| root.is_ok_and(|root| roots.add(root).is_ok()));
     if good && !roots.is_empty() {
-        Ok(Some(pem))
+        Ok(())
     } else {
-        Err(http.problem("ca_file", "must hold PEM certificates (-----BEGIN CERTIFICATE-----), all of them good"))
+        Err("must hold PEM certificates (-----BEGIN CERTIFICATE-----), all of them good")
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use config::{Value, ValueKind};
 use exporter_toolkit::settings::{COMMAND_LINE, Document, ENVIRONMENT, duration};
 use jiff::SignedDuration;
-use koodrive::{Credential, Secret};
+use koodrive::{Credential, Proxy, Secret};
 
-use super::validated::Config;
+use super::{proxy::EnvironmentProxy, validated::Config};
 use crate::account::Account;
 
 /// One value in force.
@@ -22,12 +22,13 @@ pub struct Setting {
 }
 
 /// All of them, in the order of the example configuration.
-pub(super) fn settings(config: &Config, merged: &Document) -> Vec<Setting> {
+pub(super) fn settings(config: &Config, merged: &Document, proxy: &EnvironmentProxy) -> Vec<Setting> {
     let at_top = |key: &str, value: String| {
         let path: Vec<&str> = key.split('.').collect();
         Setting { key: key.to_owned(), value, origin: origin(merged, &[&path]) }
     };
-    let mut settings: Vec<Setting> = config.accounts.iter().flat_map(|account| of_account(account, merged)).collect();
+    let mut settings: Vec<Setting> =
+        config.accounts.iter().flat_map(|account| of_account(account, merged, proxy)).collect();
     let shard = config.shard.map(|shard| format!("{} of {}", shard.index(), shard.count()));
     settings.push(at_top("poll.concurrency", config.concurrency.to_string()));
     settings.extend(shard.map(|shard| at_top("shard", shard)));
@@ -54,7 +55,7 @@ pub(super) fn settings(config: &Config, merged: &Document) -> Vec<Setting> {
     settings
 }
 
-fn of_account(account: &Account, merged: &Document) -> Vec<Setting> {
+fn of_account(account: &Account, merged: &Document, proxy: &EnvironmentProxy) -> Vec<Setting> {
     let alias = account.alias.as_str();
     let setting = |key: &str, value: String, inherited: bool| {
         let top: Vec<_> = key.split('.').collect();
@@ -92,10 +93,20 @@ fn of_account(account: &Account, merged: &Document) -> Vec<Setting> {
         inherited("units.total_capacity", account.api.units.total_capacity.as_str().to_owned()),
         inherited("units.total_used", account.api.units.total_used.as_str().to_owned()),
         inherited("units.total_allocation", account.api.units.total_allocation.as_str().to_owned()),
-        inherited("http.proxy_url", account.api.transport.proxy.to_string()),
+        of_proxy(inherited("http.proxy_url", account.api.transport.proxy.to_string()), account, proxy),
         inherited("http.ca_file", ca_file.to_owned()),
     ]);
     settings
+}
+
+/// A proxy that the configuration does not name is that of a variable.
+fn of_proxy(setting: Setting, account: &Account, proxy: &EnvironmentProxy) -> Setting {
+    match (&account.api.transport.proxy, &proxy.proxy) {
+        (Proxy::Url(_), Some((name, _))) if setting.origin == "default" => {
+            Setting { origin: format!("environment variable {name}"), ..setting }
+        }
+        _ => setting,
+    }
 }
 
 fn of_secret(own: &impl Fn(&str, String) -> Setting, key: &str, secret: &Secret) -> Setting {

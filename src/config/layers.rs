@@ -14,6 +14,8 @@ use exporter_toolkit::{
     settings::{self, COMMAND_LINE, Problem, Problems, Tree},
 };
 
+use super::proxy::EnvironmentProxy;
+
 /// Where a configuration file is looked for when no flag names one.
 pub(super) const DEFAULT_PATHS: [&str; 2] =
     ["config/koodrive-exporter.yml", "/etc/koodrive-exporter/koodrive-exporter.yml"];
@@ -82,6 +84,11 @@ impl Sources {
     #[must_use]
     pub fn file_content(&self) -> Option<Vec<u8>> {
         files::read(self.file()?).ok()
+    }
+
+    /// The forward proxy that the environment names.
+    pub(super) fn proxy(&self) -> Result<EnvironmentProxy, Problems> {
+        EnvironmentProxy::read(&self.environment).map_err(|problem| Problems(vec![problem]))
     }
 
     pub(super) fn merge(&self) -> Result<settings::Document, Problems> {

@@ -7,12 +7,14 @@ mod accounts;
 mod effective;
 mod layers;
 mod listening;
+mod proxy;
 mod reference;
 #[cfg(test)]
 mod tests;
 mod validated;
 mod web;
 
+pub use accounts::check_roots;
 pub use effective::Setting;
 pub use layers::{Document, Overrides, Sources};
 pub use listening::Listening;

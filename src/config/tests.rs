@@ -196,7 +196,7 @@ fn a_credential_has_its_kind_and_one_form_of_its_secret() {
 #[test]
 fn a_proxy_is_a_url_or_none_and_a_plain_endpoint_has_none() {
     let proxy = |yaml: &str| account(&with_account(yaml)).api.transport.proxy.clone();
-    assert_eq!(proxy(""), Proxy::Environment);
+    assert_eq!(proxy(""), Proxy::Direct);
     assert_eq!(proxy("http: { proxy_url: none }"), Proxy::Direct);
     for url in ["http://p.example:3128/", "https://p.example/"] {
         assert_eq!(proxy(&format!("http: {{ proxy_url: \"{url}\" }}")), Proxy::Url(url.parse().unwrap()));

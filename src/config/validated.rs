@@ -12,6 +12,7 @@ use super::{
     accounts::{self, Common},
     effective::{self, Setting},
     layers::Sources,
+    proxy::EnvironmentProxy,
     web::{self, Web},
 };
 use crate::{account::Account, shard::Shard};
@@ -59,7 +60,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with them, each with its file or variable and its key's path.
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
-        Self::of(&sources.merge()?)
+        Self::of(&sources.merge()?, &sources.proxy()?)
     }
 
     /// Makes the configuration, and tells each of its values and where it comes from.
@@ -68,21 +69,22 @@ impl Config {
     /// As [`Config::load`].
     pub fn explain(sources: &Sources) -> Result<(Self, Vec<Setting>), Problems> {
         let merged = sources.merge()?;
-        let config = Self::of(&merged)?;
-        let settings = effective::settings(&config, &merged);
+        let proxy = sources.proxy()?;
+        let config = Self::of(&merged, &proxy)?;
+        let settings = effective::settings(&config, &merged, &proxy);
         Ok((config, settings))
     }
 
-    fn of(merged: &Document) -> Result<Self, Problems> {
+    fn of(merged: &Document, proxy: &EnvironmentProxy) -> Result<Self, Problems> {
         let report = Report::default();
-        let config = read(Section::root(merged, &report));
+        let config = read(Section::root(merged, &report), proxy);
         report.conclude(config)
     }
 
     /// The keys that are looked for where these sources are read, in that order.
     pub(super) fn keys(sources: &Sources) -> Result<Vec<Key>, Problems> {
         let (merged, report) = (sources.merge()?, Report::of_keys());
-        let _ = read(Section::root(&merged, &report));
+        let _ = read(Section::root(&merged, &report), &EnvironmentProxy::default());
         Ok(report.into_keys())
     }
 }
@@ -115,7 +117,7 @@ impl Config {
     }
 }
 
-fn read(mut root: Section<'_>) -> Result<Config, Reported> {
+fn read(mut root: Section<'_>, proxy: &EnvironmentProxy) -> Result<Config, Reported> {
     let mut poll = root.section("poll");
     let top = Common::take(&mut root, &mut poll);
     let concurrency =
@@ -143,7 +145,7 @@ fn read(mut root: Section<'_>) -> Result<Config, Reported> {
         root.problem("accounts", message);
     }
     let accounts: Vec<_> =
-        sections.into_iter().map(|(alias, section)| accounts::account(&alias, section, &top)).collect();
+        sections.into_iter().map(|(alias, section)| accounts::account(&alias, section, &top, proxy)).collect();
     root.finish();
     Ok(Config {
         accounts: accounts.into_iter().collect::<Result<_, _>>()?,

@@ -134,6 +134,7 @@ pub fn account(alias: &str, interval: Duration) -> Arc<Account> {
             units: Units::default(),
             transport: Transport::default(),
         }),
+        ca_file: None,
         poll: PollPolicy { interval, timeout: interval / 6, max_age: 3 * interval },
     })
 }

@@ -74,10 +74,8 @@ pub struct Transport {
 /// Which forward proxy is used.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub enum Proxy {
-    /// The one of the `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` environment variables.
-    #[default]
-    Environment,
     /// None at all.
+    #[default]
     Direct,
     /// This one, for every request. Its URL may bear a password.
     Url(url::Url),
@@ -86,7 +84,6 @@ pub enum Proxy {
 impl std::fmt::Debug for Proxy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Environment => f.write_str("Environment"),
             Self::Direct => f.write_str("Direct"),
             Self::Url(url) => write!(f, "Url({})", without_password(url)),
         }
@@ -96,7 +93,6 @@ impl std::fmt::Debug for Proxy {
 impl std::fmt::Display for Proxy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Environment => f.write_str("by the *_PROXY variables"),
             Self::Direct => f.write_str("none"),
             Self::Url(url) => f.write_str(&without_password(url)),
         }

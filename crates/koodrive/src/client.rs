@@ -17,6 +17,7 @@ use crate::{
     retry_after,
     server_clock::{self, Clock, Correction, ServerClock},
     signature::Signed,
+    transport::HttpClient,
 };
 
 /// The vendor's page says "58 bits", which mistranslates 位, "places".
@@ -38,7 +39,7 @@ pub enum Remedy {
 
 /// One account's client.
 pub struct Client {
-    http: reqwest::Client,
+    http: HttpClient,
     account: Arc<Account>,
     clock: Clock,
     server_clock: Arc<ServerClock>,
@@ -54,7 +55,7 @@ impl fmt::Debug for Client {
 impl Client {
     /// A client for `account` over the connections of `http`. `clock` is the host's, and `server_clock` its origin's.
     #[must_use]
-    pub fn new(http: reqwest::Client, account: Arc<Account>, clock: Clock, server_clock: Arc<ServerClock>) -> Self {
+    pub fn new(http: HttpClient, account: Arc<Account>, clock: Clock, server_clock: Arc<ServerClock>) -> Self {
         let secret = SecretReader::new(account.credential.secret().clone());
         Self { http, account, clock, server_clock, secret }
     }
@@ -88,10 +89,15 @@ impl Client {
         let secret = self.read_secret(exchange).await?;
         let headers = self.headers(&secret, exchange).ok_or(PollError::Unsendable)?;
         let authorization = headers.get(AUTHORIZATION).cloned().ok_or(PollError::Unsendable)?;
-        let request = self.http.get(self.account.endpoint.overview().clone()).headers(headers);
+        let connections = self.http.connections();
+        let request = connections.http.get(self.account.endpoint.overview().clone()).headers(headers);
         exchange.stage = Stage::Sent;
         let response = request.send().await.map_err(|error| transport_error(&error, began))?;
         let (mut head, skew) = self.head(&response);
+        if matches!(head.status, 502..=504) {
+            // The name may lead to another address by now, which a kept connection would never learn.
+            self.http.renew(&connections);
+        }
         exchange.stage = Stage::Answered(head);
         let encoding = response.headers().get(CONTENT_ENCODING).and_then(|encoding| encoding.to_str().ok());
         let encoding = encoding.unwrap_or_default().to_owned();
@@ -162,13 +168,21 @@ async fn read_body(mut response: reqwest::Response, began: Instant) -> Result<Ve
     Ok(body)
 }
 
+/// A certificate that was made for an authority, as `openssl req -x509` makes it.
+const CA_AS_SERVER: &str = "the server's certificate is that of an authority (CA:TRUE). Give the server one that is not: \
+                            with openssl req -x509, add -addext basicConstraints=critical,CA:FALSE";
+
 /// The HTTP library's errors by what failed. Their own text bears the URL; that of their causes does not.
 fn transport_error(error: &reqwest::Error, began: Instant) -> PollError {
     let mut cause: &dyn Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
         if let Some(tls) = tls_error(cause) {
-            return PollError::Tls(tls.to_string());
+            let text = tls.to_string();
+            return PollError::Tls(if text.contains("CaUsedAsEndEntity") { CA_AS_SERVER.to_owned() } else { text });
+        }
+        if cause.to_string().starts_with("tunnel error") {
+            return PollError::Connect(format!("the proxy did not open a tunnel to it ({cause})"));
         }
     }
     if error.is_timeout() { PollError::Timeout(began.elapsed()) } else { PollError::Connect(cause.to_string()) }

@@ -25,6 +25,7 @@ mod endpoint;
 mod error;
 mod exchange;
 mod redaction;
+mod resolver;
 pub mod retry_after;
 mod secret;
 mod server_clock;

@@ -1,7 +1,8 @@
 //! The HTTP client that accounts with one transport share: roots, proxy, time limits.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use reqwest::{Proxy as HttpProxy, redirect, retry};
 use rustls::{
     ClientConfig, RootCertStore,
@@ -9,7 +10,12 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use crate::account::{Account, Proxy, Transport};
+use tokio::time::Instant;
+
+use crate::{
+    account::{Account, Proxy, Transport},
+    resolver::Resolver,
+};
 
 /// How soon a dead HTTP/2 connection is found: without it, every poll of an origin would run into its
 /// timeout until the kernel gives the connection up, some 15 minutes later.
@@ -32,8 +38,53 @@ impl ConnectionKey {
     }
 }
 
-/// The connections that accounts with equal keys share.
-pub type HttpClient = reqwest::Client;
+/// Connections are made anew after so long: to the addresses that the name has then, with the certificate of then.
+const MAX_CONNECTION_AGE: Duration = Duration::from_mins(10);
+
+/// The connections that accounts with equal keys share, made anew from time to time.
+#[derive(Clone)]
+pub struct HttpClient(Arc<Shared>);
+
+struct Shared {
+    key: ConnectionKey,
+    tls: ClientConfig,
+    user_agent: String,
+    resolver: Arc<Resolver>,
+    current: ArcSwap<Generation>,
+}
+
+/// The connections of one time.
+pub(crate) struct Generation {
+    pub(crate) http: reqwest::Client,
+    since: Instant,
+}
+
+impl fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpClient").field("key", &self.0.key).finish_non_exhaustive()
+    }
+}
+
+impl HttpClient {
+    /// The connections for a request now.
+    pub(crate) fn connections(&self) -> Arc<Generation> {
+        let current = self.0.current.load_full();
+        if current.since.elapsed() < MAX_CONNECTION_AGE {
+            return current;
+        }
+        self.renew(&current);
+        self.0.current.load_full()
+    }
+
+    /// Has later requests make connections of their own, unless others than `used` have been made already. Requests in
+    /// flight go on.
+    pub(crate) fn renew(&self, used: &Arc<Generation>) {
+        if let Ok(http) = client(&self.0.key, &self.0.tls, &self.0.user_agent, &self.0.resolver) {
+            let renewed = Arc::new(Generation { http, since: Instant::now() });
+            self.0.current.compare_and_swap(used, renewed);
+        }
+    }
+}
 
 /// Makes the client. Certificates are always verified, with the system's roots (the Mozilla roots
 /// built in where the system has none) and the transport's own. Redirects are never followed: a
@@ -42,11 +93,25 @@ pub type HttpClient = reqwest::Client;
 /// # Errors
 /// When an extra root is no certificate.
 pub fn build(key: &ConnectionKey, user_agent: &str) -> Result<HttpClient, TransportError> {
+    let tls = tls_config(&key.transport.extra_roots)?;
+    let resolver = Arc::<Resolver>::default();
+    let http = client(key, &tls, user_agent, &resolver)?;
+    let current = ArcSwap::from_pointee(Generation { http, since: Instant::now() });
+    let (key, user_agent) = (key.clone(), user_agent.to_owned());
+    Ok(HttpClient(Arc::new(Shared { key, tls, user_agent, resolver, current })))
+}
+
+fn client(
+    key: &ConnectionKey,
+    tls: &ClientConfig,
+    user_agent: &str,
+    resolver: &Arc<Resolver>,
+) -> Result<reqwest::Client, TransportError> {
     let ConnectionKey { transport, timeout } = key;
-    let tls = tls_config(&transport.extra_roots)?;
     let builder = reqwest::Client::builder()
         .user_agent(user_agent)
-        .tls_backend_preconfigured(tls)
+        .dns_resolver(Arc::clone(resolver))
+        .tls_backend_preconfigured(tls.clone())
         .redirect(redirect::Policy::none())
         .retry(retry::never())
         .connect_timeout(*timeout)
@@ -54,7 +119,6 @@ pub fn build(key: &ConnectionKey, user_agent: &str) -> Result<HttpClient, Transp
         .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT)
         .http2_keep_alive_while_idle(true);
     let builder = match &transport.proxy {
-        Proxy::Environment => builder,
         Proxy::Direct => builder.no_proxy(),
         Proxy::Url(url) => builder.proxy(HttpProxy::https(url.clone()).map_err(|_| TransportError::Proxy)?),
     };
