@@ -176,7 +176,7 @@ fn credential(mut auth: Section<'_>) -> Result<Credential, Reported> {
             let secret = secret(
                 &mut auth,
                 ("app_secret", "The application's secret itself, for an environment variable."),
-                ("app_secret_file", "The application's secret, read anew for each poll."),
+                ("app_secret_file", "The application's secret, read again for each poll."),
             );
             auth.finish();
             Ok(Credential::App { app_id: app_id?, secret: secret? })
@@ -185,10 +185,10 @@ fn credential(mut auth: Section<'_>) -> Result<Credential, Reported> {
             let token = secret(
                 &mut auth,
                 ("token", "The token itself, for an environment variable."),
-                ("token_file", "The token, which something else renews there; read anew for each poll."),
+                ("token_file", "The token, which another program renews there; read again for each poll."),
             );
             let prefix =
-                auth.take_string("token_prefix", "What goes before a token that bears no scheme.", |text| match text {
+                auth.take_string("token_prefix", "What is put before a token that has no scheme.", |text| match text {
                     "Bearer " | "Bearer+" | "" => Ok(text.to_owned()),
                     _ => Err("must be \"Bearer \", \"Bearer+\" or empty"),
                 });

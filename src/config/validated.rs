@@ -28,7 +28,7 @@ pub struct Config {
     pub shard: Option<Shard>,
     /// Polls in flight at once, over all accounts.
     pub concurrency: usize,
-    /// Whether a change of the configuration file is put in force by itself.
+    /// Whether the configuration is reloaded when its file changes.
     pub auto_reload: bool,
     /// The listener.
     pub web: Web,
@@ -129,7 +129,7 @@ fn read(mut root: Section<'_>, proxy: &EnvironmentProxy) -> Result<Config, Repor
     let shard = shard(root.section("shard"));
     let auto_reload = root.take(
         "auto_reload",
-        "Whether a change of the file is put in force by itself; SIGHUP does it always.",
+        "Whether the configuration is reloaded when its file changes; SIGHUP reloads it always.",
         boolean,
     );
     let web = web::web(root.section("web"));

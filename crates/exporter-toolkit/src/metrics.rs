@@ -79,7 +79,7 @@ const WEB_CONFIG_FAILURES: ServerFamily = ServerFamily {
     name: "web_config_reload_failures_total",
     kind: Kind::Counter,
     labels: &[],
-    help: "Changes of the web configuration that were not put in force, as they are bad. Absent without such a file.",
+    help: "Failed reloads of the web configuration file. Absent without such a file.",
 };
 const CERTIFICATE_EXPIRY: ServerFamily = ServerFamily {
     name: "tls_certificate_expiry_timestamp_seconds",

@@ -30,7 +30,7 @@ impl Endpoint {
             _ => return Err("must begin with https://"),
         }
         if !base.username().is_empty() || base.password().is_some() {
-            return Err("must not bear a user or password: credentials belong under the account's `auth`");
+            return Err("must not contain a user or password: credentials belong under the account's `auth`");
         }
         if base.query().is_some() || base.fragment().is_some() {
             return Err("must have no query and no fragment");
