@@ -96,6 +96,9 @@ pub struct Options {
     /// that systemd passes on go before it [default: :10710, on all addresses]
     #[arg(id = "web.listen_addresses", long = "web.listen-address", value_name = "ADDR", global = true)]
     pub listen_addresses: Vec<String>,
+    /// Listen on the sockets that systemd passes; it is an error if there are none
+    #[arg(id = "web.systemd_socket", long = "web.systemd-socket", global = true)]
+    pub systemd_socket: bool,
     /// Where the metrics are [default: /metrics]
     #[arg(id = "web.telemetry_path", long = "web.telemetry-path", value_name = "PATH", global = true)]
     pub telemetry_path: Option<String>,
@@ -132,6 +135,7 @@ impl Options {
         let listen_addresses = (!self.listen_addresses.is_empty()).then(|| self.listen_addresses.clone());
         Overrides::default()
             .with("web.listen_addresses", listen_addresses)
+            .with("web.systemd_socket", self.systemd_socket.then_some(true))
             .with("web.telemetry_path", self.telemetry_path.clone())
             .with("web.config_file", self.web_config_file.clone())
             .with("web.route_prefix", self.route_prefix.clone())

@@ -38,6 +38,7 @@ pub(super) fn settings(config: &Config, merged: &Document, proxy: &EnvironmentPr
     let file = web.web_config.as_ref().map_or("none".to_owned(), |file| file.path.display().to_string());
     settings.extend([
         at_top("web.listen_addresses", addresses.join(", ")),
+        at_top("web.systemd_socket", web.systemd_socket.to_string()),
         at_top("web.telemetry_path", web.paths.telemetry.clone()),
         at_top("web.route_prefix", web.paths.landing_page()),
         at_top(

@@ -34,6 +34,11 @@ pub(super) fn web(mut section: Section<'_>) -> Result<Web, Reported> {
     if matches!(&addresses, Ok(Some(addresses)) if addresses.is_empty()) {
         section.problem("listen_addresses", "is empty: at least one address is needed");
     }
+    let systemd_socket = section.take(
+        "systemd_socket",
+        "Whether the exporter listens on the sockets that systemd passes, and on nothing if there are none.",
+        boolean,
+    );
     let paths = paths(&mut section);
     let file = file(&mut section);
     let health_without_password = section.take(
@@ -62,6 +67,7 @@ pub(super) fn web(mut section: Section<'_>) -> Result<Web, Reported> {
     let Web { options: default, enable_lifecycle: default_lifecycle } = Web::default();
     let options = Options {
         listen_addresses: addresses?.unwrap_or(default.listen_addresses),
+        systemd_socket: systemd_socket?.unwrap_or(default.systemd_socket),
         paths: paths?,
         web_config: file?,
         health_without_password: health_without_password?.unwrap_or(default.health_without_password),

@@ -20,6 +20,8 @@ use crate::{
 pub struct Options {
     /// At least one, unless systemd passes sockets on.
     pub listen_addresses: Vec<ListenAddress>,
+    /// Whether it is an error if systemd passes no sockets.
+    pub systemd_socket: bool,
     /// The paths of the pages, as requests name them and as links do.
     pub paths: Paths,
     /// TLS, headers and passwords, as they were when the file was read. Its changes are followed.
@@ -44,6 +46,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             listen_addresses: vec![ListenAddress::Tcp(SocketAddr::from(([0u16; 8], 0)))],
+            systemd_socket: false,
             paths: Paths::default(),
             web_config: None,
             health_without_password: true,
@@ -65,6 +68,9 @@ pub enum Error {
     /// The web configuration can't be used.
     #[error(transparent)]
     WebConfig(#[from] Problems),
+    /// Sockets of systemd are wanted, and there are none.
+    #[error("--web.systemd-socket: systemd passed no sockets")]
+    NoSockets,
     /// The system has no more threads.
     #[error("cannot start a thread: {0}")]
     System(#[from] io::Error),
@@ -122,10 +128,14 @@ impl Exporter {
         O: TryInto<Options, Error: Into<Error>>,
     {
         let options = options.try_into().map_err(Into::into)?;
+        let inherited = match self.inherited {
+            None if options.systemd_socket => Some(Inherited::from_environment()?.ok_or(Error::NoSockets)?),
+            inherited => inherited,
+        };
         let stop = CancellationToken::new();
         let routes = RouteTable::new(self.collector, &options, self.reloads, stop.clone())?;
         // Last: a Unix socket that was bound would leave its file behind where something else fails.
-        let bound = server::bind(&options.listen_addresses, self.inherited).await?;
+        let bound = server::bind(&options.listen_addresses, inherited).await?;
         let server = ServerOptions {
             web_config: Some(Arc::clone(&routes.web_config)),
             max_connections: options.max_connections,

@@ -18,6 +18,9 @@ pub struct WebFlags {
     /// Address to listen on: `HOST:PORT`, `:PORT` or `unix:/PATH`; may be repeated
     #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = ":9999")]
     pub listen_addresses: Vec<ListenAddress>,
+    /// Listen on the sockets that systemd passes, and on no address
+    #[arg(long = "web.systemd-socket")]
+    pub systemd_socket: bool,
     /// Web configuration file with TLS, users and headers
     #[arg(long = "web.config.file", value_name = "FILE")]
     pub config_file: Option<PathBuf>,
@@ -42,6 +45,7 @@ impl TryFrom<WebFlags> for Options {
         }
         Ok(Self {
             listen_addresses: flags.listen_addresses,
+            systemd_socket: flags.systemd_socket,
             paths: Paths { telemetry: flags.telemetry_path, ..Paths::default() },
             web_config: flags.config_file.as_deref().map(WebConfig::load).transpose()?,
             max_requests: (flags.max_requests > 0).then_some(flags.max_requests),

@@ -67,6 +67,25 @@ async fn example_serves_its_gauge_by_tls_to_its_user_alone() {
 }
 
 #[tokio::test]
+async fn systemd_socket_is_listened_on_and_its_absence_an_error() {
+    let example = std::env::current_exe().unwrap().parent().unwrap().join("../examples/minimal");
+    let without = Command::new(&example).arg("--web.systemd-socket").output().unwrap();
+    assert!(!without.status.success());
+    assert!(String::from_utf8_lossy(&without.stderr).contains("NoSockets"), "{without:?}");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // As systemd does it: the socket is descriptor 3, and LISTEN_PID is the process that the shell becomes.
+    let script = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" --web.systemd-socket";
+    let socket = std::os::fd::OwnedFd::from(listener);
+    let mut shell = Command::new("sh");
+    let child = shell.args(["-c", script]).arg(example).stdin(socket).stdout(Stdio::piped()).spawn().unwrap();
+    let mut running = Running(child);
+    let mut line = String::new();
+    BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line.trim(), format!("listening on {address}"));
+}
+
+#[tokio::test]
 async fn disable_exporter_metrics_leaves_the_servers_own_out() {
     let (_running, address) = run(&["--web.disable-exporter-metrics"]);
     let _ = rustls::crypto::ring::default_provider().install_default();
