@@ -29,7 +29,7 @@ pub enum DemoError {
     /// The exporter can't run.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// The flags are wrong.
+    /// The flags are wrong, or the configuration that they make.
     #[error(transparent)]
     Config(#[from] Problems),
     /// The simulator's address is none.
@@ -97,7 +97,9 @@ pub async fn simulate(options: &Simulate) -> Result<(), DemoError> {
     let bound = simulator.bind(&address(&options.listen_address)?).await?;
     let endpoint = http_url(&bound);
     if let Some(path) = &options.write_config {
-        std::fs::write(path, roster.configuration(&endpoint, &options.interval)).map_err(DemoError::Write)?;
+        let yaml = roster.configuration(&endpoint, &options.interval);
+        Config::load(&Sources { document: Some(Document::BuiltIn(yaml.clone())), ..Sources::default() })?;
+        std::fs::write(path, yaml).map_err(DemoError::Write)?;
     }
     tell_user(&format!("simulator     {endpoint}/simulator"));
     simulator.serve(bound, stop).await;

@@ -204,3 +204,14 @@ async fn healthcheck_guesses_no_port_and_does_not_mind_what_is_wrong_elsewhere()
         assert!(said.contains("cannot tell where the exporter listens"), "{broken}: {said}");
     }
 }
+
+#[test]
+fn simulate_writes_no_configuration_that_check_refuses() {
+    let files = Files::new();
+    let config = files.path("k.yml");
+    let flags = ["--listen-address", "127.0.0.1:0", "--interval", "1h", "--write-config", config.to_str().unwrap()];
+    let output = run(["simulate"].iter().chain(&flags), &[]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(stderr(&output).contains("poll.interval: must be below 20 minutes"), "{}", stderr(&output));
+    assert!(!config.exists());
+}

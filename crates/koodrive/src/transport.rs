@@ -79,6 +79,9 @@ impl HttpClient {
     /// Has later requests make connections of their own, unless others than `used` have been made already. Requests in
     /// flight go on.
     pub(crate) fn renew(&self, used: &Arc<Generation>) {
+        if !Arc::ptr_eq(used, &self.0.current.load()) {
+            return;
+        }
         if let Ok(http) = client(&self.0.key, &self.0.tls, &self.0.user_agent, &self.0.resolver) {
             let renewed = Arc::new(Generation { http, since: Instant::now() });
             self.0.current.compare_and_swap(used, renewed);
