@@ -61,8 +61,10 @@ impl Common {
              the exceptions of `NO_PROXY`.",
             proxy,
         );
-        let ca_file =
-            http.take_path("ca_file", "PEM certificates that are trusted beside the system's roots; followed.");
+        let ca_file = http.take_path(
+            "ca_file",
+            "PEM certificates that are trusted in addition to the system's roots; read again when the file changes.",
+        );
         let roots = ca_file.and_then(|path| roots(&http, path));
         http.finish();
         Self {

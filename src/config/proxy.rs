@@ -36,7 +36,8 @@ impl EnvironmentProxy {
             proxy.map(|proxy| (name, proxy))
         });
         let exceptions = EXCEPTION_VARIABLES.iter().find_map(variable).map(|(_, text)| text).unwrap_or_default();
-        let exceptions = exceptions.split([',', ' ']).map(|name| name.trim().to_ascii_lowercase());
+        let separates = |char: char| char == ',' || char.is_whitespace();
+        let exceptions = exceptions.split(separates).map(str::to_ascii_lowercase);
         Ok(Self { proxy: proxy.transpose()?, exceptions: exceptions.filter(|name| !name.is_empty()).collect() })
     }
 
@@ -60,9 +61,10 @@ pub(super) fn proxy(text: &str) -> Result<Url, &'static str> {
     url.ok_or("must be a URL such as http://proxy.example:3128")
 }
 
-/// Whether an exception covers a URL: `*`, a name with all below it, an address or a network, each with or without a port.
+/// Whether an exception covers a URL: `*`, a name with all below it, or an address, each with or without a port; or a
+/// network.
 fn is_of(url: &Url, exception: &str) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase();
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
     if let (Ok(address), Some((network, length))) = (host.parse::<IpAddr>(), exception.split_once('/')) {
         return network.parse().ok().zip(length.parse().ok()).is_some_and(|network| is_in(address, network));
     }
@@ -71,7 +73,7 @@ fn is_of(url: &Url, exception: &str) -> bool {
         Some((name, port)) if !name.contains(':') || name.ends_with(']') => (name, Some(port)),
         _ => (exception, None),
     };
-    let name = name.trim_matches(['[', ']']).trim_start_matches("*.").trim_start_matches('.');
+    let name = name.trim_matches(['[', ']']).trim_start_matches("*.").trim_matches('.');
     let is_named = name == "*" || name == host || host.strip_suffix(name).is_some_and(|below| below.ends_with('.'));
     is_named && port.is_none_or(|port| port.parse().ok() == url.port_or_known_default())
 }
@@ -121,6 +123,8 @@ mod tests {
             ("example", "https://a.example", true),
             (".example, b", "https://A.example", true),
             ("*.example", "https://a.example", true),
+            ("b\ta.example.", "https://a.example", true),
+            ("a.example", "https://a.example.", true),
             ("ample", "https://a.example", false),
             ("b.example", "https://a.example", false),
             ("a.example:443", "https://a.example", true),

@@ -37,7 +37,11 @@ fn serve(answer: Vec<u8>) -> (String, mpsc::Receiver<String>) {
 
 /// What `once` writes for an account with this credential that is so answered, and the requests that it made.
 fn once(answer: &str, auth: &str) -> (String, Vec<String>) {
-    let (address, requests) = serve(std::fs::read(case(answer)).unwrap());
+    once_answered(std::fs::read(case(answer)).unwrap(), auth)
+}
+
+fn once_answered(answer: Vec<u8>, auth: &str) -> (String, Vec<String>) {
+    let (address, requests) = serve(answer);
     let files = Files::new();
     let yaml = format!("endpoint: \"http://{address}\"\naccounts: {{ a: {{ user_id: \"1\", auth: {{ {auth} }} }} }}");
     let config = files.write("k.yml", yaml);
@@ -73,6 +77,27 @@ fn answers_are_read_liberally_in_form_and_strictly_in_meaning() {
         }
         let retried = ["inner-failure-400", "proxy-502-other-date"].contains(&answer);
         assert_eq!(requests.len() > 1 && answer != "bad-request-400", retried, "{answer}: {requests:?}");
+    }
+}
+
+#[test]
+fn status_of_a_refusal_counts_whatever_its_body_is() {
+    let long = "x".repeat(100_000);
+    let answer = |status: u16, headers: &str, length: usize, body: &str| {
+        format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+    };
+    for (answer, reason, requests_made) in [
+        (answer(401, "", long.len(), &long), "auth", 1),
+        (answer(403, "Content-Type: text/html\r\n", long.len(), &long), "http_status", 1),
+        (answer(401, "Content-Encoding: gzip\r\n", 5, "plain"), "auth", 1),
+        (answer(429, "Content-Encoding: br\r\n", 1, "x"), "rate_limited", 1),
+        (answer(503, "Content-Encoding: br\r\n", 1, "x"), "http_status", 3),
+        (answer(401, "", 100, "cut short"), "auth", 1),
+    ] {
+        let (written, requests) = once_answered(answer.clone().into(), "type: token, token: t");
+        let info = format!("koodrive_poll_failure_info{{account=\"a\",reason=\"{reason}\"}} 1");
+        assert!(written.lines().any(|line| line == info), "{answer:.90}: {written}");
+        assert_eq!(requests.len(), requests_made, "{answer:.90}");
     }
 }
 

@@ -77,7 +77,7 @@ fn keys() -> String {
             key.meaning.to_owned(),
         ]
     });
-    table(["key", "value", "default", "again under an account", "flag", "meaning"], rows)
+    table(["key", "value", "default", "per account", "flag", "meaning"], rows)
 }
 
 fn web_file_keys() -> String {

@@ -265,7 +265,10 @@ fn read(path: &Path, mut root: Section<'_>) -> Result<WebConfig, Reported> {
     let users = root.take_map(
         "basic_auth_users",
         "Users and the bcrypt hashes of their passwords; where there is any, each request needs one.",
-        |name, hash| Ok::<_, &str>((name.to_owned(), password_hash(hash)?)),
+        |name, hash| match name.find(':') {
+            Some(_) => Err("has a user whose name contains a colon, which no client can send"),
+            None => Ok((name.to_owned(), password_hash(hash)?)),
+        },
     );
     let rate_limit = rate_limit(root.section("rate_limit"));
     root.finish();
@@ -460,8 +463,8 @@ fn header(name: &str, value: &str) -> Result<Option<(HeaderName, HeaderValue)>, 
 
 fn password_hash(text: &str) -> Result<PasswordHash, &'static str> {
     match HashParts::from_str(text) {
-        Ok(_) => Ok(PasswordHash(SecretString::from(text))),
-        Err(_) => Err("has a password that is no bcrypt hash: make one with htpasswd -nBC 10 \"\""),
+        Ok(parts) if (4..=31).contains(&parts.get_cost()) => Ok(PasswordHash(SecretString::from(text))),
+        _ => Err("has a password that is no bcrypt hash: make one with htpasswd -nBC 10 \"\""),
     }
 }
 

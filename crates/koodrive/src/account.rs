@@ -99,13 +99,18 @@ impl std::fmt::Display for Proxy {
     }
 }
 
-/// The URL with its password, if it bears one, replaced by asterisks.
+/// The URL without what may be secret: its password, or its user where there is none, and all behind the host.
 fn without_password(url: &url::Url) -> String {
     let mut url = url.clone();
-    if url.password().is_some() {
-        // Fails only for URLs that can bear no password.
-        let _ = url.set_password(Some("***"));
-    }
+    // Both fail only for URLs that can have neither.
+    let _ = match (url.password(), url.username()) {
+        (Some(_), _) => url.set_password(Some("***")),
+        (None, "") => Ok(()),
+        (None, _) => url.set_username("***"),
+    };
+    url.set_path("");
+    url.set_query(None);
+    url.set_fragment(None);
     url.to_string()
 }
 

@@ -41,23 +41,45 @@ fn inflate(decoder: impl Read) -> Result<Vec<u8>, PollError> {
 
 /// The JSON object that a body holds, where it holds one.
 pub(super) fn json_object(body: &[u8]) -> Option<Map<String, Value>> {
-    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-    match std::str::from_utf8(body) {
-        Ok(text) => serde_json::from_str(text).ok(),
-        Err(_) => serde_json::from_slice(&ascii_of(body)).ok(),
+    let text = text(body);
+    serde_json::from_str(&text).ok().or_else(|| serde_json::from_str(&strict(&text)).ok())
+}
+
+fn text(body: &[u8]) -> String {
+    let utf16 = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
+        let units: Vec<u16> = bytes.chunks_exact(2).filter_map(|pair| Some(unit(pair.try_into().ok()?))).collect();
+        String::from_utf16_lossy(&units)
+    };
+    match body {
+        [0xEF, 0xBB, 0xBF, body @ ..] => String::from_utf8_lossy(body).into_owned(),
+        [0xFF, 0xFE, body @ ..] => utf16(body, u16::from_le_bytes),
+        [0xFE, 0xFF, body @ ..] => utf16(body, u16::from_be_bytes),
+        body => String::from_utf8(body.to_vec()).unwrap_or_else(|_| ascii_of(body)),
     }
+}
+
+/// The text without what JSON forbids in strings and some writers leave there: control characters, and halves of
+/// surrogate pairs. Both halves of a good pair go as well: only words have any.
+fn strict(text: &str) -> String {
+    let mut strict: String = text.chars().map(|char| if char.is_ascii_control() { ' ' } else { char }).collect();
+    for half in ["\\ud8", "\\ud9", "\\uda", "\\udb", "\\udc", "\\udd", "\\ude", "\\udf"] {
+        for half in [half.to_owned(), half.replace('d', "D"), half.to_uppercase().replace('U', "u")] {
+            strict = strict.replace(&half, "\\u00");
+        }
+    }
+    strict
 }
 
 /// A text in a charset that is not UTF-8, with a question mark for each character that is not ASCII. In GBK, Big5 and
 /// Shift-JIS the second byte of such a character may be one of ASCII, a backslash included.
-fn ascii_of(body: &[u8]) -> Vec<u8> {
-    let (mut text, mut bytes) = (Vec::with_capacity(body.len()), body.iter().peekable());
+fn ascii_of(body: &[u8]) -> String {
+    let (mut text, mut bytes) = (String::with_capacity(body.len()), body.iter().peekable());
     while let Some(&byte) = bytes.next() {
         if byte.is_ascii() {
-            text.push(byte);
+            text.push(char::from(byte));
         } else {
             bytes.next_if(|second| **second >= 0x40);
-            text.push(b'?');
+            text.push('?');
         }
     }
     text
@@ -120,6 +142,11 @@ mod tests {
         assert_eq!(of(b"{\"msg\":\"\xb3\xc9\xb9\xa6\",\"code\":7}"), Some(7), "GBK");
         assert_eq!(of(b"{\"msg\":\"\xd5\\\",\"code\":7}"), Some(7), "GBK with a backslash in a character");
         assert_eq!(of(b"{\"msg\":\"\xe9\",\"code\":7}"), Some(7), "Latin-1");
+        let utf16: Vec<u8> = "\u{FEFF}{\"code\":7}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(of(&utf16), Some(7));
+        for msg in [r"\ud800 x", r"\uD83D\uDE00", r"\uDBff", "a\nb\tc\u{1}"] {
+            assert_eq!(of(format!("{{\"msg\":\"{msg}\",\"code\":7}}").as_bytes()), Some(7), "{msg}");
+        }
         assert_eq!((of(b"\xff"), of(b""), of(b"[]")), (None, None, None));
     }
 }

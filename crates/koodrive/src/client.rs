@@ -1,10 +1,10 @@
 //! One account's client: one request, one answer.
 
-use std::{error::Error, fmt, iter::repeat_with, sync::Arc};
+use std::{error::Error, fmt, iter::repeat_with, sync::Arc, time::Duration};
 
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use secrecy::SecretString;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     account::Account,
@@ -19,6 +19,9 @@ use crate::{
     signature::Signed,
     transport::HttpClient,
 };
+
+/// How long the body of a refusal is waited for.
+const MAX_REFUSAL_TIME: Duration = Duration::from_secs(1);
 
 /// The vendor's page says "58 bits", which mistranslates 位, "places".
 const TRACE_ID_LENGTH: usize = 58;
@@ -101,7 +104,13 @@ impl Client {
         exchange.stage = Stage::Answered(head);
         let encoding = response.headers().get(CONTENT_ENCODING).and_then(|encoding| encoding.to_str().ok());
         let encoding = encoding.unwrap_or_default().to_owned();
-        let body = body::decoded(read_body(response, began).await?, &encoding)?;
+        let body = async { body::decoded(read_body(response, began).await?, &encoding) };
+        let body = if (200..300).contains(&head.status) {
+            body.await?
+        } else {
+            // What a refusal means, its status tells, whatever becomes of its body.
+            timeout(MAX_REFUSAL_TIME, body).await.ok().and_then(Result::ok).unwrap_or_default()
+        };
         let result = answer::read(head.status, &body, self.account.units);
         if answer::is_of_the_api(&result) {
             // Others on the way, such as a proxy, do not speak for the API's clock.
@@ -174,16 +183,17 @@ const CA_AS_SERVER: &str = "the server's certificate is that of an authority (CA
 
 /// The HTTP library's errors by what failed. Their own text bears the URL; that of their causes does not.
 fn transport_error(error: &reqwest::Error, began: Instant) -> PollError {
-    let mut cause: &dyn Error = error;
+    let (mut cause, mut by_proxy): (&dyn Error, bool) = (error, false);
     while let Some(deeper) = cause.source() {
         cause = deeper;
         if let Some(tls) = tls_error(cause) {
             let text = tls.to_string();
             return PollError::Tls(if text.contains("CaUsedAsEndEntity") { CA_AS_SERVER.to_owned() } else { text });
         }
-        if cause.to_string().starts_with("tunnel error") {
-            return PollError::Connect(format!("the proxy did not open a tunnel to it ({cause})"));
-        }
+        by_proxy |= cause.to_string().starts_with("tunnel error");
+    }
+    if by_proxy && !error.is_timeout() {
+        return PollError::Connect(format!("the proxy did not open a tunnel to it ({cause})"));
     }
     if error.is_timeout() { PollError::Timeout(began.elapsed()) } else { PollError::Connect(cause.to_string()) }
 }

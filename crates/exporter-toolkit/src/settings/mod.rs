@@ -64,7 +64,12 @@ pub fn read_file(path: &Path) -> Result<Tree, Problem> {
 
 fn read_text(path: &Path) -> Result<String, Problem> {
     let bytes = files::read(path).map_err(|error| Problem::unread(path.display(), "", &error))?;
-    String::from_utf8(bytes).map_err(|_| unreadable(path, "is not UTF-8"))
+    match String::from_utf8(bytes) {
+        // Such as a file of which a crash has left the length alone. The parser would end at it.
+        Ok(text) if text.contains('\0') => Err(unreadable(path, "holds a NUL character")),
+        Ok(text) => Ok(text),
+        Err(_) => Err(unreadable(path, "is not UTF-8")),
+    }
 }
 
 fn unreadable(path: &Path, message: &str) -> Problem {
@@ -121,6 +126,7 @@ mod tests {
             ("a.yml", "hunter2", ":1: must be a map of keys"),
             ("a.yml", "token: {{ hunter2 }}", ":1: token: has a key that is no string"),
             ("a.yml", "a: 1\n---\nb: 2", ":2: holds more than one YAML document"),
+            ("a.yml", "a: 1\n\0\0", ": holds a NUL character"),
             ("a.yml", "a: &a [*a]", ":1: a: has an alias of what it is part of"),
             ("a.yml", "a:\n  <<: [hunter2]", ":2: a: must merge (<<) a map or a list of maps"),
             ("a.yml", "a: 1\nb: 2\na: 3", ":3: has this key twice"),

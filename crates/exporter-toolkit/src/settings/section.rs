@@ -236,7 +236,7 @@ impl<'a> Section<'a> {
     }
 
     fn wrong(&self, key: &str, value: &Value, message: impl Display) -> Reported {
-        self.report.add(Problem::new(self.origin(key, value.origin()), &self.key_path(key), message.to_string()))
+        self.report.add(Problem::new(self.origin(key, first_origin(value)), &self.key_path(key), message.to_string()))
     }
 
     fn origin(&self, key: &str, origin: Option<&str>) -> String {

@@ -120,6 +120,10 @@ fn the_rest_of_the_web_file_is_what_it_says() {
     assert_eq!(load(&hash(16)).unwrap().warnings(), [""; 0]);
     let warning = "basic_auth_users has a bcrypt cost of 17 for \"a\": to check it outlasts a scrape";
     assert_eq!(load(&hash(17)).unwrap().warnings(), [warning]);
+    for cost in [0, 3, 32, 99] {
+        assert!(load(&hash(cost)).unwrap_err().contains("is no bcrypt hash"), "{cost}");
+    }
+    assert!(load(&hash(5).replace("a: ", "\"a:b\": ")).unwrap_err().contains("contains a colon"));
     assert!(load("basic_auth_users: { a: hunter2 }").unwrap_err().contains("is no bcrypt hash"));
     let limit = |yaml: &str| load(&format!("rate_limit: {{ {yaml} }}")).map(|file| file.rate_limit);
     let one = RateLimit { interval: Duration::from_secs(2), burst: 1 };
