@@ -128,7 +128,7 @@ impl App {
             followed,
             roots,
             systemd: systemd.clone(),
-            late: None,
+            reading: Arc::default(),
         };
         tasks.spawn(reloader.run(hangup, requests));
         let shutdown = async {

@@ -10,8 +10,8 @@ use exporter_toolkit::{
 };
 use tokio::{
     signal::unix::Signal,
-    sync::{mpsc, oneshot},
-    task::{JoinHandle, spawn_blocking},
+    sync::{Mutex, mpsc},
+    task::spawn_blocking,
     time::timeout,
 };
 use tracing::{error, info, warn};
@@ -46,8 +46,8 @@ pub struct Reloader {
     pub roots: Option<Followed<Roots>>,
     /// Where reloads are reported.
     pub systemd: Systemd,
-    /// A reading of the files that hung. Another one would as well, and would cost another thread.
-    pub late: Option<JoinHandle<()>>,
+    /// Held while the files are read: where one reading hangs, another would as well, and would cost another thread.
+    pub reading: Arc<Mutex<()>>,
 }
 
 impl Reloader {
@@ -92,21 +92,17 @@ impl Reloader {
 
     /// Applies the configuration, and returns what that changed.
     async fn load(&mut self) -> Result<String, String> {
-        let hung = || "the file system does not answer".to_owned();
-        if let Some(late) = &mut self.late {
-            let _ = timeout(LOAD_TIMEOUT, late).await.map_err(|_| hung())?;
-            self.late = None;
-        }
         let sources = self.sources.clone();
-        let (sender, loaded) = oneshot::channel();
-        let loading = spawn_blocking(move || {
-            let _ = sender.send((sources.file_content(), Config::load(&sources)));
-        });
-        let Ok(loaded) = timeout(LOAD_TIMEOUT, loaded).await else {
-            self.late = Some(loading);
-            return Err(hung());
+        let load = async {
+            let reading = Arc::clone(&self.reading).lock_owned().await;
+            let load = move || {
+                let _reading = reading;
+                (sources.file_content(), Config::load(&sources))
+            };
+            spawn_blocking(load).await
         };
-        let (content, config) = loaded.map_err(|_| "reading the configuration panicked, which is a bug".to_owned())?;
+        let loaded = timeout(LOAD_TIMEOUT, load).await.map_err(|_| "the file system does not answer".to_owned())?;
+        let (content, config) = loaded.map_err(|error| error.to_string())?;
         if let Some(followed) = &mut self.followed {
             followed.set_known(content);
         }

@@ -42,12 +42,10 @@ pub(crate) type Users = BTreeMap<String, PasswordHash>;
 
 type Digest = [u8; 32];
 
-/// As long as a block of SHA-256.
-type Key = [u8; 64];
-
 /// Checks credentials, and remembers the outcome.
 pub(crate) struct PasswordChecker {
-    key: Key,
+    /// As long as a block of SHA-256.
+    key: [u8; 64],
     checking: Arc<Semaphore>,
     waiting: Mutex<Queue>,
     remembered: Arc<Mutex<Remembered>>,
@@ -121,7 +119,6 @@ impl PasswordChecker {
     }
 }
 
-/// Credentials that wait to be checked, by who sent them, and how many requests wait for each.
 /// Whose address it is: an IPv6 network is one peer.
 fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {

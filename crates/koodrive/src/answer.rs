@@ -199,14 +199,17 @@ fn refusal(reason: Reason, status: u16, envelope: &Map<String, Value>) -> PollEr
     PollError::Refused { reason, refusal }
 }
 
-/// A foreign text without the control characters that would break a log line.
+/// No more of a foreign text is shown.
+const MAX_SHOWN_CHARS: usize = 200;
+
+/// A foreign text, cut, and without the control characters that would break a log line.
 fn words(value: &Value) -> Option<String> {
     let text = match value {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
         _ => return None,
     };
-    Some(text.chars().filter(|char| !char.is_control()).collect())
+    Some(text.chars().filter(|char| !char.is_control()).take(MAX_SHOWN_CHARS).collect())
 }
 
 #[cfg(test)]

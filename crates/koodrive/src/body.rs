@@ -1,7 +1,7 @@
 //! From the bytes of an answer to the JSON object that they hold, liberal in form: compressed though nobody asked for
 //! it, behind a byte order mark, or in another charset than JSON's.
 
-use std::io::Read;
+use std::{borrow::Cow, io::Read};
 
 use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use serde_json::{Map, Value};
@@ -45,16 +45,16 @@ pub(super) fn json_object(body: &[u8]) -> Option<Map<String, Value>> {
     serde_json::from_str(&text).ok().or_else(|| serde_json::from_str(&strict(&text)).ok())
 }
 
-fn text(body: &[u8]) -> String {
+fn text(body: &[u8]) -> Cow<'_, str> {
     let utf16 = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
         let units: Vec<u16> = bytes.chunks_exact(2).filter_map(|pair| Some(unit(pair.try_into().ok()?))).collect();
         String::from_utf16_lossy(&units)
     };
     match body {
-        [0xEF, 0xBB, 0xBF, body @ ..] => String::from_utf8_lossy(body).into_owned(),
-        [0xFF, 0xFE, body @ ..] => utf16(body, u16::from_le_bytes),
-        [0xFE, 0xFF, body @ ..] => utf16(body, u16::from_be_bytes),
-        body => String::from_utf8(body.to_vec()).unwrap_or_else(|_| ascii_of(body)),
+        [0xEF, 0xBB, 0xBF, body @ ..] => String::from_utf8_lossy(body),
+        [0xFF, 0xFE, body @ ..] => utf16(body, u16::from_le_bytes).into(),
+        [0xFE, 0xFF, body @ ..] => utf16(body, u16::from_be_bytes).into(),
+        body => str::from_utf8(body).map_or_else(|_| ascii_of(body).into(), Cow::Borrowed),
     }
 }
 
@@ -62,9 +62,11 @@ fn text(body: &[u8]) -> String {
 /// surrogate pairs. Both halves of a good pair go as well: only words have any.
 fn strict(text: &str) -> String {
     let mut strict: String = text.chars().map(|char| if char.is_ascii_control() { ' ' } else { char }).collect();
-    for half in ["\\ud8", "\\ud9", "\\uda", "\\udb", "\\udc", "\\udd", "\\ude", "\\udf"] {
-        for half in [half.to_owned(), half.replace('d', "D"), half.to_uppercase().replace('U', "u")] {
-            strict = strict.replace(&half, "\\u00");
+    for (start, escape) in text.match_indices("\\u") {
+        let digits = start + escape.len();
+        let leading = text.as_bytes().get(digits..digits + 2);
+        if matches!(leading, Some([b'd' | b'D', b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F'])) {
+            strict.replace_range(digits..digits + 2, "00");
         }
     }
     strict
@@ -144,7 +146,7 @@ mod tests {
         assert_eq!(of(b"{\"msg\":\"\xe9\",\"code\":7}"), Some(7), "Latin-1");
         let utf16: Vec<u8> = "\u{FEFF}{\"code\":7}".encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert_eq!(of(&utf16), Some(7));
-        for msg in [r"\ud800 x", r"\uD83D\uDE00", r"\uDBff", "a\nb\tc\u{1}"] {
+        for msg in [r"\ud800 x", r"\uD83D\uDE00", r"\uDBff", r"\udA00", "a\nb\tc\u{1}"] {
             assert_eq!(of(format!("{{\"msg\":\"{msg}\",\"code\":7}}").as_bytes()), Some(7), "{msg}");
         }
         assert_eq!((of(b"\xff"), of(b""), of(b"[]")), (None, None, None));

@@ -108,7 +108,7 @@ impl Client {
         let body = if (200..300).contains(&head.status) {
             body.await?
         } else {
-            // What a refusal means, its status tells, whatever becomes of its body.
+            // The status alone says what a refusal means: its body may be missing.
             timeout(MAX_REFUSAL_TIME, body).await.ok().and_then(Result::ok).unwrap_or_default()
         };
         let result = answer::read(head.status, &body, self.account.units);
@@ -192,10 +192,13 @@ fn transport_error(error: &reqwest::Error, began: Instant) -> PollError {
         }
         by_proxy |= cause.to_string().starts_with("tunnel error");
     }
-    if by_proxy && !error.is_timeout() {
-        return PollError::Connect(format!("the proxy did not open a tunnel to it ({cause})"));
+    if error.is_timeout() {
+        PollError::Timeout(began.elapsed())
+    } else if by_proxy {
+        PollError::Connect(format!("the proxy did not open a tunnel to it ({cause})"))
+    } else {
+        PollError::Connect(cause.to_string())
     }
-    if error.is_timeout() { PollError::Timeout(began.elapsed()) } else { PollError::Connect(cause.to_string()) }
 }
 
 /// The TLS error that `cause` is or, as one I/O error or several, wraps.

@@ -103,9 +103,6 @@ pub enum PollError {
     Panic,
 }
 
-/// Longer words of the API are shown cut.
-const MAX_SHOWN_CHARS: usize = 200;
-
 /// What the API said as it refused a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refusal {
@@ -127,8 +124,7 @@ impl std::fmt::Display for Refusal {
         }
         for (name, part) in [("code", &self.code), ("message", &self.message), ("request_id", &self.request_id)] {
             if let Some(part) = part {
-                let shortened: String = part.chars().take(MAX_SHOWN_CHARS).collect();
-                write!(f, ", {name} {shortened:?}")?;
+                write!(f, ", {name} {part:?}")?;
             }
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! What the API says, without what might be the credential: an API that repeats it, in whatever form, must not bring it
-//! into the logs.
+//! What the API says, without what might be the credential: an API that repeats it, in any form, must not bring it into
+//! the logs.
 
 use reqwest::header::HeaderValue;
 

@@ -10,8 +10,7 @@ use std::{
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-/// Lookups at once in the whole process: whatever becomes of the name servers, the threads on which secrets are read
-/// remain.
+/// Lookups at once in the whole process. They leave threads to read secrets on, even if no name server answers.
 static LOOKUPS: Semaphore = Semaphore::const_new(32);
 
 /// Looks up names, each once at a time: accounts whose name does not resolve hold up those of that name.

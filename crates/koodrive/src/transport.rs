@@ -38,10 +38,10 @@ impl ConnectionKey {
     }
 }
 
-/// Connections are made anew after so long: to the addresses that the name has then, with the certificate of then.
+/// Older connections are replaced, so that a change of the name's addresses or of the certificate is noticed.
 const MAX_CONNECTION_AGE: Duration = Duration::from_mins(10);
 
-/// The connections that accounts with equal keys share, made anew from time to time.
+/// The connections that accounts with equal keys share, replaced from time to time.
 #[derive(Clone)]
 pub struct HttpClient(Arc<Shared>);
 

@@ -48,6 +48,15 @@ pub fn is_visible(char: char) -> bool {
     !char.is_control() && !is_mark
 }
 
+/// The path of a key below another one; an empty part adds nothing.
+pub(super) fn join(path: &str, key: &str) -> String {
+    match (path, key) {
+        ("", key) => key.to_owned(),
+        (path, "") => path.to_owned(),
+        (path, key) => format!("{path}.{key}"),
+    }
+}
+
 /// The parts of an origin such as `k.yml:7`, in the order of lines; one without a line stands first.
 pub(super) fn file_and_line(origin: &str) -> (&str, u32) {
     let parts = origin.rsplit_once(':').and_then(|(file, line)| Some((file, line.parse().ok()?)));

@@ -11,7 +11,7 @@ use yaml_rust2::{
     scanner::TScalarStyle,
 };
 
-use super::problem::Problem;
+use super::problem::{Problem, join};
 
 /// No configuration has more levels.
 const MAX_DEPTH: usize = 32;
@@ -220,14 +220,14 @@ impl YamlReader<'_> {
                 (Event::Scalar(key, style, _, tag), line) => {
                     if !matches!(scalar(key.clone(), style, tag.as_ref()), ValueKind::String(_)) {
                         let message = "must be a string: put it in quotes";
-                        return Err(self.place.problem(line, &join(path, &key), message));
+                        return Err(self.place.problem(line, &key_path(path, &key), message));
                     }
                     (key, line, false)
                 }
                 (_, line) => return Err(self.place.problem(line, path, "has a key that is no string")),
             };
             let (event, value_line) = self.next()?;
-            let (mut value, value_size) = self.value(event, value_line, &join(path, &key), depth + 1)?;
+            let (mut value, value_size) = self.value(event, value_line, &key_path(path, &key), depth + 1)?;
             size += value_size;
             if is_merge {
                 merged.extend(self.tables(value, line, path)?);
@@ -274,14 +274,10 @@ fn scalar(text: String, style: TScalarStyle, tag: Option<&Tag>) -> ValueKind {
 }
 
 /// Only what looks like a key or a number is repeated: anything else may be a secret in the wrong place.
-fn join(path: &str, key: &str) -> String {
+fn key_path(path: &str, key: &str) -> String {
     let presentable =
         key.len() <= 32 && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-+".contains(&byte));
-    match (path, presentable) {
-        (path, false) => path.to_owned(),
-        ("", true) => key.to_owned(),
-        (path, true) => format!("{path}.{key}"),
-    }
+    join(path, if presentable { key } else { "" })
 }
 
 fn of_toml_table(table: DeTable<'_>, place: &Place<'_>) -> HashMap<String, Value> {
