@@ -66,7 +66,7 @@ fn gzip_of_4000_accounts(bencher: Bencher<'_, '_>, level: u32) {
 fn decode_an_answer() -> bool {
     let body =
         br#"{"data":{"totalAllocation":43,"totalCapacity":1051187,"totalUsed":33085606},"code":0,"msg":"success"}"#;
-    answer::read(200, divan::black_box(body), Units::default()).is_ok()
+    answer::read(200, divan::black_box(body), &koodrive::overview::OVERVIEW, &Units::default()).is_ok()
 }
 
 #[divan::bench]

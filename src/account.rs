@@ -2,16 +2,20 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-/// One KooDrive account as configured.
+use koodrive::{Resource, overview::OVERVIEW};
+
+/// One KooDrive account as configured, for one of its collectors: each is polled by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// The configured name: the value of the `account` label.
     pub alias: String,
+    /// What the account is asked for.
+    pub collector: &'static Resource,
     /// What requests are made of.
     pub api: Arc<koodrive::Account>,
     /// The file of `api.transport.extra_roots`, where there is one. Its changes are followed.
     pub ca_file: Option<PathBuf>,
-    /// When the account is polled and for how long its values hold.
+    /// When the collector polls and for how long its values hold.
     pub poll: PollPolicy,
 }
 
@@ -22,6 +26,12 @@ impl Account {
         let mut api = koodrive::Account::clone(&self.api);
         api.transport.extra_roots = extra_roots;
         Self { api: Arc::new(api), ..self.clone() }
+    }
+
+    /// Whether this is the overview, which every account has and which says whether it is up.
+    #[must_use]
+    pub fn is_overview(&self) -> bool {
+        self.collector == &OVERVIEW
     }
 
     /// Whether the numbers that are known of `other` are this account's, too: the same user at the same endpoint, read
@@ -50,11 +60,11 @@ impl Account {
             transport: koodrive::Transport::default(),
         };
         let poll = PollPolicy { interval: minute, timeout: minute, max_age: minute * 3 };
-        Self { alias: alias.to_owned(), api: Arc::new(api), ca_file: None, poll }
+        Self { alias: alias.to_owned(), collector: &OVERVIEW, api: Arc::new(api), ca_file: None, poll }
     }
 }
 
-/// When an account is polled and for how long its values hold.
+/// When a collector polls and for how long its values hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PollPolicy {
     /// From one poll to the next.

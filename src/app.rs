@@ -15,7 +15,7 @@ use tracing_appender::non_blocking::WorkerGuard;
 
 use crate::{
     account::Account,
-    clock::{WallClock, unix_seconds},
+    clock::{Moment, WallClock, unix_seconds},
     collector::KooDrive,
     config::{Config, Sources},
     logging,
@@ -112,7 +112,7 @@ impl App {
         warn_of_low_concurrency(&accounts, self.concurrency);
         self.supervisor.run(&accounts)?;
         let roots = roots::followed(&accounts);
-        let accounts = accounts.len();
+        let accounts = accounts.iter().filter(|account| account.is_overview()).count();
         info!(version = env!("CARGO_PKG_VERSION"), revision = env!("BUILD_REVISION"), accounts, "polling");
         let systemd = Systemd::of_environment();
         systemd.ready();
@@ -160,6 +160,12 @@ pub struct Once {
 }
 
 impl Once {
+    /// The time of the result.
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        self.clock.moment()
+    }
+
     /// What is known of the accounts now.
     #[must_use]
     pub fn store(&self) -> &AccountStore {

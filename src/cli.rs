@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Overrides;
 
@@ -40,9 +40,25 @@ pub enum Command {
 /// The options of `check`.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Poll every account once, and print what came of it
+    /// Poll every account once, and show a row for each: its state, its space, and what to look at
     #[arg(long)]
     pub online: bool,
+    /// With --online, show errors, the API's own numbers and their units below the table
+    #[arg(long, requires = "online")]
+    pub verbose: bool,
+    /// The form of what --online shows
+    #[arg(long, requires = "online", value_enum, default_value_t)]
+    pub output: OutputForm,
+}
+
+/// The form of what a command shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum OutputForm {
+    /// A table for people
+    #[default]
+    Table,
+    /// JSON for programs
+    Json,
 }
 
 /// The options of `once`.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use exporter_toolkit::{Collector, Encoder, Paths};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     clock::{Moment, WallClock},
     metrics::Exposition,
-    poll::AccountStore,
+    poll::{AccountEntry, AccountStore},
     status_page,
 };
 
@@ -57,7 +57,7 @@ impl Collector for KooDrive {
     }
 
     fn landing_page(&self, paths: &Paths) -> String {
-        status_page::render(self.store(), paths, self.clock.moment())
+        status_page::render(self.store(), paths, &self.exposition.own.problems(), self.clock.moment())
     }
 
     fn content_security_policy(&self) -> &'static str {
@@ -68,18 +68,28 @@ impl Collector for KooDrive {
 /// What is known of the accounts, without the words of errors.
 fn accounts(store: &AccountStore, now: Moment) -> Value {
     let entries = store.entries();
-    let accounts = entries.iter().map(|entry| {
-        let state = entry.state();
-        let latest = state.latest.as_ref();
-        let account = json!({
-            "up": latest.map(|_| state.up()),
-            "alive": entry.alive(),
-            "reason": state.failure().map(|failure| failure.reason.as_str()),
-            "failures_in_a_row": state.failures_in_a_row,
-            "last_attempt_timestamp_seconds": latest.map(|latest| latest.began.unix_seconds(now)),
-            "last_success_timestamp_seconds": state.last_success.map(|success| success.unix_seconds(now)),
-        });
-        (entry.account().alias.clone(), account)
+    let accounts = entries.chunk_by(|a, b| a.account().alias == b.account().alias).filter_map(|same| {
+        let (overview, further) = same.split_first()?;
+        let mut health = health_of(overview, now);
+        let further = further.iter().map(|entry| (entry.account().collector.name.to_owned(), health_of(entry, now)));
+        let further: Map<String, Value> = further.collect();
+        if let (Some(health), false) = (health.as_object_mut(), further.is_empty()) {
+            health.insert("collectors".to_owned(), Value::Object(further));
+        }
+        Some((overview.account().alias.clone(), health))
     });
     Value::Object(accounts.collect())
+}
+
+fn health_of(entry: &AccountEntry, now: Moment) -> Value {
+    let state = entry.state();
+    let latest = state.latest.as_ref();
+    json!({
+        "up": latest.map(|_| state.up()),
+        "alive": entry.alive(),
+        "reason": state.failure().map(|failure| failure.reason.as_str()),
+        "failures_in_a_row": state.failures_in_a_row,
+        "last_attempt_timestamp_seconds": latest.map(|latest| latest.began.unix_seconds(now)),
+        "last_success_timestamp_seconds": state.last_success.map(|success| success.unix_seconds(now)),
+    })
 }

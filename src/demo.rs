@@ -20,6 +20,7 @@ use koodrive_simulator::{Roster, Simulator};
 /// The demo's accounts: two that sign and one with a token.
 const DEMO_ROSTER: Roster = Roster { accounts: 3 };
 const DEMO_INTERVAL: &str = "5s";
+const ALL_COLLECTORS: &str = "collectors: [overview, usage, subscription]\n";
 const DEMO_ADDRESS: &str = "127.0.0.1:10710";
 const ANY_PORT: &str = "127.0.0.1:0";
 
@@ -62,7 +63,7 @@ pub async fn demo(mut overrides: Overrides, inherited: Option<Inherited>) -> Res
         let usual_is_free = server::bind(&[address(DEMO_ADDRESS)?], None).await.is_ok();
         overrides = overrides.with("web.listen_addresses", Some(if usual_is_free { DEMO_ADDRESS } else { ANY_PORT }));
     }
-    let document = Document::BuiltIn(DEMO_ROSTER.configuration(&endpoint, DEMO_INTERVAL));
+    let document = Document::BuiltIn(ALL_COLLECTORS.to_owned() + &DEMO_ROSTER.configuration(&endpoint, DEMO_INTERVAL));
     let sources = Sources { document: Some(document), environment: Vec::new(), overrides };
     let config = Config::load(&sources)?;
     let (paths, scheme) = (config.web.options.paths.clone(), if has_tls(&config) { "https" } else { "http" });
@@ -97,7 +98,7 @@ pub async fn simulate(options: &Simulate) -> Result<(), DemoError> {
     let bound = simulator.bind(&address(&options.listen_address)?).await?;
     let endpoint = http_url(&bound);
     if let Some(path) = &options.write_config {
-        let yaml = roster.configuration(&endpoint, &options.interval);
+        let yaml = ALL_COLLECTORS.to_owned() + &roster.configuration(&endpoint, &options.interval);
         Config::load(&Sources { document: Some(Document::BuiltIn(yaml.clone())), ..Sources::default() })?;
         std::fs::write(path, yaml).map_err(DemoError::Write)?;
     }

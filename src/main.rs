@@ -11,9 +11,9 @@ use clap::Parser;
 use exporter_toolkit::{Inherited, WebConfig, WebConfigHandle, files, settings::Problems};
 use koodrive_exporter::{
     app::{App, Once, RunError},
-    check,
-    cli::{self, Cli, Command, Options},
-    config::{Config, Listening, Sources},
+    check::{self, Online},
+    cli::{self, Cli, Command, Options, OutputForm},
+    config::{Config, Listening, Setting, Sources},
     demo::{self, DemoError},
     healthcheck::{self, Target},
     logging,
@@ -44,8 +44,8 @@ fn main() -> ExitCode {
     let code = runtime.block_on(async {
         match command {
             None => run(&options, inherited).await,
-            Some(Command::Check(check)) if check.online => check_online(&options).await,
-            Some(Command::Check(_)) => explain(&options).map_or_else(|code| code, |_| GOOD.into()),
+            Some(Command::Check(check)) if check.online => check_online(&options, &check).await,
+            Some(Command::Check(_)) => explain(&options),
             Some(Command::Once(once)) => write_once(&options, &once).await,
             Some(Command::Healthcheck(health)) => check_health(&options, health.url).await,
             Some(Command::Demo) => demo_result(demo::demo(options.overrides(), inherited).await),
@@ -58,7 +58,15 @@ fn main() -> ExitCode {
 }
 
 /// Prints the configuration.
-fn explain(options: &Options) -> Result<Config, ExitCode> {
+fn explain(options: &Options) -> ExitCode {
+    match checked(options) {
+        Ok((_, settings)) => tell(&format!("{}\nthe configuration is valid", check::settings(&settings))),
+        Err(code) => code,
+    }
+}
+
+/// The configuration and its settings, if all is well with them.
+fn checked(options: &Options) -> Result<(Config, Vec<Setting>), ExitCode> {
     let (config, settings) = Config::explain(&sources(options)).map_err(|problems| invalid(&problems))?;
     if let Err(problems) = WebConfigHandle::new(config.web.options.web_config.as_ref()) {
         return Err(invalid(&problems));
@@ -66,24 +74,26 @@ fn explain(options: &Options) -> Result<Config, ExitCode> {
     for warning in config.web.options.web_config.iter().flat_map(WebConfig::warnings) {
         logging::last_word(&format!("warning: {warning}"));
     }
-    let told = tell(&format!("{}\nthe configuration is valid", check::settings(&settings)));
-    if told == ExitCode::SUCCESS { Ok(config) } else { Err(told) }
+    Ok((config, settings))
 }
 
-async fn check_online(options: &Options) -> ExitCode {
-    let config = match explain(options) {
-        Ok(config) => config,
+async fn check_online(options: &Options, arguments: &cli::Check) -> ExitCode {
+    let config = match checked(options) {
+        Ok((config, _)) => config,
         Err(code) => return code,
     };
-    match poll_once(config).await {
-        Ok(once) => {
-            let colours =
-                std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-            let told = tell(&format!("\n{}", check::online(once.store(), colours)));
-            if told == ExitCode::SUCCESS { once_code(&once) } else { told }
-        }
-        Err(code) => code,
-    }
+    let once = match poll_once(Online::with_usage(&config)).await {
+        Ok(once) => once,
+        Err(code) => return code,
+    };
+    let online = Online::new(once.store(), &config.accounts, once.now());
+    let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+    let told = match arguments.output {
+        OutputForm::Json => tell(online.json().trim_end()),
+        OutputForm::Table if arguments.verbose => tell(&format!("{}\n{}", online.table(colours), online.details())),
+        OutputForm::Table => tell(online.table(colours).trim_end()),
+    };
+    if told == ExitCode::SUCCESS && !online.all_good() { FAILED_POLL.into() } else { told }
 }
 
 async fn run(options: &Options, inherited: Option<Inherited>) -> ExitCode {

@@ -111,7 +111,8 @@ impl Reloader {
         let change = self.supervisor.run(&accounts).map_err(|error| error.to_string())?;
         self.roots = roots::followed(&accounts);
         let Change { added, changed, removed } = change;
-        let changes = format!("{} accounts: {added} added, {changed} changed, {removed} removed", accounts.len());
+        let accounts = accounts.iter().filter(|account| account.is_overview()).count();
+        let changes = format!("{accounts} accounts: {added} added, {changed} changed, {removed} removed");
         let fixed = config.fixed_differences(&self.started);
         if fixed.is_empty() {
             return Ok(changes);

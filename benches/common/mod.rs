@@ -8,7 +8,7 @@ use std::{
 
 use koodrive::{
     AppId, Credential, Endpoint, Exchange, Head, Language, PollError, Remedy, Secret, Stage, Transport, Units, UserId,
-    answer,
+    answer, overview::OVERVIEW,
 };
 use koodrive_exporter::{
     account::{Account, PollPolicy},
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 struct Prompt(usize);
 
 impl Upstream for Prompt {
-    async fn overview(&self, _deadline: Instant, _remedy: Option<Remedy>) -> Exchange {
+    async fn ask(&self, _deadline: Instant, _remedy: Option<Remedy>) -> Exchange {
         let numbers = (1_051_187 + self.0, 33_085_606 + 7 * self.0, 43 + self.0);
         let body = format!(
             r#"{{"code":0,"data":{{"totalCapacity":{},"totalUsed":{},"totalAllocation":{},"quota":"5"}}}}"#,
@@ -32,7 +32,7 @@ impl Upstream for Prompt {
         );
         Exchange {
             stage: Stage::Answered(Head { status: 200, clock_skew: Some(0.637_412_9), retry_after: None }),
-            result: answer::read(200, body.as_bytes(), Units::default()),
+            result: answer::read(200, body.as_bytes(), &OVERVIEW, &Units::default()),
             ..Exchange::unfinished(PollError::Panic)
         }
     }
@@ -51,7 +51,7 @@ pub(crate) struct Accounts {
 impl Accounts {
     pub(crate) async fn polled(accounts: usize) -> Self {
         let store = Arc::new(AccountStore::default());
-        store.set((0..accounts).map(|index| store.entry(account(index))).collect());
+        store.set((0..accounts).map(|index| store.entry(account(index), None)).collect());
         let limiter = Limiter::new(16);
         let poller = |(index, entry): (usize, &Arc<AccountEntry>)| {
             let target = Target { account: entry.account(), upstream: Arc::new(Prompt(index)) };
@@ -108,6 +108,7 @@ fn account(index: usize) -> Arc<Account> {
             units: Units::default(),
             transport: Transport::default(),
         }),
+        collector: &OVERVIEW,
         ca_file: None,
         poll: PollPolicy { interval: minute, timeout: minute / 6, max_age: day },
     })

@@ -1,24 +1,33 @@
-//! Any status and any body give an overview or a failure with a reason, and both can be shown.
+//! Any status and any body give an answer of each endpoint or a failure with a reason, and both can be shown.
 
 #![no_main]
 
-use koodrive::{Reason, Unit, Units, answer};
+use koodrive::{Resource, Unit, Units, answer, compare_units, overview::OVERVIEW};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (u16, bool, &[u8])| {
-    let (status, count, body) = input;
-    let total_allocation = if count { Unit::Count } else { Unit::TB };
-    let units = Units { total_capacity: Unit::TB, total_used: Unit::B, total_allocation };
-    match answer::read(status % 600, body, units) {
-        Ok(overview) => {
-            let fields = [overview.total_capacity, overview.total_used, overview.total_allocation];
-            let values = fields.into_iter().flatten().map(|measure| measure.value);
-            assert!(values.chain(overview.quota.and_then(Result::ok)).all(|value| value >= 0.0));
-            let _ = overview.faults();
+    let (status, counts, body) = input;
+    let mut units = Units::default();
+    units.set(&OVERVIEW, "total_capacity", Unit::TB);
+    units.set(&OVERVIEW, "total_used", Unit::B);
+    units.set(&OVERVIEW, "total_allocation", if counts { Unit::Count } else { Unit::GB });
+    let mut answers = Vec::new();
+    for resource in Resource::ALL {
+        match answer::read(status % 600, body, resource, &units) {
+            Ok(answer) => {
+                assert!(answer.fields().filter_map(|(_, field)| field.ok()).all(|measure| measure.value >= 0.0));
+                let _ = answer.faults();
+                answers.push(answer);
+            }
+            Err(error) => {
+                assert!(koodrive::Reason::ALL.contains(&error.reason()));
+                assert!(!error.to_string().contains('\n'));
+            }
         }
-        Err(error) => {
-            assert!(Reason::ALL.contains(&error.reason()));
-            assert!(!error.to_string().contains('\n'));
+    }
+    if let [overview, usage, ..] = answers.as_slice() {
+        for verdict in compare_units(overview, usage, &units) {
+            let _ = verdict.to_string();
         }
     }
 });

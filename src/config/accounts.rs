@@ -6,21 +6,22 @@ use exporter_toolkit::{
     files,
     settings::{Reported, Section, Taken, duration, is_visible},
 };
-use koodrive::{AppId, Credential, Endpoint, Language, Proxy, Secret, Transport, Unit, Units, UserId};
+use koodrive::{AppId, Credential, Endpoint, Language, Proxy, Secret, Transport, UserId, overview::OVERVIEW};
 use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use super::proxy::{self, EnvironmentProxy};
+use super::{
+    collectors::{Collectors, DEFAULT_MAX_AGE_INTERVALS},
+    proxy::{self, EnvironmentProxy},
+};
 use crate::account::{Account, PollPolicy};
 
 /// The vendor's international site.
 const DEFAULT_ENDPOINT: &str = "https://intl.myhuaweicloud-koodrive.com";
 const DEFAULT_INTERVAL: Duration = Duration::from_mins(1);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Values are shown for this many intervals unless `max_age` says otherwise.
-const DEFAULT_MAX_AGE_INTERVALS: u32 = 3;
 
 /// The settings that can stand at the top, for all accounts, and again under each.
 pub(super) struct Common {
@@ -29,9 +30,7 @@ pub(super) struct Common {
     interval: Taken<Duration>,
     timeout: Taken<Duration>,
     max_age: Taken<Duration>,
-    total_capacity: Taken<Unit>,
-    total_used: Taken<Unit>,
-    total_allocation: Taken<Unit>,
+    collectors: Collectors,
     proxy: Taken<Proxy>,
     roots: Taken<(PathBuf, Vec<u8>)>,
 }
@@ -49,11 +48,7 @@ impl Common {
             "Older numbers are no longer shown; 3 intervals unless set, and at least interval plus timeout.",
             duration,
         );
-        let mut units = section.section("units");
-        let total_capacity = units.take("total_capacity", "The unit of `totalCapacity`, in powers of 1024.", byte_unit);
-        let total_used = units.take("total_used", "The unit of `totalUsed`.", byte_unit);
-        let total_allocation = units.take("total_allocation", "The unit of `totalAllocation`.", Unit::parse);
-        units.finish();
+        let collectors = Collectors::take(section, poll);
         let mut http = section.section("http");
         let proxy = http.take_string(
             "proxy_url",
@@ -67,28 +62,17 @@ impl Common {
         );
         let roots = ca_file.and_then(|path| roots(&http, path));
         http.finish();
-        Self {
-            endpoint,
-            language,
-            interval,
-            timeout,
-            max_age,
-            total_capacity,
-            total_used,
-            total_allocation,
-            proxy,
-            roots,
-        }
+        Self { endpoint, language, interval, timeout, max_age, collectors, proxy, roots }
     }
 }
 
-/// Takes one account out of its section.
+/// Takes one account out of its section, once for each of its collectors.
 pub(super) fn account(
     alias: &str,
     mut section: Section<'_>,
     top: &Common,
     environment: &EnvironmentProxy,
-) -> Result<Arc<Account>, Reported> {
+) -> Result<Vec<Arc<Account>>, Reported> {
     let label = label(alias).map_err(|error| section.problem("", error));
     let mut poll = section.section("poll");
     let own = Common::take(&mut section, &mut poll);
@@ -113,18 +97,14 @@ pub(super) fn account(
     section.finish();
 
     let endpoint = endpoint?;
-    let proxy = inherit(&own.proxy, &top.proxy)?.unwrap_or_else(|| environment.of(endpoint.overview()));
+    let proxy = inherit(&own.proxy, &top.proxy)?.unwrap_or_else(|| environment.of(&endpoint.url(OVERVIEW.path)));
     let roots = inherit(&own.roots, &top.roots)?;
     let (ca_file, extra_roots) = roots.map_or((None, Vec::new()), |(path, pem)| (Some(path), pem));
     let api = koodrive::Account {
         user_id: user_id?,
         language: inherit(&own.language, &top.language)?.unwrap_or_default(),
         credential: credential?,
-        units: Units {
-            total_capacity: inherit(&own.total_capacity, &top.total_capacity)?.unwrap_or(Unit::KB),
-            total_used: inherit(&own.total_used, &top.total_used)?.unwrap_or(Unit::KB),
-            total_allocation: inherit(&own.total_allocation, &top.total_allocation)?.unwrap_or(Unit::KB),
-        },
+        units: Collectors::units(&own.collectors, &top.collectors)?,
         transport: Transport {
             // What is sent in the clear stays on this host.
             proxy: if endpoint.is_plain() { Proxy::Direct } else { proxy },
@@ -132,10 +112,15 @@ pub(super) fn account(
         },
         endpoint,
     };
-    Ok(Arc::new(Account { alias: label?, api: Arc::new(api), ca_file, poll: poll? }))
+    let (alias, api) = (label?, Arc::new(api));
+    let account = |(collector, poll)| {
+        Arc::new(Account { alias: alias.clone(), collector, api: Arc::clone(&api), ca_file: ca_file.clone(), poll })
+    };
+    let policies = Collectors::policies(&own.collectors, &top.collectors, poll?)?;
+    Ok(policies.into_iter().map(account).collect())
 }
 
-fn inherit<T: Clone>(own: &Taken<T>, default: &Taken<T>) -> Taken<T> {
+pub(super) fn inherit<T: Clone>(own: &Taken<T>, default: &Taken<T>) -> Taken<T> {
     match own {
         Ok(None) => default.clone(),
         own => own.clone(),
@@ -226,13 +211,6 @@ fn label(alias: &str) -> Result<String, &'static str> {
         Err("must be a name of 1 to 128 characters, none of them a control character or another invisible one")
     } else {
         Ok(alias.to_owned())
-    }
-}
-
-fn byte_unit(text: &str) -> Result<Unit, &'static str> {
-    match Unit::parse(text) {
-        Ok(Unit::Count) | Err(_) => Err("must be one of B, KB, MB, GB, TB"),
-        unit => unit,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The configuration as it is in force: each value, masked where it is a secret, and where it comes from.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use config::{Value, ValueKind};
 use exporter_toolkit::settings::{COMMAND_LINE, Document, ENVIRONMENT, duration};
@@ -28,7 +28,7 @@ pub(super) fn settings(config: &Config, merged: &Document, proxy: &EnvironmentPr
         Setting { key: key.to_owned(), value, origin: origin(merged, &[&path]) }
     };
     let mut settings: Vec<Setting> =
-        config.accounts.iter().flat_map(|account| of_account(account, merged, proxy)).collect();
+        config.accounts.chunk_by(|a, b| a.alias == b.alias).flat_map(|same| of_account(same, merged, proxy)).collect();
     let shard = config.shard.map(|shard| format!("{} of {}", shard.index(), shard.count()));
     settings.push(at_top("poll.concurrency", config.concurrency.to_string()));
     settings.extend(shard.map(|shard| at_top("shard", shard)));
@@ -56,7 +56,9 @@ pub(super) fn settings(config: &Config, merged: &Document, proxy: &EnvironmentPr
     settings
 }
 
-fn of_account(account: &Account, merged: &Document, proxy: &EnvironmentProxy) -> Vec<Setting> {
+/// Of one account, which comes once for each collector.
+fn of_account(collectors: &[Arc<Account>], merged: &Document, proxy: &EnvironmentProxy) -> Vec<Setting> {
+    let Some(account) = collectors.first() else { return Vec::new() };
     let alias = account.alias.as_str();
     let setting = |key: &str, value: String, inherited: bool| {
         let top: Vec<_> = key.split('.').collect();
@@ -86,14 +88,25 @@ fn of_account(account: &Account, merged: &Document, proxy: &EnvironmentProxy) ->
             settings.push(own("auth.token_prefix", format!("{prefix:?}")));
         }
     }
+    let names: Vec<_> = collectors.iter().map(|account| account.collector.name).collect();
+    settings.push(inherited("collectors", names.join(", ")));
     settings.extend([
         inherited("poll.interval", human(account.poll.interval)),
         // What goes with an interval is inherited with it alone, and a timeout as far as it fits.
         setting("poll.timeout", human(account.poll.timeout), !is_cut),
         setting("poll.max_age", human(account.poll.max_age), !own_interval),
-        inherited("units.total_capacity", account.api.units.total_capacity.as_str().to_owned()),
-        inherited("units.total_used", account.api.units.total_used.as_str().to_owned()),
-        inherited("units.total_allocation", account.api.units.total_allocation.as_str().to_owned()),
+    ]);
+    for further in collectors.iter().skip(1) {
+        settings.push(inherited(&format!("poll.{}.interval", further.collector.name), human(further.poll.interval)));
+    }
+    for Account { collector, api, .. } in collectors.iter().map(AsRef::as_ref) {
+        for field in collector.fields {
+            if let (Some(unit), Some(key)) = (api.units.of(collector, *field), field.unit_key(collector)) {
+                settings.push(inherited(&format!("units.{key}"), unit.as_str().to_owned()));
+            }
+        }
+    }
+    settings.extend([
         of_proxy(inherited("http.proxy_url", account.api.transport.proxy.to_string()), account, proxy),
         inherited("http.ca_file", ca_file.to_owned()),
     ]);

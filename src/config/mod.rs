@@ -4,6 +4,7 @@
 //! value is parsed into its type, and every problem is reported at once.
 
 mod accounts;
+mod collectors;
 mod effective;
 mod layers;
 mod listening;

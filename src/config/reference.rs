@@ -24,14 +24,17 @@ pub struct ConfigKey {
 /// The keys of the configuration, in the order in which they are read.
 #[must_use]
 pub fn config_keys() -> Vec<ConfigKey> {
-    let [app, token] = ["app_id: a, app_secret: s", "token: t"].map(sources);
+    let all = "collectors: [overview, usage, subscription], ";
+    let [app, token] = ["app_id: a, app_secret: s", "token: t"].map(|auth| sources(auth, all));
     let mut keys: Vec<Key> = Vec::new();
     for key in [&app, &token].into_iter().flat_map(|sources| Config::keys(sources).unwrap_or_default()) {
         if !keys.contains(&key) {
             keys.push(key);
         }
     }
-    let settings = Config::explain(&token).map(|(_, settings)| settings).unwrap_or_default();
+    let plain = sources("token: t", "");
+    let explained = [&plain, &token].into_iter().flat_map(Config::explain);
+    let settings: Vec<_> = explained.flat_map(|(_, settings)| settings).collect();
     let under_account = |path: &str| format!("accounts.{ALIAS}.{path}");
     let default = |path: &str| {
         let setting = settings.iter().find(|setting| setting.key == path || setting.key == under_account(path));
@@ -52,10 +55,10 @@ pub fn web_file_keys() -> Vec<Key> {
     WebConfig::keys()
 }
 
-/// A configuration of one account.
-fn sources(auth: &str) -> Sources {
+/// A configuration of one account, with some more of its keys.
+fn sources(auth: &str, more: &str) -> Sources {
     let kind = if auth.starts_with("token") { "token" } else { "app" };
-    let yaml = format!("accounts: {{ \"{ALIAS}\": {{ user_id: \"1\", auth: {{ type: {kind}, {auth} }} }} }}");
+    let yaml = format!("accounts: {{ \"{ALIAS}\": {{ user_id: \"1\", {more}auth: {{ type: {kind}, {auth} }} }} }}");
     Sources { document: Some(Document::BuiltIn(yaml)), environment: Vec::new(), overrides: Overrides::default() }
 }
 
@@ -81,7 +84,7 @@ mod tests {
     fn what_check_tells_are_the_keys_that_can_be_set() {
         let mut keys: Vec<_> = config_keys().into_iter().map(|key| key.key.path).collect();
         keys.extend(["shard".to_owned()]);
-        let shown = Config::explain(&sources("token: t")).unwrap().1;
+        let shown = Config::explain(&sources("token: t", "collectors: [overview, usage, subscription], ")).unwrap().1;
         for setting in &shown {
             let under_account = setting.key.trim_start_matches("accounts.<alias>.");
             assert!(keys.iter().any(|key| *key == setting.key || key == under_account), "{}", setting.key);

@@ -22,7 +22,7 @@ const DEFAULT_CONCURRENCY: usize = 256;
 /// Everything the program is told, valid by construction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// At least one, in the order of their aliases.
+    /// At least one, in the order of their aliases, once for each collector, the overview before the others.
     pub accounts: Vec<Arc<Account>>,
     /// The part of the accounts that this exporter polls; all of them without it.
     pub shard: Option<Shard>,
@@ -148,7 +148,7 @@ fn read(mut root: Section<'_>, proxy: &EnvironmentProxy) -> Result<Config, Repor
         sections.into_iter().map(|(alias, section)| accounts::account(&alias, section, &top, proxy)).collect();
     root.finish();
     Ok(Config {
-        accounts: accounts.into_iter().collect::<Result<_, _>>()?,
+        accounts: accounts.into_iter().collect::<Result<Vec<_>, _>>()?.concat(),
         shard: shard?,
         concurrency: concurrency?.unwrap_or(DEFAULT_CONCURRENCY),
         auto_reload: auto_reload?.unwrap_or(false),

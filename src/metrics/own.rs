@@ -90,6 +90,20 @@ impl OwnMetrics {
         })
     }
 
+    /// What is wrong with the exporter itself, in words.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let dropped = self.dropped_lines.get().map_or(0, |dropped| dropped());
+        let mut problems = Vec::new();
+        if self.reload_successful.get() == 0 {
+            problems.push("The latest reload of the configuration failed; the log says why.".to_owned());
+        }
+        if dropped > 0 {
+            problems.push(format!("{dropped} log lines were dropped, as standard error was not read in time."));
+        }
+        problems
+    }
+
     /// Counts a finished poll and its requests.
     pub fn polled(&self, finished: &Finished) {
         self.poll_duration.observe(finished.duration.as_secs_f64());

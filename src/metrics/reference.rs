@@ -4,7 +4,7 @@ use exporter_toolkit::{Kind, SERVER_FAMILIES};
 use prometheus::proto::Metric;
 use tracing::Level;
 
-use super::{families::FAMILIES, own::OwnMetrics};
+use super::own::OwnMetrics;
 use crate::{poll::Limiter, shard::Shard};
 
 /// A family of the exposition.
@@ -23,7 +23,7 @@ pub struct FamilyReference {
 /// The families of the accounts, then the exporter's own.
 #[must_use]
 pub fn families() -> Vec<FamilyReference> {
-    let of_accounts = FAMILIES.iter().map(|family| FamilyReference {
+    let of_accounts = super::families::all().map(|family| FamilyReference {
         name: family.name.to_owned(),
         kind: family.kind.as_str(),
         labels: ["account"].iter().chain(family.labels).map(ToString::to_string).collect(),

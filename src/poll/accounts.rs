@@ -12,6 +12,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use koodrive::UnitVerdict;
 use tokio::time::Instant;
 
 use super::state::AccountState;
@@ -23,10 +24,12 @@ const SILENT_INTERVALS: u32 = 4;
 /// The exporter is ready after this time, even if no poll has ended.
 const READY_AFTER: Duration = Duration::from_mins(1);
 
-/// One account and what is known of it.
+/// One collector of one account and what is known of it.
 #[derive(Debug)]
 pub struct AccountEntry {
     account: ArcSwap<Account>,
+    /// The account's overview, for its further collectors.
+    overview: Option<Arc<Self>>,
     state: ArcSwap<AccountState>,
     created: Instant,
     /// Milliseconds from `created` to the poll loop's latest heartbeat.
@@ -47,6 +50,19 @@ impl AccountEntry {
     #[must_use]
     pub fn state(&self) -> Arc<AccountState> {
         self.state.load_full()
+    }
+
+    /// What `state`, which is this collector's, says about the units of the account's overview.
+    #[must_use]
+    pub fn unit_verdicts(&self, state: &AccountState, now: Moment) -> Vec<UnitVerdict> {
+        let verdicts = || {
+            let overview = self.overview.as_ref()?.state();
+            let account = self.account.load();
+            let overview = overview.fresh_numbers(self.overview.as_ref()?.account.load().poll.max_age, now)?;
+            let usage = state.fresh_numbers(account.poll.max_age, now)?;
+            Some(koodrive::compare_units(&overview.answer, &usage.answer, &account.api.units))
+        };
+        verdicts().unwrap_or_default()
     }
 
     /// When the next poll is due, once that is known.
@@ -92,7 +108,7 @@ impl AccountEntry {
     }
 }
 
-/// All accounts, in the order of their aliases.
+/// All accounts in the order of their aliases, each with its overview before its further collectors.
 #[derive(Debug)]
 pub struct AccountStore {
     entries: ArcSwap<Vec<Arc<AccountEntry>>>,
@@ -109,11 +125,13 @@ impl Default for AccountStore {
 }
 
 impl AccountStore {
-    /// An entry for an account of which nothing is known. It is shown once it is [set](Self::set).
+    /// An entry for an account of which nothing is known, with its overview where it is another collector's. It is shown
+    /// once it is [set](Self::set).
     #[must_use]
-    pub fn entry(&self, account: Arc<Account>) -> Arc<AccountEntry> {
+    pub fn entry(&self, account: Arc<Account>, overview: Option<Arc<AccountEntry>>) -> Arc<AccountEntry> {
         Arc::new(AccountEntry {
             account: ArcSwap::new(account),
+            overview,
             state: ArcSwap::default(),
             created: Instant::now(),
             beat: AtomicU64::new(0),
@@ -132,7 +150,7 @@ impl AccountStore {
         self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// The accounts.
+    /// The accounts, an entry for each of their collectors.
     #[must_use]
     pub fn entries(&self) -> Arc<Vec<Arc<AccountEntry>>> {
         self.entries.load_full()
@@ -167,7 +185,7 @@ mod tests {
 
     fn store(aliases: &[&str]) -> AccountStore {
         let store = AccountStore::default();
-        store.set(aliases.iter().map(|alias| store.entry(Arc::new(Account::example(alias)))).collect());
+        store.set(aliases.iter().map(|alias| store.entry(Arc::new(Account::example(alias)), None)).collect());
         store
     }
 
@@ -183,7 +201,7 @@ mod tests {
         entries[0].replace(polled());
         assert!(!store.ready());
         entries[1].replace(polled());
-        store.set(vec![Arc::clone(&entries[0]), store.entry(Arc::new(Account::example("c")))]);
+        store.set(vec![Arc::clone(&entries[0]), store.entry(Arc::new(Account::example("c")), None)]);
         assert!(store.ready());
     }
 

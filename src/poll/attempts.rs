@@ -33,7 +33,7 @@ enum Next {
 pub(super) async fn ask<U: Upstream>(upstream: &U, deadline: Instant) -> (Vec<Exchange>, Exchange) {
     let (mut earlier, mut remedy) = (Vec::new(), None);
     loop {
-        let exchange = upstream.overview(deadline, remedy).await;
+        let exchange = upstream.ask(deadline, remedy).await;
         let requests = earlier.len() + 1;
         let again = requests < MAX_REQUESTS
             && match next(&exchange) {
@@ -87,14 +87,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use koodrive::{Head, Overview, PollError, Stage, answer};
+    use koodrive::{Answer, Head, PollError, Stage, Units, answer, overview::OVERVIEW};
 
     fn after(status: u16, body: &str) -> Next {
-        let result = answer::read(status, body.as_bytes(), koodrive::Units::default());
+        let result = answer::read(status, body.as_bytes(), &OVERVIEW, &Units::default());
         next(&answered(status, None, result))
     }
 
-    fn answered(status: u16, retry_after: Option<Duration>, result: Result<Overview, PollError>) -> Exchange {
+    fn answered(status: u16, retry_after: Option<Duration>, result: Result<Answer, PollError>) -> Exchange {
         let stage = Stage::Answered(Head { status, clock_skew: None, retry_after });
         Exchange { stage, result, ..Exchange::unfinished(PollError::Panic) }
     }
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn next_does_not_retry_where_the_server_asked_for_a_pause() {
-        let result = Err(answer::read(503, b"", koodrive::Units::default()).unwrap_err());
+        let result = Err(answer::read(503, b"", &OVERVIEW, &Units::default()).unwrap_err());
         let retry_after = Some(Duration::from_secs(1));
         assert_eq!(next(&answered(503, retry_after, result)), Next::Settled);
     }
@@ -134,7 +134,7 @@ mod tests {
     struct Unreachable(std::sync::Mutex<Vec<Instant>>);
 
     impl Upstream for Unreachable {
-        async fn overview(&self, deadline: Instant, _: Option<Remedy>) -> Exchange {
+        async fn ask(&self, deadline: Instant, _: Option<Remedy>) -> Exchange {
             self.0.lock().unwrap().push(deadline);
             Exchange::unfinished(PollError::Connect(String::new()))
         }

@@ -1,4 +1,4 @@
-//! One account, one loop: wait for the due time, poll, store the result.
+//! One collector of one account, one loop: wait for the due time, poll, store the result.
 
 use std::{future::Future, pin::pin, sync::Arc};
 
@@ -22,15 +22,15 @@ use crate::{account::Account, clock::WallClock};
 /// Where an account's numbers come from.
 pub trait Upstream: Send + Sync + 'static {
     /// One request, given up at `deadline`; with `remedy` after one that was refused.
-    fn overview(&self, deadline: Instant, remedy: Option<Remedy>) -> impl Future<Output = Exchange> + Send;
+    fn ask(&self, deadline: Instant, remedy: Option<Remedy>) -> impl Future<Output = Exchange> + Send;
 
     /// What may make a refused request succeed.
     fn remedy(&self, refused: &Exchange) -> impl Future<Output = Option<Remedy>> + Send;
 }
 
 impl Upstream for Client {
-    fn overview(&self, deadline: Instant, remedy: Option<Remedy>) -> impl Future<Output = Exchange> + Send {
-        Client::overview(self, deadline, remedy)
+    fn ask(&self, deadline: Instant, remedy: Option<Remedy>) -> impl Future<Output = Exchange> + Send {
+        Client::ask(self, deadline, remedy)
     }
 
     fn remedy(&self, refused: &Exchange) -> impl Future<Output = Option<Remedy>> + Send {
@@ -56,7 +56,7 @@ impl<U> Clone for Target<U> {
     }
 }
 
-/// The loop of one account.
+/// The loop of one collector of one account.
 pub struct Poller<U> {
     /// The account and what is known of it.
     pub entry: Arc<AccountEntry>,
@@ -123,7 +123,8 @@ impl<U: Upstream> Poller<U> {
         if self.stop.is_cancelled() {
             return;
         }
-        let alias = &self.entry.account().alias;
+        let account = self.entry.account();
+        let alias = &account.alias;
         for Exchange { trace_id, result, .. } in &finished.earlier {
             if let Err(error) = result {
                 debug!(account = alias, reason = error.reason().as_str(), %error, trace_id, "request failed, retrying");
@@ -131,9 +132,18 @@ impl<U: Upstream> Poller<U> {
         }
         let trace_id = finished.exchange.trace_id.clone();
         let before = self.entry.state();
-        let after = Arc::new(before.after(finished));
+        let mut after = before.after(finished);
+        let verdicts = self.entry.unit_verdicts(&after, self.clock.moment());
+        after.doubtful_units =
+            verdicts.iter().filter(|verdict| verdict.is_doubtful()).map(|verdict| verdict.field.name).collect();
+        let after = Arc::new(after);
         self.entry.replace(Arc::clone(&after));
-        log(alias, &trace_id, &before, &after);
+        log(&account, &trace_id, &before, &after);
+        for verdict in verdicts.iter().filter(|verdict| verdict.is_doubtful()) {
+            if !before.doubtful_units.contains(&verdict.field.name) {
+                warn!(account = alias, %verdict, "unit is doubtful");
+            }
+        }
     }
 }
 
@@ -159,23 +169,25 @@ async fn alive_during<T>(entry: &AccountEntry, account: &Account, wait: impl Fut
 }
 
 /// One line when an account starts to fail, one when it recovers; all else is for debugging.
-fn log(account: &str, trace_id: &str, before: &AccountState, after: &AccountState) {
+fn log(account: &Account, trace_id: &str, before: &AccountState, after: &AccountState) {
     let Some(latest) = &after.latest else { return };
+    let collector = (!account.is_overview()).then_some(account.collector.name);
+    let account = account.alias.as_str();
     let duration = latest.duration.as_secs_f64();
     let trace_id = (!trace_id.is_empty()).then_some(trace_id);
     match &latest.failure {
-        Some(Failure { reason, words: error }) => {
+        Some(Failure { reason, words: error, .. }) => {
             let reason = reason.as_str();
             if after.failures_in_a_row == 1 {
-                warn!(account, reason, %error, trace_id, duration, "account polls failing");
+                warn!(account, collector, reason, %error, trace_id, duration, "account polls failing");
             } else {
-                debug!(account, reason, %error, trace_id, duration, "poll failed again");
+                debug!(account, collector, reason, %error, trace_id, duration, "poll failed again");
             }
         }
         None if before.failures_in_a_row > 0 => {
             let failures = before.failures_in_a_row;
-            info!(account, failures, trace_id, duration, "account polls succeeding again");
+            info!(account, collector, failures, trace_id, duration, "account polls succeeding again");
         }
-        None => debug!(account, trace_id, duration, "poll succeeded"),
+        None => debug!(account, collector, trace_id, duration, "poll succeeded"),
     }
 }

@@ -25,15 +25,16 @@ pub fn first_poll(account: &Account, place: usize, epoch: Instant, now: Instant)
 #[must_use]
 pub fn next_tick(account: &Account, epoch: Instant, after: Instant) -> Instant {
     let interval = account.poll.interval;
-    let first = epoch + interval.mul_f64(place(&account.alias));
+    let first = epoch + interval.mul_f64(place(account));
     let Some(late) = after.checked_duration_since(first) else { return first };
     let since_tick = late.as_nanos() % interval.as_nanos().max(1);
     after + interval.saturating_sub(Duration::from_nanos_u128(since_tick))
 }
 
-/// A stable place in [0, 1) for an alias.
-fn place(alias: &str) -> f64 {
-    let hash = Sha256::digest(alias.as_bytes());
+/// A stable place in [0, 1) for an alias. An account's further collectors have places of their own.
+fn place(account: &Account) -> f64 {
+    let collector = if account.is_overview() { "" } else { account.collector.name };
+    let hash = Sha256::new().chain_update(&account.alias).chain_update(collector).finalize();
     let leading = hash.iter().take(4).fold(0u32, |sum, byte| (sum << 8) | u32::from(*byte));
     f64::from(leading) / 2f64.powi(32)
 }

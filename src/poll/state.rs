@@ -1,11 +1,11 @@
-//! What is known of one account, and what a poll makes of it.
+//! What one collector knows of an account, and what a poll makes of it.
 //!
 //! Each account's state is an immutable value that a poll replaces whole: a reader sees all of one poll
 //! or nothing of it, and waits for nobody.
 
 use std::{sync::Arc, time::Duration};
 
-use koodrive::{CredentialRead, Exchange, Overview, PollError, Reason};
+use koodrive::{Answer, CredentialRead, Exchange, PollError, Reason};
 use tokio::time::Instant;
 
 use crate::clock::Moment;
@@ -30,7 +30,7 @@ impl Finished {
     }
 }
 
-/// What is known of one account.
+/// What one collector knows of an account.
 #[derive(Debug, Clone, Default)]
 pub struct AccountState {
     /// The latest finished poll; `None` before the first.
@@ -38,7 +38,7 @@ pub struct AccountState {
     /// When the latest poll ended whose whole answer was good.
     pub last_success: Option<Moment>,
     /// The latest numbers.
-    pub space: Option<Space>,
+    pub numbers: Option<Numbers>,
     /// All finished polls.
     pub polls: u64,
     /// Failed polls, by [`Reason`] in the order of [`Reason::ALL`].
@@ -55,6 +55,8 @@ pub struct AccountState {
     pub credential_rotations: u64,
     /// How often the credential could not be read.
     pub credential_read_failures: u64,
+    /// The fields whose configured unit the API contradicted, as the log has it.
+    pub doubtful_units: Vec<&'static str>,
 }
 
 /// The latest finished poll.
@@ -73,19 +75,21 @@ pub struct Attempt {
 pub struct Failure {
     /// One of the closed set.
     pub reason: Reason,
+    /// The API's own code, where it gave one.
+    pub code: Option<String>,
     /// The [`PollError`] in words.
     pub words: Arc<str>,
 }
 
 /// Numbers and when they were asked for.
 #[derive(Debug, Clone)]
-pub struct Space {
+pub struct Numbers {
     /// The numbers.
-    pub overview: Overview,
+    pub answer: Answer,
     asked: Moment,
 }
 
-impl Space {
+impl Numbers {
     /// When the numbers will be older than `max_age`, unless the wall clock makes them so before.
     #[must_use]
     pub fn stale_from(&self, max_age: Duration) -> Option<Instant> {
@@ -116,9 +120,9 @@ impl AccountState {
         let Finished { began, duration, exchange, .. } = finished;
         state.retry_after = exchange.retry_after();
         let failure = match exchange.result {
-            Ok(overview) => {
-                let faults = overview.faults().map(PollError::InvalidData);
-                state.space = Some(Space { overview, asked: began });
+            Ok(answer) => {
+                let faults = answer.faults().map(PollError::InvalidData);
+                state.numbers = Some(Numbers { answer, asked: began });
                 faults
             }
             Err(error) => Some(error),
@@ -132,7 +136,11 @@ impl AccountState {
             state.failures_in_a_row = 0;
             state.last_success = Some(Moment { monotonic: began.monotonic + duration, wall: began.wall + duration });
         }
-        let failure = failure.map(|error| Failure { reason: error.reason(), words: error.to_string().into() });
+        let failure = failure.map(|error| Failure {
+            reason: error.reason(),
+            words: error.to_string().into(),
+            code: error.code().map(ToOwned::to_owned),
+        });
         state.latest = Some(Attempt { began, duration, failure });
         state
     }
@@ -151,8 +159,8 @@ impl AccountState {
 
     /// The numbers, while they are at most `max_age` old.
     #[must_use]
-    pub fn fresh_space(&self, max_age: Duration, now: Moment) -> Option<&Space> {
-        self.space.as_ref().filter(|space| space.age(now) <= max_age)
+    pub fn fresh_numbers(&self, max_age: Duration, now: Moment) -> Option<&Numbers> {
+        self.numbers.as_ref().filter(|numbers| numbers.age(now) <= max_age)
     }
 
     /// Failed polls by reason, every reason in its turn.
@@ -165,13 +173,13 @@ impl AccountState {
 mod tests {
     use super::*;
     use crate::clock::WallClock;
-    use koodrive::{Units, answer};
+    use koodrive::{Units, answer, overview::OVERVIEW};
 
     #[tokio::test]
     async fn a_success_is_when_the_poll_ended_and_a_failure_has_its_words() {
         let (began, duration) = (WallClock::system().moment(), Duration::from_secs(7));
         let after = |state: &AccountState, body: &str| {
-            let result = answer::read(200, body.as_bytes(), Units::default());
+            let result = answer::read(200, body.as_bytes(), &OVERVIEW, &Units::default());
             let exchange = Exchange { result, ..Exchange::unfinished(PollError::Panic) };
             state.after(Finished { began, duration, earlier: Vec::new(), exchange })
         };

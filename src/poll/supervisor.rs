@@ -1,11 +1,11 @@
-//! The poll loops that run, one for each account, and a change of the accounts while they do.
+//! The poll loops that run, one for each collector of each account, and a change of the accounts while they do.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     sync::Arc,
 };
 
-use koodrive::{Client, ConnectionKey, HttpClient, ServerClock, TransportError};
+use koodrive::{Client, ConnectionKey, HttpClient, ServerClock, TransportError, overview::OVERVIEW};
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -31,7 +31,8 @@ pub struct Supervisor {
     connections: HashMap<ConnectionKey, HttpClient>,
     /// Accounts of one origin share what is known of its clock.
     server_clocks: HashMap<String, Arc<ServerClock>>,
-    running: HashMap<String, Running>,
+    /// By alias and collector.
+    running: HashMap<(String, &'static str), Running>,
 }
 
 struct Running {
@@ -45,7 +46,7 @@ struct Running {
 pub struct Change {
     /// Accounts that are new, or are another user's, at another endpoint or in other units than before.
     pub added: usize,
-    /// Accounts that have other settings and go on.
+    /// Accounts that have other settings or collectors and go on.
     pub changed: usize,
     /// Accounts that are gone, or were replaced.
     pub removed: usize,
@@ -75,7 +76,7 @@ impl Supervisor {
         Ok(change)
     }
 
-    /// Polls each of these accounts once.
+    /// Polls each of these accounts once, by each of its collectors.
     ///
     /// # Errors
     /// When an HTTP client can't be made.
@@ -86,28 +87,43 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Replaces the accounts, and makes a poller for each that is new.
+    /// Replaces the accounts, and makes a poller for each collector that is new.
     fn set(&mut self, accounts: &[Arc<Account>]) -> Result<(Change, Vec<Poller<Client>>), TransportError> {
         self.connect(accounts)?;
-        let (mut change, mut new, mut running) = (Change::default(), Vec::new(), HashMap::new());
+        let (mut new, mut running) = (Vec::new(), HashMap::new());
+        let (mut added, mut removed, mut changed) = (HashSet::new(), 0, HashSet::new());
         for account in accounts {
-            let old = self.running.remove(&account.alias);
-            match old.filter(|old| account.has_the_numbers_of(&old.entry.account())) {
-                Some(old) => {
-                    change.changed += usize::from(self.reconfigure(&old, account));
-                    running.insert(account.alias.clone(), old);
+            match self.running.remove(&key(account)) {
+                Some(old) if account.has_the_numbers_of(&old.entry.account()) => {
+                    if self.reconfigure(&old, account) {
+                        changed.insert(account.alias.as_str());
+                    }
+                    running.insert(key(account), old);
                 }
-                None => new.extend(self.start(account).map(|(started, poller)| {
-                    running.insert(account.alias.clone(), started);
-                    poller
-                })),
+                old => {
+                    removed += usize::from(old.is_some() && account.is_overview());
+                    if account.is_overview() { &mut added } else { &mut changed }.insert(account.alias.as_str());
+                    let overview: Option<&Running> = running.get(&(account.alias.clone(), OVERVIEW.name));
+                    let overview = overview.map(|overview| Arc::clone(&overview.entry));
+                    let started = self.start(account, overview.filter(|_| !account.is_overview()));
+                    new.extend(started.map(|(started, poller)| {
+                        running.insert(key(account), started);
+                        poller
+                    }));
+                }
             }
         }
-        change.added = new.len();
-        let entries = accounts.iter().filter_map(|account| running.get(&account.alias));
-        let before = self.store.entries().len();
+        for (alias, collector) in self.running.keys() {
+            if *collector == OVERVIEW.name {
+                removed += 1;
+            } else {
+                changed.insert(alias);
+            }
+        }
+        changed.retain(|alias| !added.contains(alias) && running.contains_key(&((*alias).to_owned(), OVERVIEW.name)));
+        let change = Change { added: added.len(), changed: changed.len(), removed };
+        let entries = accounts.iter().filter_map(|account| running.get(&key(account)));
         self.store.set(entries.map(|running| Arc::clone(&running.entry)).collect());
-        change.removed = before + change.added - running.len();
         self.running = running;
         Ok((change, new))
     }
@@ -141,8 +157,8 @@ impl Supervisor {
         differs
     }
 
-    fn start(&self, account: &Arc<Account>) -> Option<(Running, Poller<Client>)> {
-        let (entry, stop) = (self.store.entry(Arc::clone(account)), CancellationToken::new());
+    fn start(&self, account: &Arc<Account>, overview: Option<Arc<AccountEntry>>) -> Option<(Running, Poller<Client>)> {
+        let (entry, stop) = (self.store.entry(Arc::clone(account), overview), CancellationToken::new());
         let (sender, target) = watch::channel(self.target(account)?);
         let poller = Poller {
             entry: Arc::clone(&entry),
@@ -159,9 +175,13 @@ impl Supervisor {
     fn target(&self, account: &Arc<Account>) -> Option<Target<Client>> {
         let http = self.connections.get(&connection_key(account))?.clone();
         let server_clock = Arc::clone(self.server_clocks.get(account.api.endpoint.host())?);
-        let client = Client::new(http, Arc::clone(&account.api), self.clock.reader(), server_clock);
+        let client = Client::new(http, Arc::clone(&account.api), account.collector, self.clock.reader(), server_clock);
         Some(Target { account: Arc::clone(account), upstream: Arc::new(client) })
     }
+}
+
+fn key(account: &Account) -> (String, &'static str) {
+    (account.alias.clone(), account.collector.name)
 }
 
 fn connection_key(account: &Account) -> ConnectionKey {

@@ -124,8 +124,9 @@ async fn a_secret_that_changed_since_a_refusal_makes_a_different_request() {
     account.user_id = koodrive::UserId::parse(&upstream.user_id(1)).unwrap();
     account.credential = Credential::Token { token: Secret::File(token.clone()), prefix: "Bearer ".to_owned() };
     let http = build_http(&ConnectionKey::new(&account, fake::MINUTE), "test").unwrap();
-    let client = Client::new(http, Arc::new(account), Arc::new(SystemTime::now), Arc::<ServerClock>::default());
-    let ask = async || client.overview(Instant::now() + Duration::from_secs(10), None).await;
+    let (clock, server_clock) = (Arc::new(SystemTime::now), Arc::<ServerClock>::default());
+    let client = Client::new(http, Arc::new(account), &koodrive::overview::OVERVIEW, clock, server_clock);
+    let ask = async || client.ask(Instant::now() + Duration::from_secs(10), None).await;
 
     assert!(ask().await.result.is_ok());
     upstream.simulator.set_token(&upstream.user_id(1), "renewed".to_owned());

@@ -49,19 +49,20 @@ async fn check_online_polls_each_account_once_and_tells_what_to_look_at() {
     assert!(stdout(&output).contains("production  good"), "{}", stdout(&output));
     assert!(!stdout(&output).contains('\x1b'), "no colours where there is no terminal");
 
-    upstream.simulator.set_fault(&upstream.user_id(0), Some(Fault::Status { status: 401 }));
+    upstream.simulator.set_fault(&upstream.user_id(0), Some(&Fault::Status { status: 401 }));
     let numbers = json!({ "totalCapacity": 1_051_187, "totalUsed": 33_085_606, "totalAllocation": 43 });
     upstream.simulator.set_numbers(&upstream.user_id(1), Some(numbers));
     upstream.simulator.set_clock_step(600);
     let output = command(&["check", "--online"], &config).await;
     assert_eq!(output.status.code(), Some(4));
     let told = stdout(&output);
+    assert_eq!(told.lines().count(), 4, "a row for each account");
     for expected in [
         "production  auth",
-        "Look at the token or secret",
-        "(33085606 KB)",
-        "finance: far more is used than there is. The units may be wrong",
-        "finance: the API's clock and this host's are ",
+        "application's permission",
+        "finance     unit   31.6 GiB of 1.0 GiB (3147.5 %)",
+        "units: far more is used than there is",
+        "s off the API's, which polls allow for",
     ] {
         assert!(told.contains(expected), "{expected} is missing in\n{told}");
     }

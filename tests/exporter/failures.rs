@@ -150,7 +150,7 @@ fn failures(page: &Page, alias: &str) -> Vec<String> {
 #[tokio::test]
 async fn an_answer_that_takes_more_than_half_the_timeout_is_a_good_one() {
     let (files, upstream) = (Files::new(), Upstream::start(1).await);
-    upstream.simulator.set_fault(&upstream.user_id(0), Some(Fault::Delay { milliseconds: 6_000 }));
+    upstream.simulator.set_fault(&upstream.user_id(0), Some(&Fault::Delay { milliseconds: 6_000 }));
     let config = upstream.configuration("10s").replace("10s", "10s, timeout: 10s");
     let mut exporter = Exporter::start(&files.write("k.yml", config), &["--log.level=debug"]).await;
     exporter.line_of_each(&["production"], "poll succeeded").await;

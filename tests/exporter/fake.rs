@@ -11,6 +11,7 @@ use std::{
 use exporter_toolkit::{Coding, Exporter, Format, Routes};
 use koodrive::{
     Credential, Endpoint, Exchange, Head, Language, PollError, Remedy, Secret, Stage, Transport, Units, UserId, answer,
+    overview::OVERVIEW,
 };
 use koodrive_exporter::{
     account::{Account, PollPolicy},
@@ -35,7 +36,7 @@ pub fn good() -> Exchange {
 
 /// The answer that this status and body are.
 pub fn answer_with(status: u16, body: &str) -> Exchange {
-    let result = answer::read(status, body.as_bytes(), Units::default());
+    let result = answer::read(status, body.as_bytes(), &OVERVIEW, &Units::default());
     let stage = Stage::Answered(Head { status, clock_skew: None, retry_after: None });
     Exchange { stage, result, ..Exchange::unfinished(PollError::Panic) }
 }
@@ -101,7 +102,7 @@ impl Drop for InFlight<'_> {
 }
 
 impl Upstream for Fake {
-    async fn overview(&self, _deadline: Instant, _remedy: Option<Remedy>) -> Exchange {
+    async fn ask(&self, _deadline: Instant, _remedy: Option<Remedy>) -> Exchange {
         let number = {
             let mut began = self.began.lock().unwrap();
             began.push(Instant::now());
@@ -134,6 +135,7 @@ pub fn account(alias: &str, interval: Duration) -> Arc<Account> {
             units: Units::default(),
             transport: Transport::default(),
         }),
+        collector: &OVERVIEW,
         ca_file: None,
         poll: PollPolicy { interval, timeout: interval / 6, max_age: 3 * interval },
     })
@@ -163,7 +165,7 @@ impl Loops {
     ) -> Self {
         let accounts: Vec<_> = (0..accounts).map(|index| account(&format!("account-{index:04}"), interval)).collect();
         let store = Arc::new(AccountStore::default());
-        store.set(accounts.iter().map(|account| store.entry(Arc::clone(account))).collect());
+        store.set(accounts.iter().map(|account| store.entry(Arc::clone(account), None)).collect());
         let (epoch, clock_step) = (Instant::now(), Arc::new(AtomicI64::new(0)));
         let step = Arc::clone(&clock_step);
         let clock = WallClock::new(move || {
@@ -216,7 +218,7 @@ pub fn fixed_now() -> Moment {
 /// The exposition of one account that has been polled once, at [`fixed_now`].
 pub async fn polled_once(account: Account, answer: Exchange) -> Exposition {
     let store = Arc::new(AccountStore::default());
-    store.set(vec![store.entry(Arc::new(account))]);
+    store.set(vec![store.entry(Arc::new(account), None)]);
     let answer = Mutex::new(Some(answer));
     let answers = move |_| (Duration::from_millis(250), answer.lock().unwrap().take().unwrap());
     let own = Arc::new(OwnMetrics::new().unwrap());

@@ -164,7 +164,7 @@ async fn once_writes_the_exposition_and_tells_a_failure_by_its_exit_code() {
     assert!(exposition.contains("koodrive_up{account=\"finance\"} 1\n"));
     assert!(!exposition.contains("process_") && !exposition.contains("koodrive_exporter_"), "they would collide");
     let user = upstream.user_id(1);
-    upstream.simulator.set_fault(&user, Some(Fault::Status { status: 500 }));
+    upstream.simulator.set_fault(&user, Some(&Fault::Status { status: 500 }));
     let (code, exposition) = once().await;
     assert_eq!(code, Some(4));
     assert!(exposition.contains("koodrive_up{account=\"finance\"} 0\n"));

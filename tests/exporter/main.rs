@@ -6,6 +6,7 @@
 
 mod cases;
 mod clocks;
+mod collectors;
 mod commands;
 mod configuration;
 mod doors;

@@ -267,7 +267,7 @@ async fn two_hundred_reloads_under_two_scrapers_fail_no_scrape_and_lose_no_count
 async fn reloads_without_end_keep_each_accounts_schedule_values_and_counts() {
     let (files, upstream) = (Files::new(), Upstream::start(12).await);
     let patient = upstream.user_id(11);
-    upstream.simulator.set_fault(&patient, Some(Fault::RateLimited { retry_after: 86_400 }));
+    upstream.simulator.set_fault(&patient, Some(&Fault::RateLimited { retry_after: 86_400 }));
     let yaml = |language: &str| format!("language: {language}\n{}", upstream.configuration("1s"));
     let config = files.write("k.yml", yaml("en-US"));
     let exporter = Exporter::start(&config, &["--web.enable-lifecycle"]).await;

@@ -6,7 +6,10 @@ use exporter_toolkit::{Coding, Exporter as Served, Format, Options, Routes};
 use flate2::read::GzDecoder;
 use http_body_util::BodyExt;
 use hyper::Request;
-use koodrive::Exchange;
+use koodrive::{
+    Exchange,
+    overview::{OVERVIEW, TOTAL_USED},
+};
 use koodrive_exporter::{
     clock::WallClock,
     collector::KooDrive,
@@ -33,7 +36,7 @@ fn numbers(number: usize) -> Exchange {
 }
 
 /// The first account's capacity, use and allocation in a body, as the API gave them.
-fn shown(body: &[u8]) -> Vec<u64> {
+fn shown(body: &[u8]) -> Vec<f64> {
     let text = std::str::from_utf8(body).unwrap();
     let lines = text.lines().filter_map(|line| line.strip_prefix("koodrive_space_reported{account=\"account-0000\","));
     lines.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect()
@@ -93,7 +96,7 @@ async fn a_polls_result_is_in_the_very_next_scrape() {
     for _ in 0..200 {
         tokio::time::sleep(INSTANTLY * 7).await;
         let state = loops.store.entries()[0].state();
-        let known = state.space.as_ref().map(|space| space.overview.total_used.unwrap().reported);
+        let known = state.numbers.as_ref().map(|numbers| numbers.answer.measure(TOTAL_USED).unwrap().reported);
         assert_eq!(shown(&text(&routes).await).first().copied(), known);
     }
 }
@@ -130,8 +133,8 @@ async fn no_scrape_shows_half_of_a_poll() {
     for _ in 0..2 {
         let routes = routes.clone();
         scrapers.spawn(async move {
-            let mut latest = 0;
-            while latest < 200 {
+            let mut latest = 0.0;
+            while latest < 200.0 {
                 // There are none before the first poll, nor while a busy machine lets them go stale.
                 if let [number, others @ ..] = &shown(&text(&routes).await)[..] {
                     assert!(others == [*number; 2], "{number}, {others:?}");
@@ -209,7 +212,7 @@ async fn each_format_and_coding_comes_with_its_exact_headers() {
 #[tokio::test(start_paused = true)]
 async fn the_formats_are_as_their_golden_files_have_them() {
     let mut account = crate::fake::account("a \"quoted\" name, with \\ and ü", MINUTE).as_ref().clone();
-    Arc::make_mut(&mut account.api).units.total_capacity = koodrive::Unit::GB;
+    Arc::make_mut(&mut account.api).units.set(&OVERVIEW, "total_capacity", koodrive::Unit::GB);
     let exposition = crate::fake::polled_once(account, numbers(1_234_567)).await;
     for (name, format) in
         [("text-0.0.4", Format::Text0), ("text-1.0.0", Format::Text1), ("openmetrics", Format::OpenMetrics)]

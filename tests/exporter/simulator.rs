@@ -130,7 +130,7 @@ async fn an_account_can_be_told_to_fail_and_to_answer_given_numbers() {
     assert_eq!(order(json!({"fault": {"kind": "code", "code": 13_000_412}})).await, 200);
     assert_eq!(ask(&upstream, right()).await.1["code"], 13_000_412);
     for (fault, message) in [(Fault::Truncated, "half an answer"), (Fault::Dropped, "no answer")] {
-        upstream.simulator.set_fault(&upstream.user_id(1), Some(fault));
+        upstream.simulator.set_fault(&upstream.user_id(1), Some(&fault));
         let whole = async { client.get(format!("{}{PATH}", upstream.url)).headers(right()).send().await?.text().await };
         assert!(whole.await.is_err(), "{message}");
     }

@@ -1,19 +1,28 @@
 //! What systemd is told, by a socket as systemd has it.
 
-use std::{os::unix::net::UnixDatagram, time::Duration};
+use std::{os::unix::net::UnixDatagram, sync::mpsc, time::Duration};
 
 use crate::support::{Exporter, Files, PATIENCE, Upstream, binary};
 
-/// Systemd's end of the notifications.
-struct Manager(UnixDatagram);
+/// Systemd's end of the notifications. It reads each at once, as systemd does: the queue of a socket is short.
+struct Manager(mpsc::Receiver<String>);
 
 impl Manager {
+    fn listen(socket: UnixDatagram) -> Self {
+        let (sender, messages) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 1024];
+            while let Ok(length) = socket.recv(&mut buffer)
+                && sender.send(String::from_utf8_lossy(&buffer[..length]).into_owned()).is_ok()
+            {}
+        });
+        Self(messages)
+    }
+
     /// Waits for a message that has this line.
     fn told(&self, line: &str) -> String {
         loop {
-            let mut buffer = [0; 1024];
-            let length = self.0.recv(&mut buffer).expect("the message comes");
-            let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            let message = self.0.recv_timeout(PATIENCE).expect("the message comes");
             if message.lines().any(|told| told.starts_with(line)) {
                 return message;
             }
@@ -25,8 +34,7 @@ impl Manager {
 async fn systemd_is_told_of_readiness_life_reloads_and_the_stop() {
     let (files, upstream) = (Files::new(), Upstream::start(1).await);
     let config = files.write("k.yml", upstream.configuration("1m"));
-    let manager = Manager(UnixDatagram::bind(files.path("notify")).unwrap());
-    manager.0.set_read_timeout(Some(PATIENCE)).unwrap();
+    let manager = Manager::listen(UnixDatagram::bind(files.path("notify")).unwrap());
     let mut command = binary();
     command
         .args(["--web.listen-address", "127.0.0.1:0", "--config.file"])

@@ -215,7 +215,7 @@ async fn a_pipe_in_the_place_of_a_secret_file_costs_its_account_alone_and_no_thr
     }
     let page = exporter.get("/metrics").await;
     assert!(page.value(r#"koodrive_poll_failures_total{account="finance",reason="credentials"}"#).unwrap() >= 3.0);
-    assert_eq!(page.value(r#"koodrive_up{account="production"}"#), Some(1.0));
+    assert_eq!(page.value(r#"koodrive_poll_failures_total{account="production",reason="credentials"}"#), Some(0.0));
     let threads = page.value("process_threads").unwrap();
     assert!(threads < 16.0, "{threads} threads");
 }

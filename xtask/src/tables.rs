@@ -74,14 +74,14 @@ fn keys() -> String {
             default.map(code).unwrap_or_default(),
             again.to_owned(),
             flag(&key.path).unwrap_or_default(),
-            key.meaning.to_owned(),
+            key.meaning.clone(),
         ]
     });
     table(["key", "value", "default", "per account", "flag", "meaning"], rows)
 }
 
 fn web_file_keys() -> String {
-    let rows = config::web_file_keys().into_iter().map(|key| [code(key.path), key.values, key.meaning.to_owned()]);
+    let rows = config::web_file_keys().into_iter().map(|key| [code(key.path), key.values, key.meaning]);
     table(["key", "value", "meaning"], rows)
 }
 
@@ -94,7 +94,9 @@ fn families() -> String {
 }
 
 fn reasons() -> String {
-    let rows = Reason::ALL.into_iter().map(|reason| [code(reason.as_str()), check::remedy(reason).to_owned()]);
+    let rows = Reason::ALL
+        .into_iter()
+        .map(|reason| [code(reason.as_str()), check::remedy_of_reason(reason, false).to_owned()]);
     table(["`reason`", "look at"], rows)
 }
 

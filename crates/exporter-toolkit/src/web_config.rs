@@ -340,7 +340,7 @@ fn missing(section: &Section<'_>, key: &str) -> Reported {
 fn pem<T>(
     section: &mut Section<'_>,
     [inline, file]: [&'static str; 2],
-    meaning: &'static str,
+    meaning: &str,
     what: &str,
     parse: impl Fn(&[u8]) -> Option<T>,
 ) -> Taken<T> {

@@ -3,8 +3,11 @@
 //! - `GET /simulator` tells what each account was told so far, and `GET /simulator/requests` the number of
 //!   requests to the API alone;
 //! - `PUT /simulator/accounts/<user id>` with `{"fault": {...}, "numbers": {...}}` makes an account fail
-//!   or answer given numbers from now on; a part that is absent or null goes back to normal. `"token":
-//!   "..."` makes another token the right one;
+//!   or answer given numbers from now on; a part that is absent or null goes back to normal. With `"endpoint":
+//!   "usage"` or another one, only that endpoint fails and has the numbers; without, all endpoints fail, and the
+//!   numbers are the overview's. `"carrier_edition": true` makes the endpoints beside the overview answer 404,
+//!   `"units": {"totalCapacity": "GB"}` gives numbers of the overview in other units, and `"token": "..."` makes
+//!   another token the right one;
 //! - `PUT /simulator/clock` with `{"seconds_ahead": 1200}` sets the simulator's clock.
 
 use std::sync::atomic::Ordering;
@@ -14,7 +17,7 @@ use hyper::{Method, Request, Response, StatusCode, body::Incoming};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{Answer, Fault, Simulator, fault::FaultyBody};
+use super::{Answer, Endpoint, Fault, Simulator, Units, fault::FaultyBody};
 
 const MAX_ORDER_BYTES: usize = 64 * 1024;
 
@@ -22,8 +25,13 @@ const MAX_ORDER_BYTES: usize = 64 * 1024;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Order {
+    endpoint: Option<Endpoint>,
     fault: Option<Fault>,
     numbers: Option<Value>,
+    #[serde(default)]
+    carrier_edition: bool,
+    #[serde(default)]
+    units: Units,
     token: Option<String>,
 }
 
@@ -61,8 +69,17 @@ impl Simulator {
             None => (StatusCode::BAD_REQUEST, json!({ "error": "the body is not {\"fault\": ..., \"numbers\": ...}" })),
             Some(_) if self.record(user_id).is_none() => (StatusCode::NOT_FOUND, json!({ "error": "no such user" })),
             Some(order) => {
-                self.set_fault(user_id, order.fault);
-                self.set_numbers(user_id, order.numbers);
+                match order.endpoint {
+                    Some(endpoint) => self.set_fault_of(user_id, endpoint, order.fault),
+                    None => self.set_fault(user_id, order.fault.as_ref()),
+                }
+                if order.carrier_edition {
+                    for endpoint in [Endpoint::Usage, Endpoint::Subscription] {
+                        self.set_fault_of(user_id, endpoint, Some(Fault::Status { status: 404 }));
+                    }
+                }
+                self.set_numbers_of(user_id, order.endpoint.unwrap_or(Endpoint::Overview), order.numbers);
+                self.set_units(user_id, order.units);
                 if let Some(token) = order.token {
                     self.set_token(user_id, token);
                 }
@@ -77,7 +94,7 @@ impl Simulator {
             .seats()
             .iter()
             .map(|(user_id, seat)| {
-                let told = json!({ "alias": seat.account.alias, "fault": seat.fault, "record": seat.record });
+                let told = json!({ "alias": seat.account.alias, "faults": seat.faults, "record": seat.record });
                 (user_id.clone(), told)
             })
             .collect();

@@ -4,6 +4,7 @@
 //! exporter sends is never checked by the code that made it. It can be told to fail, account by account.
 
 mod control;
+mod endpoint;
 mod fault;
 mod roster;
 mod verify;
@@ -34,12 +35,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+pub use endpoint::{Endpoint, Units};
 pub use fault::{Fault, FaultyBody};
 pub use roster::{Credential, Roster, SimulatedAccount};
 
 const MAX_CONNECTIONS: usize = 20_000;
-
-const OVERVIEW_PATH: &str = "/koodrive/ose/v1/space/usage/overview";
 
 /// Returns the time of day.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -60,9 +60,11 @@ pub struct Simulator {
 #[derive(Debug)]
 struct Seat {
     account: SimulatedAccount,
-    fault: Option<Fault>,
+    faults: BTreeMap<Endpoint, Fault>,
     /// Put in the place of the curve's numbers.
-    numbers: Option<Value>,
+    numbers: BTreeMap<Endpoint, Value>,
+    /// The units of the overview's numbers.
+    units: Units,
     last_call: SystemTime,
     record: Record,
 }
@@ -72,9 +74,11 @@ struct Seat {
 pub struct Record {
     /// All requests that named the account.
     pub requests: u64,
-    /// Answers with numbers.
+    /// Requests by endpoint.
+    pub by_endpoint: BTreeMap<Endpoint, u64>,
+    /// Answers with the overview's numbers.
     pub answered: u64,
-    /// The latest numbers that were answered.
+    /// The latest numbers of the overview that were answered.
     pub latest: Option<Value>,
 }
 
@@ -86,7 +90,8 @@ impl Simulator {
     pub fn new(roster: &Roster, clock: Clock) -> Self {
         let started = clock();
         let seats = roster.accounts().map(|account| {
-            let seat = Seat { fault: None, numbers: None, last_call: started, record: Record::default(), account };
+            let (faults, numbers, units) = (BTreeMap::new(), BTreeMap::new(), Units::new());
+            let seat = Seat { faults, numbers, units, last_call: started, record: Record::default(), account };
             (seat.account.user_id.clone(), seat)
         });
         let accounts = Arc::new(Mutex::new(seats.collect()));
@@ -106,17 +111,36 @@ impl Simulator {
         bound.serve(self, ServerOptions::new(MAX_CONNECTIONS), stop).await;
     }
 
-    /// Lets `fault` befall an account until it is taken back. Unknown users are passed over.
-    pub fn set_fault(&self, user_id: &str, fault: Option<Fault>) {
-        if let Some(seat) = self.seats().get_mut(user_id) {
-            seat.fault = fault;
+    /// Makes all endpoints of an account fail until this is taken back. Unknown users are passed over.
+    pub fn set_fault(&self, user_id: &str, fault: Option<&Fault>) {
+        for endpoint in Endpoint::ALL {
+            self.set_fault_of(user_id, endpoint, fault.cloned());
         }
     }
 
-    /// Puts the `data` object of an account's answers in the place of its curve.
-    pub fn set_numbers(&self, user_id: &str, numbers: Option<Value>) {
+    /// Makes one endpoint of an account fail until this is taken back.
+    pub fn set_fault_of(&self, user_id: &str, endpoint: Endpoint, fault: Option<Fault>) {
         if let Some(seat) = self.seats().get_mut(user_id) {
-            seat.numbers = numbers;
+            set(&mut seat.faults, endpoint, fault);
+        }
+    }
+
+    /// Puts the `data` object of an account's overview in the place of its curve.
+    pub fn set_numbers(&self, user_id: &str, numbers: Option<Value>) {
+        self.set_numbers_of(user_id, Endpoint::Overview, numbers);
+    }
+
+    /// Puts the `data` object of one endpoint's answers in the place of an account's curve.
+    pub fn set_numbers_of(&self, user_id: &str, endpoint: Endpoint, numbers: Option<Value>) {
+        if let Some(seat) = self.seats().get_mut(user_id) {
+            set(&mut seat.numbers, endpoint, numbers);
+        }
+    }
+
+    /// Sets the units of the numbers in an account's overview; KB where none is given.
+    pub fn set_units(&self, user_id: &str, units: Units) {
+        if let Some(seat) = self.seats().get_mut(user_id) {
+            seat.units = units;
         }
     }
 
@@ -151,8 +175,8 @@ impl Simulator {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn overview(&self, request: &Request<Incoming>) -> Answer {
-        let (data, fault) = match self.take_request(request) {
+    async fn answer(&self, endpoint: Endpoint, request: &Request<Incoming>) -> Answer {
+        let (data, fault) = match self.take_request(endpoint, request) {
             Ok(taken) => taken,
             Err(refusal) => return Ok(self.envelope(refusal.status, refusal.code, &refusal.message, None)),
         };
@@ -163,22 +187,34 @@ impl Simulator {
     }
 
     /// Checks the request, and draws what its account is told now: numbers, and a fault if one is set.
-    fn take_request(&self, request: &Request<Incoming>) -> Result<(Value, Option<Fault>), verify::Refusal> {
+    fn take_request(
+        &self,
+        endpoint: Endpoint,
+        request: &Request<Incoming>,
+    ) -> Result<(Value, Option<Fault>), verify::Refusal> {
         let now = (self.clock)();
         let user_id = verify::user_id(request)?;
         let mut seats = self.seats();
         let seat = seats.get_mut(user_id).ok_or_else(|| verify::Refusal::bad_parameter("X-User-Id is unknown"))?;
         seat.record.requests += 1;
+        *seat.record.by_endpoint.entry(endpoint).or_default() += 1;
         let idle = now.duration_since(seat.last_call).unwrap_or_default();
         verify::request(request, &seat.account, self.now(), idle)?;
         seat.last_call = now;
         let since_start = now.duration_since(self.started).unwrap_or_default();
-        let data = seat.numbers.clone().unwrap_or_else(|| seat.account.usage(since_start));
-        if seat.fault.is_none() {
+        let overview = seat.numbers.get(&Endpoint::Overview).cloned();
+        let data = overview.unwrap_or_else(|| seat.account.usage(since_start));
+        let data = match (endpoint, seat.numbers.get(&endpoint)) {
+            (Endpoint::Overview, _) => endpoint::in_units(data, &seat.units),
+            (_, Some(numbers)) => numbers.clone(),
+            (endpoint, None) => endpoint.beside(&data),
+        };
+        let fault = seat.faults.get(&endpoint).cloned();
+        if fault.is_none() && endpoint == Endpoint::Overview {
             seat.record.answered += 1;
             seat.record.latest = Some(data.clone());
         }
-        Ok((data, seat.fault.clone()))
+        Ok((data, fault))
     }
 
     fn envelope(&self, status: StatusCode, code: i64, msg: &str, data: Option<Value>) -> Response<FaultyBody> {
@@ -208,13 +244,20 @@ impl Service<Request<Incoming>> for Simulator {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let simulator = self.clone();
         Box::pin(async move {
-            if request.uri().path() != OVERVIEW_PATH {
+            let Some(endpoint) = Endpoint::at(request.uri().path()) else {
                 return simulator.control(request).await;
-            }
+            };
             simulator.requests.fetch_add(1, Ordering::Relaxed);
-            simulator.overview(&request).await
+            simulator.answer(endpoint, &request).await
         })
     }
+}
+
+fn set<T>(of: &mut BTreeMap<Endpoint, T>, endpoint: Endpoint, value: Option<T>) {
+    match value {
+        Some(value) => of.insert(endpoint, value),
+        None => of.remove(&endpoint),
+    };
 }
 
 /// A token dies when it is not used for this long; each call renews it.

@@ -1,4 +1,4 @@
-//! From an answer's status and bytes to an [`Overview`]: pure.
+//! From an answer's status and bytes to an [`Answer`]: pure.
 //!
 //! Two shapes are read: the API's own envelope, `{"code": 0, "msg": "...", "data": {...}}`, and that of
 //! the gateway before it, `{"error_code": "APIGW....", "error_msg": "...", "request_id": "..."}`.
@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::body::json_object;
 use crate::error::{PollError, Reason, Refusal};
+use crate::resource::{FieldSpec, Quantity, Resource};
 use crate::unit::{Unit, Units};
 
 /// The codes that the vendor lists. None of them speaks of the credentials, though the page calls status 400 itself
@@ -26,15 +27,11 @@ pub(super) const INNER_INVOCATION_FAILED: i64 = 13_000_201;
 
 /// What one good answer says.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Overview {
-    /// `totalCapacity`, in bytes.
-    pub total_capacity: Field,
-    /// `totalUsed`, in bytes. It may exceed the capacity.
-    pub total_used: Field,
-    /// `totalAllocation`, in bytes or as a count, by the configured unit.
-    pub total_allocation: Field,
-    /// `quota` converted from GB to bytes, where the answer has it.
-    pub quota: Option<Result<f64, FieldFault>>,
+pub struct Answer {
+    /// What was asked for.
+    pub resource: &'static Resource,
+    /// In the order of the resource's fields; nothing for one that may be missing and is.
+    fields: Box<[Option<Field>]>,
 }
 
 /// One number of the answer, or why there is none.
@@ -43,8 +40,8 @@ pub type Field = Result<Measure, FieldFault>;
 /// One number of the answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measure {
-    /// As the API gave it: 0 to 2^63-1.
-    pub reported: u64,
+    /// As the API gave it: 0 to 2^63-1. Beyond 2^53 it is the nearest number that a gauge can have.
+    pub reported: f64,
     /// In bytes, or a count.
     pub value: f64,
 }
@@ -61,21 +58,28 @@ pub enum FieldFault {
     /// Neither an integer nor a string of digits, or above 2^63-1.
     #[error("is not a number the API documents")]
     NotANumber,
+    /// A number that has no meaning here.
+    #[error("is none of the numbers that the API documents")]
+    Unknown,
 }
 
-impl Overview {
+impl Answer {
+    /// The good number of a field.
+    #[must_use]
+    pub fn measure(&self, field: FieldSpec) -> Option<Measure> {
+        self.fields().find(|(spec, _)| spec.name == field.name)?.1.ok()
+    }
+
+    /// All fields that there are, or should be.
+    pub fn fields(&self) -> impl Iterator<Item = (FieldSpec, Field)> {
+        self.resource.fields.iter().zip(&self.fields).filter_map(|(spec, field)| Some((*spec, (*field)?)))
+    }
+
     /// The answer's faulty fields in words, where it has any.
     #[must_use]
     pub fn faults(&self) -> Option<String> {
-        let faults: Vec<String> = [
-            ("totalCapacity", self.total_capacity.err()),
-            ("totalUsed", self.total_used.err()),
-            ("totalAllocation", self.total_allocation.err()),
-            ("quota", self.quota.and_then(Result::err)),
-        ]
-        .into_iter()
-        .filter_map(|(name, fault)| fault.map(|fault| format!("{name} {fault}")))
-        .collect();
+        let faults: Vec<String> =
+            self.fields().filter_map(|(spec, field)| Some(format!("{} {}", spec.name, field.err()?))).collect();
         (!faults.is_empty()).then(|| faults.join(", "))
     }
 }
@@ -86,7 +90,7 @@ impl Overview {
 /// [`PollError::Decode`] for a success that can't be read, [`PollError::InvalidData`] for one without
 /// `data`, and [`PollError::Refused`] for everything else. A faulty number is not an error here but in
 /// its own [`Field`].
-pub fn read(status: u16, body: &[u8], units: Units) -> Result<Overview, PollError> {
+pub fn read(status: u16, body: &[u8], resource: &'static Resource, units: &Units) -> Result<Answer, PollError> {
     if !(200..300).contains(&status) {
         return Err(refused(status, body));
     }
@@ -100,13 +104,13 @@ pub fn read(status: u16, body: &[u8], units: Units) -> Result<Overview, PollErro
     }
     match envelope.get("data") {
         None | Some(Value::Null) => Err(PollError::InvalidData("data is missing".to_owned())),
-        Some(Value::Object(data)) => Ok(overview(data, units)),
+        Some(Value::Object(data)) => Ok(answer(data, resource, units)),
         Some(_) => Err(PollError::Decode("its `data` is not an object")),
     }
 }
 
 /// Whether an answer has one of the two shapes, and so is not from somebody else on the way, such as a proxy.
-pub(super) fn is_of_the_api(result: &Result<Overview, PollError>) -> bool {
+pub(super) fn is_of_the_api(result: &Result<Answer, PollError>) -> bool {
     match result {
         Ok(_) | Err(PollError::InvalidData(_)) => true,
         Err(PollError::Refused { refusal, .. }) => refusal.code.is_some(),
@@ -114,29 +118,34 @@ pub(super) fn is_of_the_api(result: &Result<Overview, PollError>) -> bool {
     }
 }
 
-fn overview(data: &Map<String, Value>, units: Units) -> Overview {
-    let field = |name: &str, unit: Unit| {
-        let reported = number(data.get(name))?;
-        Ok(Measure { reported, value: unit.convert(reported) })
+fn answer(data: &Map<String, Value>, resource: &'static Resource, units: &Units) -> Answer {
+    let field = |spec: &FieldSpec| {
+        let value = data.get(spec.name);
+        let unit = units.of(resource, *spec).unwrap_or(Unit::Count);
+        match spec.quantity {
+            Quantity::OptionalGigabytes => gigabytes(value),
+            Quantity::Flag => {
+                Some(measure(value, unit).and_then(
+                    |flag| {
+                        if flag.value <= 1.0 { Ok(flag) } else { Err(FieldFault::Unknown) }
+                    },
+                ))
+            }
+            Quantity::Space { .. } | Quantity::SpaceOrCount { .. } | Quantity::Count => Some(measure(value, unit)),
+        }
     };
-    Overview {
-        total_capacity: field("totalCapacity", units.total_capacity),
-        total_used: field("totalUsed", units.total_used),
-        total_allocation: field("totalAllocation", units.total_allocation),
-        quota: quota(data.get("quota")),
-    }
+    Answer { resource, fields: resource.fields.iter().map(field).collect() }
 }
 
-/// An amount of 0 to 2^63-1, as an integer, as a float without a fraction, or as a string of one.
-fn number(value: Option<&Value>) -> Result<u64, FieldFault> {
-    let value = match value {
-        None | Some(Value::Null) => return Err(FieldFault::Missing),
-        Some(value) => value,
-    };
-    let number = integer(value).ok_or(FieldFault::NotANumber)?;
-    u64::try_from(number).map_err(|_| FieldFault::Negative)
+fn measure(value: Option<&Value>, unit: Unit) -> Field {
+    let number = integer(value.filter(|value| !value.is_null()).ok_or(FieldFault::Missing)?);
+    let number = u64::try_from(number.ok_or(FieldFault::NotANumber)?).map_err(|_| FieldFault::Negative)?;
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is an f64; the nearest value is right")]
+    let reported = number as f64;
+    Ok(Measure { reported, value: unit.convert(reported) })
 }
 
+/// An amount of -2^63 to 2^63-1, as an integer, as a float without a fraction, or as a string of one.
 fn integer(value: &Value) -> Option<i64> {
     match value {
         Value::Number(number) => number.as_i64().or_else(|| integral(number.as_f64()?)),
@@ -152,22 +161,21 @@ fn integral(float: f64) -> Option<i64> {
     fits.then_some(float as i64)
 }
 
-/// 1024^3 bytes.
-const GIGABYTE: f64 = 1_073_741_824.0;
-
 /// The quota: documented as a string, in GB of 1024^3 bytes. An empty one says that there is none.
-fn quota(value: Option<&Value>) -> Option<Result<f64, FieldFault>> {
-    let gigabytes = match value? {
+fn gigabytes(value: Option<&Value>) -> Option<Field> {
+    let reported = match value? {
         Value::Null => return None,
         Value::String(text) if text.trim().is_empty() => return None,
         Value::String(text) => text.trim().parse().ok(),
         Value::Number(number) => number.as_f64(),
         _ => None,
     };
-    Some(match gigabytes {
+    Some(match reported {
         Some(quota) if quota < 0.0 => Err(FieldFault::Negative),
         // Adding zero takes the sign of -0 away.
-        Some(quota) if (quota * GIGABYTE).is_finite() => Ok(quota * GIGABYTE + 0.0),
+        Some(quota) if Unit::GB.convert(quota).is_finite() => {
+            Ok(Measure { reported: quota + 0.0, value: Unit::GB.convert(quota) + 0.0 })
+        }
         _ => Err(FieldFault::NotANumber),
     })
 }
@@ -215,15 +223,25 @@ fn words(value: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
-    fn read_ok(body: &str) -> Overview {
-        read(200, body.as_bytes(), Units::default()).unwrap()
+    use crate::{
+        overview::{OVERVIEW, QUOTA, TOTAL_ALLOCATION, TOTAL_CAPACITY, TOTAL_USED},
+        subscription::{FROZEN, SUBSCRIPTION},
+    };
+
+    fn read_ok(body: &str) -> Answer {
+        read(200, body.as_bytes(), &OVERVIEW, &Units::default()).unwrap()
     }
 
     fn reason(status: u16, body: &str) -> &'static str {
-        read(status, body.as_bytes(), Units::default()).unwrap_err().reason().as_str()
+        read(status, body.as_bytes(), &OVERVIEW, &Units::default()).unwrap_err().reason().as_str()
+    }
+
+    fn field(answer: &Answer, field: FieldSpec) -> Field {
+        answer.fields().find(|(spec, _)| *spec == field).unwrap().1
     }
 
     #[test]
@@ -231,19 +249,26 @@ mod tests {
         let overview = read_ok(
             r#"{"data":{"totalAllocation":43,"totalCapacity":1051187,"totalUsed":33085606},"code":0,"msg":"success"}"#,
         );
-        assert_eq!(overview.total_capacity, Ok(Measure { reported: 1_051_187, value: 1_051_187.0 * 1024.0 }));
-        assert_eq!(overview.total_used, Ok(Measure { reported: 33_085_606, value: 33_085_606.0 * 1024.0 }));
-        assert_eq!(overview.total_allocation, Ok(Measure { reported: 43, value: 43.0 * 1024.0 }));
-        assert_eq!((overview.quota, overview.faults()), (None, None));
+        assert_eq!(
+            field(&overview, TOTAL_CAPACITY),
+            Ok(Measure { reported: 1_051_187.0, value: 1_051_187.0 * 1024.0 })
+        );
+        assert_eq!(field(&overview, TOTAL_USED), Ok(Measure { reported: 33_085_606.0, value: 33_085_606.0 * 1024.0 }));
+        assert_eq!(field(&overview, TOTAL_ALLOCATION), Ok(Measure { reported: 43.0, value: 43.0 * 1024.0 }));
+        assert_eq!((overview.fields().count(), overview.faults()), (3, None));
     }
 
     #[test]
     fn each_field_is_read_in_its_own_unit() {
-        let units = Units { total_capacity: Unit::GB, total_used: Unit::B, total_allocation: Unit::Count };
+        let mut units = Units::default();
+        units.set(&OVERVIEW, "total_capacity", Unit::GB);
+        units.set(&OVERVIEW, "total_used", Unit::B);
+        units.set(&OVERVIEW, "total_allocation", Unit::Count);
         let body = br#"{"data":{"totalAllocation":43,"totalCapacity":2,"totalUsed":7},"code":0}"#;
-        let overview = read(200, body, units).unwrap();
+        let overview = read(200, body, &OVERVIEW, &units).unwrap();
         let values =
-            [overview.total_capacity, overview.total_used, overview.total_allocation].map(|field| field.unwrap().value);
+            [field(&overview, TOTAL_CAPACITY), field(&overview, TOTAL_USED), field(&overview, TOTAL_ALLOCATION)]
+                .map(|field| field.unwrap().value);
         assert_eq!(values, [2.0 * 1024.0 * 1024.0 * 1024.0, 7.0, 43.0]);
     }
 
@@ -258,12 +283,13 @@ mod tests {
         let overview = read_ok(
             r#"{"data":{"totalAllocation":43.0,"totalCapacity":1.051187e6,"totalUsed":"33085606.0"},"code":0.0}"#,
         );
-        let reported = [overview.total_allocation, overview.total_capacity, overview.total_used];
-        assert_eq!(reported.map(|field| field.unwrap().reported), [43, 1_051_187, 33_085_606]);
+        let reported =
+            [field(&overview, TOTAL_ALLOCATION), field(&overview, TOTAL_CAPACITY), field(&overview, TOTAL_USED)];
+        assert_eq!(reported.map(|field| field.unwrap().reported), [43.0, 1_051_187.0, 33_085_606.0]);
         let overview = read_ok(r#"{"data":{"totalAllocation":0.5,"totalCapacity":1e19,"totalUsed":-1.0},"code":0}"#);
-        assert_eq!(overview.total_allocation, Err(FieldFault::NotANumber));
-        assert_eq!(overview.total_capacity, Err(FieldFault::NotANumber));
-        assert_eq!(overview.total_used, Err(FieldFault::Negative));
+        assert_eq!(field(&overview, TOTAL_ALLOCATION), Err(FieldFault::NotANumber));
+        assert_eq!(field(&overview, TOTAL_CAPACITY), Err(FieldFault::NotANumber));
+        assert_eq!(field(&overview, TOTAL_USED), Err(FieldFault::Negative));
     }
 
     #[test]
@@ -271,17 +297,17 @@ mod tests {
         let overview = read_ok(
             r#"{"code":0,"data":{"totalCapacity":9223372036854775807,"totalUsed":9223372036854775808,"totalAllocation":"9223372036854775807"}}"#,
         );
-        assert_eq!(overview.total_capacity.unwrap().value, 2f64.powi(73));
-        assert_eq!(overview.total_used, Err(FieldFault::NotANumber));
-        assert_eq!(overview.total_allocation, overview.total_capacity);
+        assert_eq!(field(&overview, TOTAL_CAPACITY).unwrap().value, 2f64.powi(73));
+        assert_eq!(field(&overview, TOTAL_USED), Err(FieldFault::NotANumber));
+        assert_eq!(field(&overview, TOTAL_ALLOCATION), field(&overview, TOTAL_CAPACITY));
     }
 
     #[test]
     fn a_faulty_field_spoils_none_of_the_others() {
         let overview = read_ok(r#"{"code":0,"data":{"totalCapacity":-1,"totalUsed":5}}"#);
-        assert_eq!(overview.total_capacity, Err(FieldFault::Negative));
-        assert_eq!(overview.total_used.unwrap().reported, 5);
-        assert_eq!(overview.total_allocation, Err(FieldFault::Missing));
+        assert_eq!(field(&overview, TOTAL_CAPACITY), Err(FieldFault::Negative));
+        assert_eq!(field(&overview, TOTAL_USED).unwrap().reported, 5.0);
+        assert_eq!(field(&overview, TOTAL_ALLOCATION), Err(FieldFault::Missing));
         assert_eq!(overview.faults().unwrap(), "totalCapacity is negative, totalAllocation is missing");
     }
 
@@ -291,7 +317,7 @@ mod tests {
             let body = format!(
                 r#"{{"code":0,"data":{{"totalCapacity":1,"totalUsed":1,"totalAllocation":1,"quota":{json}}}}}"#
             );
-            read_ok(&body).quota
+            read_ok(&body).fields().find(|(spec, _)| *spec == QUOTA).map(|(_, quota)| quota.map(|quota| quota.value))
         };
         assert_eq!(quota(r#""100""#), Some(Ok(107_374_182_400.0)));
         assert_eq!(quota("0.5"), Some(Ok(536_870_912.0)));
@@ -302,6 +328,17 @@ mod tests {
         assert_eq!(quota(r#""1e300""#), Some(Err(FieldFault::NotANumber)));
         assert_eq!(quota(r#""NaN""#), Some(Err(FieldFault::NotANumber)));
         assert_eq!(quota("[]"), Some(Err(FieldFault::NotANumber)));
+    }
+
+    #[test]
+    fn a_status_that_is_not_documented_is_neither_frozen_nor_normal() {
+        let frozen = |status: &str| {
+            let body = format!(r#"{{"code":"0","data":{{"status":{status}}}}}"#);
+            field(&read(200, body.as_bytes(), &SUBSCRIPTION, &Units::default()).unwrap(), FROZEN)
+        };
+        assert_eq!(frozen("0").unwrap().value, 0.0);
+        assert_eq!(frozen(r#""1""#).unwrap().value, 1.0);
+        assert_eq!((frozen("2"), frozen("null")), (Err(FieldFault::Unknown), Err(FieldFault::Missing)));
     }
 
     #[test]
@@ -349,7 +386,7 @@ mod tests {
 
     #[test]
     fn a_refusal_tells_code_message_and_request_in_either_shape() {
-        let text = |body: &str| read(401, body.as_bytes(), Units::default()).unwrap_err().to_string();
+        let text = |body: &str| read(401, body.as_bytes(), &OVERVIEW, &Units::default()).unwrap_err().to_string();
         assert_eq!(text(r#"{"code":7,"msg":"a\nb"}"#), r#"the API answered HTTP 401, code "7", message "ab""#);
         assert_eq!(
             text(r#"{"error_code":"APIGW.0301","error_msg":"bad","request_id":"r1"}"#),
@@ -363,16 +400,45 @@ mod tests {
         fn any_amount_is_read_exactly_as_integer_or_string(amount in 0u64..=i64::MAX.unsigned_abs(), text: bool) {
             let quote = if text { "\"" } else { "" };
             let body = format!(r#"{{"code":0,"data":{{"totalUsed":{quote}{amount}{quote}}}}}"#);
-            let used = read_ok(&body).total_used.unwrap();
-            prop_assert_eq!(used.reported, amount);
+            let used = read_ok(&body).measure(TOTAL_USED).unwrap();
+            #[expect(clippy::cast_precision_loss, reason = "as a gauge has it")]
+            let expected = amount as f64;
+            prop_assert_eq!(used.reported, expected);
             prop_assert!(used.value >= 0.0 && used.value.is_finite());
         }
 
         #[test]
         fn any_bytes_at_any_status_give_a_value_or_an_error(status in 100u16..600, body: Vec<u8>) {
-            if let Err(error) = read(status, &body, Units::default()) {
-                prop_assert!(Reason::ALL.contains(&error.reason()));
+            for resource in Resource::ALL {
+                if let Err(error) = read(status, &body, resource, &Units::default()) {
+                    prop_assert!(Reason::ALL.contains(&error.reason()));
+                }
             }
+        }
+
+        #[test]
+        fn any_faulty_field_of_any_answer_fails_alone(resource in 0usize..3, place in 0usize..15, bad in 0usize..7) {
+            let resource = Resource::ALL[resource];
+            let spoilt = resource.fields[place % resource.fields.len()];
+            let (bad, fault) = [
+                (Value::Null, FieldFault::Missing),
+                (json!(-1), FieldFault::Negative),
+                (json!("-1"), FieldFault::Negative),
+                (json!(0.5), FieldFault::NotANumber),
+                (json!([1]), FieldFault::NotANumber),
+                (json!("many"), FieldFault::NotANumber),
+                (json!(u64::MAX), FieldFault::NotANumber),
+            ][bad].clone();
+            prop_assume!(spoilt.quantity != Quantity::OptionalGigabytes);
+            let good = resource.fields.iter().map(|spec| (spec.name.to_owned(), json!(1)));
+            let mut data: Map<String, Value> = good.collect();
+            data.insert(spoilt.name.to_owned(), bad);
+            let body = json!({ "code": 0, "data": data }).to_string();
+            let answer = read(200, body.as_bytes(), resource, &Units::default()).unwrap();
+            for (spec, field) in answer.fields() {
+                prop_assert_eq!(field.err(), (spec == spoilt).then_some(fault), "{}", spec.name);
+            }
+            prop_assert_eq!(answer.faults(), Some(format!("{} {fault}", spoilt.name)));
         }
     }
 }

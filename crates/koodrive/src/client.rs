@@ -5,15 +5,17 @@ use std::{error::Error, fmt, iter::repeat_with, sync::Arc, time::Duration};
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use secrecy::SecretString;
 use tokio::time::{Instant, timeout};
+use url::Url;
 
 use crate::{
     account::Account,
-    answer::{self, Overview},
+    answer::{self, Answer},
     body::{self, MAX_BYTES, TOO_LONG},
     credential::{self, CredentialRead, SecretReader},
     error::PollError,
     exchange::{Exchange, Head, Stage},
     redaction::redacted,
+    resource::Resource,
     retry_after,
     server_clock::{self, Clock, Correction, ServerClock},
     signature::Signed,
@@ -40,10 +42,12 @@ pub enum Remedy {
     OtherSecret,
 }
 
-/// One account's client.
+/// One account's client for one resource.
 pub struct Client {
     http: HttpClient,
     account: Arc<Account>,
+    resource: &'static Resource,
+    url: Url,
     clock: Clock,
     server_clock: Arc<ServerClock>,
     secret: SecretReader,
@@ -58,14 +62,21 @@ impl fmt::Debug for Client {
 impl Client {
     /// A client for `account` over the connections of `http`. `clock` is the host's, and `server_clock` its origin's.
     #[must_use]
-    pub fn new(http: HttpClient, account: Arc<Account>, clock: Clock, server_clock: Arc<ServerClock>) -> Self {
+    pub fn new(
+        http: HttpClient,
+        account: Arc<Account>,
+        resource: &'static Resource,
+        clock: Clock,
+        server_clock: Arc<ServerClock>,
+    ) -> Self {
+        let url = account.endpoint.url(resource.path);
         let secret = SecretReader::new(account.credential.secret().clone());
-        Self { http, account, clock, server_clock, secret }
+        Self { http, account, resource, url, clock, server_clock, secret }
     }
 
-    /// Asks for the account's space usage overview, once, until `deadline` at the latest; with `remedy` after a request
+    /// Asks for the account's resource, once, until `deadline` at the latest; with `remedy` after a request
     /// that was refused.
-    pub async fn overview(&self, deadline: Instant, remedy: Option<Remedy>) -> Exchange {
+    pub async fn ask(&self, deadline: Instant, remedy: Option<Remedy>) -> Exchange {
         let began = Instant::now();
         let timeout = deadline.saturating_duration_since(began);
         let mut exchange = Exchange { trace_id: trace_id(), ..Exchange::unfinished(PollError::Timeout(timeout)) };
@@ -73,7 +84,7 @@ impl Client {
             Some(Remedy::OtherClock(correction)) => correction,
             Some(Remedy::OtherSecret) | None => self.server_clock.correction(),
         };
-        if let Ok(result) = tokio::time::timeout_at(deadline, self.ask(&mut exchange, began)).await {
+        if let Ok(result) = tokio::time::timeout_at(deadline, self.exchange(&mut exchange, began)).await {
             exchange.result = result;
         }
         exchange
@@ -88,12 +99,12 @@ impl Client {
         self.secret.has_changed().await.then_some(Remedy::OtherSecret)
     }
 
-    async fn ask(&self, exchange: &mut Exchange, began: Instant) -> Result<Overview, PollError> {
+    async fn exchange(&self, exchange: &mut Exchange, began: Instant) -> Result<Answer, PollError> {
         let secret = self.read_secret(exchange).await?;
         let headers = self.headers(&secret, exchange).ok_or(PollError::Unsendable)?;
         let authorization = headers.get(AUTHORIZATION).cloned().ok_or(PollError::Unsendable)?;
         let connections = self.http.connections();
-        let request = connections.http.get(self.account.endpoint.overview().clone()).headers(headers);
+        let request = connections.http.get(self.url.clone()).headers(headers);
         exchange.stage = Stage::Sent;
         let response = request.send().await.map_err(|error| transport_error(&error, began))?;
         let (mut head, skew) = self.head(&response);
@@ -111,7 +122,7 @@ impl Client {
             // The status alone says what a refusal means: its body may be missing.
             timeout(MAX_REFUSAL_TIME, body).await.ok().and_then(Result::ok).unwrap_or_default()
         };
-        let result = answer::read(head.status, &body, self.account.units);
+        let result = answer::read(head.status, &body, self.resource, &self.account.units);
         if answer::is_of_the_api(&result) {
             // Others on the way, such as a proxy, do not speak for the API's clock.
             head.clock_skew = skew;
@@ -151,7 +162,7 @@ impl Client {
         let x_date = exchange.correction.x_date((self.clock)())?;
         let Account { endpoint, user_id, language, credential, .. } = &*self.account;
         let user_id = user_id.as_str();
-        let signed = Signed { host: endpoint.host(), path: endpoint.overview().path(), x_date: &x_date, user_id };
+        let signed = Signed { host: endpoint.host(), path: self.url.path(), x_date: &x_date, user_id };
         Some(HeaderMap::from_iter([
             (AUTHORIZATION, credential::authorization(credential, secret, &signed)?),
             (X_USER_ID, HeaderValue::from_str(user_id).ok()?),

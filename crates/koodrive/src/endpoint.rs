@@ -4,13 +4,10 @@ use std::fmt;
 
 use url::{Host, Url};
 
-/// The path of the space usage overview, as the vendor's page gives it.
-const OVERVIEW_PATH: &str = "/koodrive/ose/v1/space/usage/overview";
-
-/// The API's base address, with the overview's address made once from it.
+/// The API's base address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    overview: Url,
+    base: Url,
     host: String,
 }
 
@@ -21,7 +18,7 @@ impl Endpoint {
     /// # Errors
     /// Says what is wrong with the address, without repeating it: it may bear a password.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let base = Url::parse(text).map_err(|_| "must be a URL such as https://intl.myhuaweicloud-koodrive.com")?;
+        let mut base = Url::parse(text).map_err(|_| "must be a URL such as https://intl.myhuaweicloud-koodrive.com")?;
         let host = base.host().ok_or("must name a host")?;
         match base.scheme() {
             "https" => {}
@@ -39,21 +36,23 @@ impl Endpoint {
             Some(port) => format!("{host}:{port}"),
             None => host.to_string(),
         };
-        let mut overview = base.clone();
-        overview.set_path(&format!("{}{OVERVIEW_PATH}", base.path().trim_end_matches('/')));
-        Ok(Self { overview, host })
+        let path = base.path().trim_end_matches('/').to_owned();
+        base.set_path(&path);
+        Ok(Self { base, host })
     }
 
-    /// The address of the space usage overview.
+    /// The address of what lies at `path`.
     #[must_use]
-    pub fn overview(&self) -> &Url {
-        &self.overview
+    pub fn url(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
+        url
     }
 
     /// Whether requests go out in the clear, which they do to a loopback address alone.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.overview.scheme() == "http"
+        self.base.scheme() == "http"
     }
 
     /// The host, with its port where that is not the scheme's own: exactly the Host header that is sent.
@@ -66,7 +65,7 @@ impl Endpoint {
 impl fmt::Display for Endpoint {
     /// The base address.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.overview.as_str().trim_end_matches(OVERVIEW_PATH))
+        f.write_str(self.base.as_str().trim_end_matches('/'))
     }
 }
 
@@ -81,9 +80,10 @@ fn is_loopback(host: &Host<&str>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::overview::OVERVIEW;
 
     #[test]
-    fn the_overview_lies_below_the_base_address() {
+    fn the_api_lies_below_the_base_address() {
         for (base, overview, host) in [
             ("https://Intl.Example", "https://intl.example/koodrive/ose/v1/space/usage/overview", "intl.example"),
             ("https://h.example:443/", "https://h.example/koodrive/ose/v1/space/usage/overview", "h.example"),
@@ -95,7 +95,7 @@ mod tests {
             ("http://[::1]:80", "http://[::1]/koodrive/ose/v1/space/usage/overview", "[::1]"),
         ] {
             let endpoint = Endpoint::parse(base).unwrap();
-            assert_eq!((endpoint.overview().as_str(), endpoint.host()), (overview, host));
+            assert_eq!((endpoint.url(OVERVIEW.path).as_str(), endpoint.host()), (overview, host));
         }
     }
 

@@ -147,14 +147,23 @@ impl PollError {
         }
     }
 
+    /// The API's own code, where it gave one.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { refusal, .. } => refusal.code.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Whether it may pass by itself within seconds.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Connect(_) => true,
             Self::Refused { reason: Reason::HttpStatus, refusal } => matches!(refusal.status, 502..=504),
-            Self::Refused { reason: Reason::ApiError, refusal } => {
-                refusal.code.as_ref().is_some_and(|code| *code == INNER_INVOCATION_FAILED.to_string())
+            Self::Refused { reason: Reason::ApiError, .. } => {
+                self.code().is_some_and(|code| code == INNER_INVOCATION_FAILED.to_string())
             }
             _ => false,
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{answer::Overview, credential::CredentialRead, error::PollError, server_clock::Correction};
+use crate::{answer::Answer, credential::CredentialRead, error::PollError, server_clock::Correction};
 
 /// One request and what came of it.
 #[derive(Debug)]
@@ -15,8 +15,8 @@ pub struct Exchange {
     pub correction: Correction,
     /// How far the request came.
     pub stage: Stage,
-    /// The overview, or why there is none.
-    pub result: Result<Overview, PollError>,
+    /// The answer, or why there is none.
+    pub result: Result<Answer, PollError>,
 }
 
 /// How far a request came.

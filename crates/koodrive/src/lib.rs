@@ -1,4 +1,4 @@
-//! KooDrive's API: one request, one answer.
+//! KooDrive's API: one request, one answer. Each [`Resource`] is one of its endpoints.
 //!
 //! The rules come from the vendor's
 //! API reference ("Querying Space Usage Overview" and the pages on authentication); where those pages
@@ -24,23 +24,30 @@ mod credential;
 mod endpoint;
 mod error;
 mod exchange;
+pub mod overview;
 mod redaction;
 mod resolver;
+mod resource;
 pub mod retry_after;
 mod secret;
 mod server_clock;
 pub mod signature;
+pub mod subscription;
 mod transport;
 mod unit;
+mod unit_check;
+pub mod usage;
 
 pub use account::{Account, AppId, Credential, Language, Proxy, Transport, UserId};
-pub use answer::{Field, FieldFault, Measure, Overview};
+pub use answer::{Answer, Field, FieldFault, Measure};
 pub use client::{Client, Remedy, tls_error};
 pub use credential::{CredentialRead, SecretError};
 pub use endpoint::Endpoint;
 pub use error::{PollError, Reason, Refusal};
 pub use exchange::{Exchange, Head, Stage};
+pub use resource::{FieldSpec, Quantity, Resource};
 pub use secret::Secret;
 pub use server_clock::{Clock, Correction, ServerClock};
 pub use transport::{ConnectionKey, HttpClient, TransportError, build as build_http};
 pub use unit::{Unit, Units};
+pub use unit_check::{UnitVerdict, compare_units};

@@ -3,6 +3,10 @@
 //! The vendor's page says KB for all three; its own sample contradicts it (a `totalUsed` 31 times
 //! the `totalCapacity`), so each field's unit is configurable.
 
+use std::collections::BTreeMap;
+
+use crate::resource::{FieldSpec, Quantity, Resource};
+
 /// The unit of one field. The byte units are powers of 1024.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
@@ -50,38 +54,37 @@ impl Unit {
         }
     }
 
-    /// `reported` of these as bytes, or as itself for a count.
-    ///
-    /// Exact up to 2^53 and the nearest `f64` beyond: the product is formed in 128 bits, which
-    /// 2^64 times 1024^4 does not exceed.
+    /// `reported` of these as bytes, or as itself for a count: a power of two times the number, so nothing is lost.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "a gauge is an f64; the nearest value is right")]
-    pub fn convert(self, reported: u64) -> f64 {
-        let factor: u128 = match self {
-            Self::B | Self::Count => 1,
-            Self::KB => 1 << 10,
-            Self::MB => 1 << 20,
-            Self::GB => 1 << 30,
-            Self::TB => 1 << 40,
+    pub fn convert(self, reported: f64) -> f64 {
+        let exponent = match self {
+            Self::B | Self::Count => 0,
+            Self::KB => 10,
+            Self::MB => 20,
+            Self::GB => 30,
+            Self::TB => 40,
         };
-        (u128::from(reported) * factor) as f64
+        reported * f64::from(exponent).exp2()
     }
 }
 
-/// The unit of each field of the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Units {
-    /// Of `totalCapacity`: a byte unit.
-    pub total_capacity: Unit,
-    /// Of `totalUsed`: a byte unit.
-    pub total_used: Unit,
-    /// Of `totalAllocation`: a byte unit or a count.
-    pub total_allocation: Unit,
-}
+/// The units that are configured, by the resource and the key. All others are those of the field.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Units(BTreeMap<(&'static str, &'static str), Unit>);
 
-impl Default for Units {
-    fn default() -> Self {
-        Self { total_capacity: Unit::KB, total_used: Unit::KB, total_allocation: Unit::KB }
+impl Units {
+    /// The unit of a field, where it has one.
+    #[must_use]
+    pub fn of(&self, resource: &Resource, field: FieldSpec) -> Option<Unit> {
+        let (Quantity::Space { key, unit } | Quantity::SpaceOrCount { key, unit }) = field.quantity else {
+            return None;
+        };
+        Some(self.0.get(&(resource.name, key)).copied().unwrap_or(unit))
+    }
+
+    /// Sets the unit of what has this key.
+    pub fn set(&mut self, resource: &'static Resource, key: &'static str, unit: Unit) {
+        self.0.insert((resource.name, key), unit);
     }
 }
 
@@ -91,16 +94,16 @@ mod tests {
 
     #[test]
     fn the_largest_long_does_not_wrap_in_any_unit() {
-        let largest = i64::MAX.unsigned_abs();
-        assert_eq!(Unit::B.convert(largest), 2f64.powi(63));
+        let largest = 2f64.powi(63);
+        assert_eq!(Unit::B.convert(largest), largest);
         assert_eq!(Unit::KB.convert(largest), 2f64.powi(73));
         assert_eq!(Unit::TB.convert(largest), 2f64.powi(103));
     }
 
     #[test]
     fn eight_pebibytes_are_exact_to_the_kilobyte() {
-        let kilobytes = (1u64 << 43) - 1;
-        assert_eq!(Unit::KB.convert(kilobytes).to_string(), (kilobytes * 1024).to_string());
+        let kilobytes = 2f64.powi(43) - 1.0;
+        assert_eq!(Unit::KB.convert(kilobytes).to_string(), ((1u64 << 53) - 1024).to_string());
     }
 
     #[test]

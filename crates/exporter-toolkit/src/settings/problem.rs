@@ -114,7 +114,7 @@ pub struct Key {
     /// What its value may be, in the words in which any other is refused.
     pub values: String,
     /// What it is for.
-    pub meaning: &'static str,
+    pub meaning: String,
 }
 
 impl Report {

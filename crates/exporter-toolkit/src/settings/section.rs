@@ -43,7 +43,7 @@ impl<'a> Section<'a> {
     pub fn take<T, E: Display>(
         &mut self,
         key: &'static str,
-        meaning: &'static str,
+        meaning: &str,
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Taken<T> {
         self.note(key, meaning, || refusal(&parse).unwrap_or_else(|| "a single value".to_owned()));
@@ -63,7 +63,7 @@ impl<'a> Section<'a> {
     pub fn take_string<T, E: Display>(
         &mut self,
         key: &'static str,
-        meaning: &'static str,
+        meaning: &str,
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Taken<T> {
         self.note(key, meaning, || refusal(&parse).unwrap_or_else(|| "a string".to_owned()));
@@ -78,7 +78,7 @@ impl<'a> Section<'a> {
     ///
     /// # Errors
     /// When it can't be taken, which has been reported.
-    pub fn take_path(&mut self, key: &'static str, meaning: &'static str) -> Taken<PathBuf> {
+    pub fn take_path(&mut self, key: &'static str, meaning: &str) -> Taken<PathBuf> {
         let origin = self.table.get(key).and_then(Value::origin);
         let in_file = origin.is_none_or(|origin| ![COMMAND_LINE, ENVIRONMENT].contains(&origin));
         let folder = self.document.file.as_deref().and_then(Path::parent).filter(|_| in_file).unwrap_or(Path::new(""));
@@ -100,7 +100,7 @@ impl<'a> Section<'a> {
     pub fn take_list<T, E: Display>(
         &mut self,
         key: &'static str,
-        meaning: &'static str,
+        meaning: &str,
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Taken<Vec<T>> {
         self.note(key, meaning, || {
@@ -123,7 +123,7 @@ impl<'a> Section<'a> {
     pub fn take_map<T, E: Display>(
         &mut self,
         key: &'static str,
-        meaning: &'static str,
+        meaning: &str,
         parse: impl Fn(&str, &str) -> Result<T, E>,
     ) -> Taken<Vec<T>> {
         self.note(key, meaning, || "a map of names and values".to_owned());
@@ -226,8 +226,8 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn note(&self, key: &str, meaning: &'static str, values: impl FnOnce() -> String) {
-        self.report.note(|| Key { path: self.key_path(key), values: values(), meaning });
+    fn note(&self, key: &str, meaning: &str, values: impl FnOnce() -> String) {
+        self.report.note(|| Key { path: self.key_path(key), values: values(), meaning: meaning.to_owned() });
     }
 
     fn take_value(&mut self, key: &'static str) -> Option<Value> {

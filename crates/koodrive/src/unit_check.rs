@@ -1,0 +1,135 @@
+//! Which unit each number of the overview is in, by the API's own other numbers.
+//!
+//! The usage repeats three of the overview's numbers in units that the vendor documents or its sample implies. A wrong
+//! unit is wrong by a factor of 1024, so two numbers in the right units agree even if space was used or given out between
+//! the two calls.
+
+use std::fmt;
+
+use crate::{
+    answer::Answer,
+    overview::{TOTAL_ALLOCATION, TOTAL_CAPACITY, TOTAL_USED},
+    resource::{FieldSpec, Quantity},
+    unit::{Unit, Units},
+    usage::{QUOTA_GIVEN_OUT, SPACE_CAPACITY, SPACE_USED, USAGE},
+};
+
+/// Numbers that differ by less than this factor are the same one.
+const TOLERANCE: f64 = 3.0;
+
+/// What the usage says about the unit of one number of the overview.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnitVerdict {
+    /// The overview's field.
+    pub field: FieldSpec,
+    /// The unit that it is read in.
+    pub configured: Unit,
+    /// The unit in which it agrees with the usage. A number that agrees in no unit of bytes and may be a count is
+    /// taken for one.
+    pub fits: Option<Unit>,
+}
+
+impl UnitVerdict {
+    /// Whether the configured unit contradicts the usage. A count that was configured contradicts nothing.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.configured != Unit::Count && self.fits != Some(self.configured)
+    }
+}
+
+impl fmt::Display for UnitVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { field, configured, fits } = self;
+        let (name, configured) = (field.name, configured.as_str());
+        let (Quantity::Space { key, .. } | Quantity::SpaceOrCount { key, .. }) = field.quantity else { return Ok(()) };
+        match fits {
+            _ if !self.is_doubtful() => write!(f, "{name} is {configured} on this account, as configured"),
+            Some(Unit::Count) => write!(
+                f,
+                "{name} agrees with the usage in no unit of bytes on this account, configured as {configured}: it may be a \
+                 count; then set units.{key}: count"
+            ),
+            Some(unit) => {
+                let unit = unit.as_str();
+                write!(f, "{name} is {unit} on this account, configured as {configured}: set units.{key}: {unit}")
+            }
+            None => write!(
+                f,
+                "{name} agrees with the usage in no unit on this account, configured as {configured}: compare it with \
+                 KooDrive's console"
+            ),
+        }
+    }
+}
+
+/// Compares what both answers say. A number that either lacks, or that is 0, gives no verdict, and so does any other
+/// answer in the place of the usage.
+#[must_use]
+pub fn compare_units(overview: &Answer, usage: &Answer, units: &Units) -> Vec<UnitVerdict> {
+    if usage.resource != &USAGE {
+        return Vec::new();
+    }
+    let pairs = [(TOTAL_CAPACITY, SPACE_CAPACITY), (TOTAL_USED, SPACE_USED), (TOTAL_ALLOCATION, QUOTA_GIVEN_OUT)];
+    let verdict = |(field, of_usage): (FieldSpec, FieldSpec)| {
+        let (reported, reference) = (overview.measure(field)?.reported, usage.measure(of_usage)?.value);
+        let configured = units.of(overview.resource, field)?;
+        let agrees = |unit: &Unit| (1.0 / TOLERANCE..TOLERANCE).contains(&(unit.convert(reported) / reference));
+        let fits = [Unit::B, Unit::KB, Unit::MB, Unit::GB, Unit::TB].into_iter().find(agrees);
+        let count = matches!(field.quantity, Quantity::SpaceOrCount { .. }).then_some(Unit::Count);
+        (reported > 0.0 && reference > 0.0).then_some(UnitVerdict { field, configured, fits: fits.or(count) })
+    };
+    pairs.into_iter().filter_map(verdict).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{answer, overview::OVERVIEW};
+
+    fn verdicts(overview: &str, usage: &str, units: &Units) -> Vec<String> {
+        let read = |resource, data: &str| {
+            let body = format!(r#"{{"code":0,"data":{data}}}"#);
+            answer::read(200, body.as_bytes(), resource, units).unwrap()
+        };
+        let verdicts = compare_units(&read(&OVERVIEW, overview), &read(&USAGE, usage), units);
+        verdicts.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn numbers_in_the_documented_units_are_confirmed_though_usage_grew() {
+        let overview = r#"{"totalCapacity":1048576,"totalUsed":500,"totalAllocation":524288}"#;
+        let usage = r#"{"spaceCapacity":1,"spaceUsed":540,"spaceQuotaUsed":0.5}"#;
+        let confirmed = verdicts(overview, usage, &Units::default());
+        assert_eq!(
+            confirmed,
+            ["totalCapacity is KB on this account, as configured", "totalUsed is KB on this account, as configured"]
+        );
+    }
+
+    #[test]
+    fn the_vendors_samples_say_gb_and_count_until_they_are_configured() {
+        let overview = r#"{"totalCapacity":10240,"totalUsed":7753298,"totalAllocation":43}"#;
+        let usage = r#"{"spaceCapacity":10240,"spaceUsed":7753298,"spaceQuotaUsed":327}"#;
+        assert_eq!(
+            verdicts(overview, usage, &Units::default()),
+            [
+                "totalCapacity is GB on this account, configured as KB: set units.total_capacity: GB",
+                "totalUsed is KB on this account, as configured",
+                "totalAllocation agrees with the usage in no unit of bytes on this account, configured as KB: it may be a \
+                 count; then set units.total_allocation: count",
+            ]
+        );
+        let mut units = Units::default();
+        units.set(&OVERVIEW, "total_capacity", Unit::GB);
+        units.set(&OVERVIEW, "total_allocation", Unit::Count);
+        assert!(verdicts(overview, usage, &units).iter().all(|verdict| verdict.ends_with("as configured")));
+    }
+
+    #[test]
+    fn nothing_is_said_of_numbers_that_are_missing_or_zero() {
+        let usage = r#"{"spaceCapacity":0,"spaceUsed":5}"#;
+        assert_eq!(verdicts(r#"{"totalCapacity":5,"totalUsed":0}"#, usage, &Units::default()), [""; 0]);
+        let used = verdicts(r#"{"totalUsed":500}"#, usage, &Units::default());
+        assert!(used[0].starts_with("totalUsed agrees with the usage in no unit"), "{used:?}");
+    }
+}

@@ -1,0 +1,65 @@
+//! What to look at after a poll that failed.
+
+use koodrive::Reason;
+
+use crate::poll::Failure;
+
+/// Requests that are dated by this host's clock are good until it is this far off, in seconds.
+const HARMLESS_SKEW: f64 = 60.0;
+
+/// What to look at after this failure, as far as it is known. The codes are those of the vendor's list.
+#[must_use]
+pub fn remedy(failure: &Failure, clock_skew: Option<f64>) -> &'static str {
+    match failure.code.as_deref() {
+        Some("13000101") => "the endpoint: the API does not understand the request",
+        Some("13000102") => "user_id and language: the API refuses a parameter",
+        Some("13000201") => "nothing here: the API's own failure; if it lasts, give the log's trace_id to the vendor",
+        Some("13000301") => "the account's space in KooDrive's console: it is missing or abnormal",
+        Some("13000311") => "the account's space in KooDrive's console: it is full",
+        Some("13000410") => "the permission of the application or user in KooDrive's console",
+        Some("13000412") => "the account's space in KooDrive's console: it is not active",
+        _ => remedy_of_reason(failure.reason, clock_skew.is_some_and(|skew| skew.abs() > HARMLESS_SKEW)),
+    }
+}
+
+/// What to look at after a failure for this reason, where this host's clock `is_skewed` or not.
+#[must_use]
+pub fn remedy_of_reason(reason: Reason, is_skewed: bool) -> &'static str {
+    match reason {
+        Reason::Connect => "the name (DNS), the route, the proxy and the firewall between here and the endpoint",
+        Reason::Tls => "the certificate's name, issuer and dates, and at http.ca_file where it is a private one",
+        Reason::Timeout => "the network, and at poll.timeout",
+        Reason::Credentials => "the secret's file: is it there, readable for this user, not empty?",
+        Reason::Auth if is_skewed => "this host's clock first, then at the token or secret, app_id and user_id",
+        Reason::Auth => {
+            "the token or secret (expired, revoked, another account's?), at app_id and user_id, and at the application's \
+             permission"
+        }
+        Reason::RateLimited => "poll.interval, and at who else calls the API with this account",
+        Reason::HttpStatus => {
+            "the endpoint, and at a proxy or firewall on the way, which may have answered in its place"
+        }
+        Reason::ApiError => "the code, in the vendor's list of error codes",
+        Reason::Decode => "whether it is KooDrive that answers: is the endpoint right, is there a captive proxy?",
+        Reason::InvalidData => "the field that is named; the other numbers are good",
+        Reason::Internal => "the log; this is a bug of the exporter, please report it",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_is_named_where_it_is_wrong_and_each_documented_code_has_a_remedy_of_its_own() {
+        let failure =
+            |reason, code: Option<&str>| Failure { reason, code: code.map(ToOwned::to_owned), words: "".into() };
+        let auth = failure(Reason::Auth, None);
+        assert!(remedy(&auth, Some(-700.0)).contains("clock"));
+        assert!(!remedy(&auth, Some(0.6)).contains("clock") && !remedy(&auth, None).contains("clock"));
+        let other = remedy(&failure(Reason::ApiError, Some("13000999")), None);
+        for code in ["13000101", "13000102", "13000201", "13000301", "13000311", "13000410", "13000412"] {
+            assert_ne!(remedy(&failure(Reason::ApiError, Some(code)), None), other, "{code}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The `koodrive_*` families, in a table for each collector: name, kind, labels, help, and how to read each from an
+//! account.
+
+mod collectors;
+mod overview;
+mod polls;
+mod subscription;
+mod usage;
+
+use std::sync::Arc;
+
+use exporter_toolkit::{Encoder, FamilyEncoder, Kind, rendered};
+use koodrive::{FieldSpec, Quantity, UnitVerdict, overview::OVERVIEW, subscription::SUBSCRIPTION, usage::USAGE};
+
+use crate::{
+    account::Account,
+    clock::Moment,
+    poll::{AccountEntry, AccountState, AccountStore},
+};
+
+/// One family: `samples` writes those of one account.
+pub(super) struct Family {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// Those beside `account`, which all bear.
+    pub(super) labels: &'static [&'static str],
+    pub(super) help: &'static str,
+    samples: fn(&View, &mut Samples<'_, '_>),
+}
+
+/// Tables and of which collectors they are. Those of `None` are of all beside the overview.
+static TABLES: [(Option<&koodrive::Resource>, &[Family]); 5] = [
+    (Some(&OVERVIEW), &overview::FAMILIES),
+    (Some(&OVERVIEW), &polls::FAMILIES),
+    (Some(&USAGE), &usage::FAMILIES),
+    (Some(&SUBSCRIPTION), &subscription::FAMILIES),
+    (None, &collectors::FAMILIES),
+];
+
+/// All families, in the order of the exposition.
+pub(super) fn all() -> impl Iterator<Item = &'static Family> {
+    TABLES.iter().flat_map(|(_, families)| *families)
+}
+
+/// One collector of one account at one moment.
+struct View {
+    entry: Arc<AccountEntry>,
+    account: Arc<Account>,
+    /// The account's label, escaped once for all of its samples.
+    label: Vec<u8>,
+    state: Arc<AccountState>,
+    due: Option<Moment>,
+    now: Moment,
+}
+
+/// Writes samples that bear the account's label, and the family's others.
+struct Samples<'a, 'b> {
+    writer: &'a mut FamilyEncoder<'b>,
+    account: &'a [u8],
+    labels: &'static [&'static str],
+}
+
+/// Writes all families of all accounts, which hold until the first of the shown values will be stale.
+///
+/// Each account's state is read once, so that its series agree.
+pub(super) fn write(store: &AccountStore, now: Moment, encoder: &mut Encoder) {
+    let view = |entry: &Arc<AccountEntry>| {
+        let (account, state) = (entry.account(), entry.state());
+        let label = rendered("account", &account.alias);
+        View { entry: Arc::clone(entry), label, account, state, due: entry.due(), now }
+    };
+    let views: Vec<View> = store.entries().iter().map(view).collect();
+    for (resource, families) in &TABLES {
+        let is_of = |view: &&View| match resource {
+            Some(resource) => view.account.collector == *resource,
+            None => !view.account.is_overview(),
+        };
+        let views: Vec<&View> = views.iter().filter(is_of).collect();
+        for family in *families {
+            let mut writer = encoder.family(family.name, family.kind, family.help);
+            for view in &views {
+                let mut samples = Samples { writer: &mut writer, account: &view.label, labels: family.labels };
+                (family.samples)(view, &mut samples);
+            }
+        }
+    }
+    let max_age = |view: &View| view.account.poll.max_age;
+    let stale_from = |view: &View| view.state.fresh_numbers(max_age(view), now)?.stale_from(max_age(view));
+    if let Some(first) = views.iter().filter_map(stale_from).min() {
+        encoder.valid_until(first);
+    }
+}
+
+impl View {
+    /// The good number of a field, while it is fresh.
+    fn value(&self, field: FieldSpec) -> Option<f64> {
+        Some(self.state.fresh_numbers(self.account.poll.max_age, self.now)?.answer.measure(field)?.value)
+    }
+
+    /// When the latest good poll ended, in Unix time; 0 is never.
+    fn last_success(&self) -> f64 {
+        self.state.last_success.map_or(0.0, |success| success.unix_seconds(self.now))
+    }
+
+    fn collector(&self) -> &'static str {
+        self.account.collector.name
+    }
+
+    /// What this collector says about the units of the account's overview.
+    fn verdicts(&self) -> Vec<UnitVerdict> {
+        self.entry.unit_verdicts(&self.state, self.now)
+    }
+}
+
+impl Samples<'_, '_> {
+    fn one(&mut self, value: f64) {
+        self.labelled([], value);
+    }
+
+    /// The numbers of a fresh answer as the API gave them, by field.
+    fn reported(&mut self, view: &View) {
+        let numbers = view.state.fresh_numbers(view.account.poll.max_age, view.now);
+        for (spec, field) in numbers.iter().flat_map(|numbers| numbers.answer.fields()) {
+            if let (Ok(measure), true) = (field, spec.quantity != Quantity::OptionalGigabytes) {
+                self.labelled([spec.name], measure.reported);
+            }
+        }
+    }
+
+    fn maybe(&mut self, value: Option<f64>) {
+        if let Some(value) = value {
+            self.one(value);
+        }
+    }
+
+    /// A sample with these values of the family's labels.
+    fn labelled<const N: usize>(&mut self, values: [&str; N], value: f64) {
+        debug_assert_eq!(self.labels.len(), N);
+        self.writer.sample("", self.account, self.labels.iter().copied().zip(values), value);
+    }
+}
+
+const fn family(
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    help: &'static str,
+    samples: fn(&View, &mut Samples<'_, '_>),
+) -> Family {
+    Family { name, kind, labels, help, samples }
+}

@@ -1,0 +1,115 @@
+//! The polls of an account's overview, which say whether the account is up.
+
+use exporter_toolkit::{Kind, float};
+
+use super::{Family, family};
+
+pub(super) static FAMILIES: [Family; 13] = [
+    family(
+        "koodrive_up",
+        Kind::Gauge,
+        &[],
+        "Whether the latest finished poll of the account succeeded (1) or not (0). Absent before the first.",
+        |view, samples| samples.maybe(view.state.latest.is_some().then(|| f64::from(u8::from(view.state.up())))),
+    ),
+    family(
+        "koodrive_poll_last_success_timestamp_seconds",
+        Kind::Gauge,
+        &[],
+        "When the latest poll ended whose whole answer was good, in Unix time; 0 is never.",
+        |view, samples| samples.one(view.last_success()),
+    ),
+    family(
+        "koodrive_poll_last_attempt_timestamp_seconds",
+        Kind::Gauge,
+        &[],
+        "When the latest finished poll began, in Unix time; 0 is never.",
+        |view, samples| {
+            samples.one(view.state.latest.as_ref().map_or(0.0, |latest| latest.began.unix_seconds(view.now)));
+        },
+    ),
+    family(
+        "koodrive_poll_last_duration_seconds",
+        Kind::Gauge,
+        &[],
+        "How long the latest finished poll took, retries included. Absent before the first.",
+        |view, samples| samples.maybe(view.state.latest.as_ref().map(|latest| latest.duration.as_secs_f64())),
+    ),
+    family(
+        "koodrive_poll_next_timestamp_seconds",
+        Kind::Gauge,
+        &[],
+        "When the next poll is due, in Unix time, as back-off and Retry-After have it. Absent where none is planned.",
+        |view, samples| samples.maybe(view.due.map(|due| due.unix_seconds(view.now))),
+    ),
+    family(
+        "koodrive_poll_interval_seconds",
+        Kind::Gauge,
+        &[],
+        "How often the account is polled, as configured.",
+        |view, samples| {
+            samples.one(view.account.poll.interval.as_secs_f64());
+        },
+    ),
+    family(
+        "koodrive_polls_total",
+        Kind::Counter,
+        &[],
+        "Finished polls of the account, failed ones included.",
+        |view, samples| {
+            samples.one(float(view.state.polls));
+        },
+    ),
+    family(
+        "koodrive_poll_failures_total",
+        Kind::Counter,
+        &["reason"],
+        "Failed polls of the account by reason.",
+        |view, samples| {
+            for (reason, count) in view.state.failures() {
+                samples.labelled([reason.as_str()], float(count));
+            }
+        },
+    ),
+    family(
+        "koodrive_poll_failure_info",
+        Kind::Gauge,
+        &["reason"],
+        "Why the latest finished poll of the account failed; always 1, and absent where it succeeded.",
+        |view, samples| {
+            if let Some(failure) = view.state.failure() {
+                samples.labelled([failure.reason.as_str()], 1.0);
+            }
+        },
+    ),
+    family(
+        "koodrive_api_clock_skew_seconds",
+        Kind::Gauge,
+        &[],
+        "The local clock minus the Date header of the API's latest answer: positive when this host is ahead. Absent before the first answer.",
+        |view, samples| samples.maybe(view.state.clock_skew),
+    ),
+    family(
+        "koodrive_credential_rotations_total",
+        Kind::Counter,
+        &[],
+        "How often the account's secret file was found to hold another secret than before.",
+        |view, samples| samples.one(float(view.state.credential_rotations)),
+    ),
+    family(
+        "koodrive_credential_read_failures_total",
+        Kind::Counter,
+        &[],
+        "How often the account's secret file could not be read or held no secret.",
+        |view, samples| samples.one(float(view.state.credential_read_failures)),
+    ),
+    family(
+        "koodrive_account_info",
+        Kind::Gauge,
+        &["endpoint", "auth_type"],
+        "The account's endpoint (host only) and kind of credential; always 1.",
+        |view, samples| {
+            samples.labelled([view.account.api.endpoint.host(), view.account.api.credential.kind()], 1.0);
+        },
+    ),
+];

@@ -1,0 +1,110 @@
+//! The space of a tenant by kind, and its users, as the usage has them.
+
+use exporter_toolkit::Kind;
+use koodrive::{FieldSpec, usage};
+
+use super::{Family, Samples, View, family};
+
+type Kinds = [(&'static str, FieldSpec); 3];
+
+const USED: Kinds =
+    [("personal", usage::PERSONAL_USED), ("department", usage::DEPARTMENT_USED), ("group", usage::GROUP_USED)];
+const QUOTA: Kinds =
+    [("personal", usage::PERSONAL_QUOTA), ("department", usage::DEPARTMENT_QUOTA), ("group", usage::GROUP_QUOTA)];
+const GIVEN_OUT: Kinds = [
+    ("personal", usage::PERSONAL_GIVEN_OUT),
+    ("department", usage::DEPARTMENT_GIVEN_OUT),
+    ("group", usage::GROUP_GIVEN_OUT),
+];
+
+pub(super) static FAMILIES: [Family; 11] = [
+    family(
+        "koodrive_kind_used_bytes",
+        Kind::Gauge,
+        &["kind"],
+        "Space in use by kind of space (personal, department, group), in bytes. Absent when older than max_age.",
+        |view, samples| by_kind(view, samples, USED),
+    ),
+    family(
+        "koodrive_kind_quota_bytes",
+        Kind::Gauge,
+        &["kind"],
+        "Quota set aside for a kind of space, in bytes. Absent when older than max_age.",
+        |view, samples| by_kind(view, samples, QUOTA),
+    ),
+    family(
+        "koodrive_kind_quota_given_out_bytes",
+        Kind::Gauge,
+        &["kind"],
+        "Quota of a kind of space that has been given out, in bytes. Absent when older than max_age.",
+        |view, samples| by_kind(view, samples, GIVEN_OUT),
+    ),
+    family(
+        "koodrive_tenant_capacity_bytes",
+        Kind::Gauge,
+        &[],
+        "Space that the tenant has subscribed to: spaceCapacity of the usage, in bytes. Absent when older than max_age.",
+        |view, samples| samples.maybe(view.value(usage::SPACE_CAPACITY)),
+    ),
+    family(
+        "koodrive_tenant_used_bytes",
+        Kind::Gauge,
+        &[],
+        "Space in use by all kinds of space: spaceUsed of the usage, in bytes. Absent when older than max_age.",
+        |view, samples| samples.maybe(view.value(usage::SPACE_USED)),
+    ),
+    family(
+        "koodrive_tenant_quota_given_out_bytes",
+        Kind::Gauge,
+        &[],
+        "Quota that has been given out to all kinds of space, in bytes. Absent when older than max_age.",
+        |view, samples| samples.maybe(view.value(usage::QUOTA_GIVEN_OUT)),
+    ),
+    family(
+        "koodrive_tenant_quota_reserved_bytes",
+        Kind::Gauge,
+        &[],
+        "Quota that is kept back, in bytes. Absent when older than max_age.",
+        |view, samples| samples.maybe(view.value(usage::RESERVED_QUOTA)),
+    ),
+    family(
+        "koodrive_users",
+        Kind::Gauge,
+        &[],
+        "Users that the tenant has created. Absent when older than max_age.",
+        |view, samples| samples.maybe(view.value(usage::USERS)),
+    ),
+    family(
+        "koodrive_users_max",
+        Kind::Gauge,
+        &[],
+        "Users that the tenant has subscribed to (seats), as the usage has it. Absent when older than max_age.",
+        |view, samples| samples.maybe(view.value(usage::MAX_USERS)),
+    ),
+    family(
+        "koodrive_usage_reported",
+        Kind::Gauge,
+        &["field"],
+        "The API's own numbers of the usage, as it gave them. Absent when older than max_age.",
+        |view, samples| samples.reported(view),
+    ),
+    family(
+        "koodrive_units_doubtful",
+        Kind::Gauge,
+        &["field"],
+        "Whether the usage contradicts the unit that is configured for a field of the overview (1) or not (0). Absent where they cannot be compared.",
+        |view, samples| {
+            for verdict in view.verdicts() {
+                samples.labelled([verdict.field.name], f64::from(u8::from(verdict.is_doubtful())));
+            }
+        },
+    ),
+];
+
+fn by_kind(view: &View, samples: &mut Samples<'_, '_>, kinds: Kinds) {
+    for (kind, field) in kinds {
+        if let Some(value) = view.value(field) {
+            samples.labelled([kind], value);
+        }
+    }
+}

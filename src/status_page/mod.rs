@@ -1,0 +1,194 @@
+//! `/`: what an operator wants to see in five seconds. Plain HTML and CSS, no script, nothing from outside.
+
+mod further;
+mod overview;
+
+use std::sync::{Arc, LazyLock};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use exporter_toolkit::Paths;
+use jiff::Timestamp;
+use koodrive::{
+    FieldSpec, UnitVerdict,
+    overview::{TOTAL_CAPACITY, TOTAL_USED},
+    subscription::{FROZEN, SUBSCRIPTION},
+    usage::USAGE,
+};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    account,
+    clock::Moment,
+    poll::{AccountEntry, AccountState, AccountStore},
+};
+
+/// Colours that can be told apart on either ground; nothing is told by colour alone. On a narrow screen each row is a
+/// list, with the names of its columns.
+const STYLE: &str = "\
+:root{color-scheme:light dark;--line:#8886;--soft:#666;--good:#166534;--warn:#a16207;--bad:#b91c1c;\
+--one:#2563eb;--two:#0d9488;--three:#9333ea}\
+@media(prefers-color-scheme:dark){:root{--soft:#aaa;--good:#4ade80;--warn:#facc15;--bad:#f87171;\
+--one:#60a5fa;--two:#2dd4bf;--three:#c084fc}}\
+body{font:16px/1.5 system-ui,sans-serif;max-width:80rem;margin:2rem auto;padding:0 1rem}\
+h1{font-size:1.5rem;margin:0}nav a{margin-right:1rem}\
+table{border-collapse:collapse;width:100%;margin-top:1rem}\
+caption{text-align:left;font-weight:600;padding:.4rem 0}\
+th,td{text-align:left;vertical-align:top;padding:.5rem .8rem;border-bottom:1px solid var(--line);overflow-wrap:anywhere}\
+meter,svg{width:9rem;height:1rem;vertical-align:middle}small{display:block}\
+.up{color:var(--good)}.warn{color:var(--warn)}.down{color:var(--bad)}.down strong,.warn strong{display:block}\
+.one{fill:var(--one)}.two{fill:var(--two)}.three{fill:var(--three)}\
+footer,small,.unknown{color:var(--soft)}[role=alert]{border-left:.3rem solid var(--bad);padding-left:.8rem}\
+@media(max-width:48rem){thead{display:none}tr,td,th[scope=row]{display:block;border:0;padding:.1rem 0}\
+tr{border-bottom:1px solid var(--line);padding:.6rem 0}td::before{content:attr(data-label) ': ';color:var(--soft)}}";
+
+/// What the page may load: nothing but its own style, told by its digest (Content Security Policy Level 3).
+pub(super) fn content_security_policy() -> &'static str {
+    static POLICY: LazyLock<String> = LazyLock::new(|| {
+        let style = BASE64_STANDARD.encode(Sha256::digest(STYLE));
+        format!(
+            "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        )
+    });
+    &POLICY
+}
+
+/// The page.
+pub(super) fn render(store: &AccountStore, paths: &Paths, problems: &[String], now: Moment) -> String {
+    let mut accounts = Account::all(store, now);
+    // Whoever needs care comes first.
+    accounts.sort_by(|a, b| b.care().total_cmp(&a.care()));
+    let up = accounts.iter().filter(|account| account.overview.state.up()).count();
+    let Paths { links, telemetry, .. } = paths;
+    let as_of = Timestamp::try_from(now.wall).map(|now| now.strftime("%Y-%m-%d %H:%M:%S UTC").to_string());
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width,initial-scale=1";
+                title { "KooDrive exporter" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header {
+                    h1 { "KooDrive exporter" }
+                    p { (up) " of " (accounts.len()) " accounts up" }
+                    nav aria-label="Pages" {
+                        a href={ (links) (telemetry) } { "Metrics" }
+                        a href={ (links) "/-/healthy" } { "Health" }
+                        a href={ (links) "/-/ready" } { "Readiness" }
+                    }
+                }
+                main {
+                    @for problem in problems { p role="alert" { (problem) } }
+                    (table("Accounts", &overview::COLUMNS, accounts.iter().map(|account| overview::row(account, now))))
+                    @if accounts.iter().any(Account::has_further) {
+                        (table("Usage and subscription", &further::COLUMNS,
+                            accounts.iter().filter(|account| account.has_further()).map(further::row)))
+                    }
+                }
+                footer {
+                    p {
+                        "Version " (env!("CARGO_PKG_VERSION")) ", revision " (env!("BUILD_REVISION")) ". As of "
+                        (as_of.unwrap_or_default()) "."
+                    }
+                }
+            }
+        }
+    };
+    page.into_string()
+}
+
+fn table(caption: &str, columns: &[&str], rows: impl Iterator<Item = Markup>) -> Markup {
+    html! {
+        table {
+            caption { (caption) }
+            thead { tr { @for column in columns { th scope="col" { (column) } } } }
+            tbody { @for row in rows { tr { (row) } } }
+        }
+    }
+}
+
+/// A cell under its column's name.
+fn cell(column: &str, class: &str, content: &Markup) -> Markup {
+    html! { td data-label=(column) class=[(!class.is_empty()).then_some(class)] { (content) } }
+}
+
+/// A cell with a text that may not be known.
+fn text(column: &str, text: Option<String>) -> Markup {
+    match text {
+        Some(text) => cell(column, "", &html! { (text) }),
+        None => cell(column, "unknown", &html! { "unknown" }),
+    }
+}
+
+/// An account's collectors, as they are at one moment.
+struct Account {
+    overview: Collected,
+    usage: Option<Collected>,
+    subscription: Option<Collected>,
+    verdicts: Vec<UnitVerdict>,
+}
+
+/// What one collector knows.
+struct Collected {
+    entry: Arc<AccountEntry>,
+    account: Arc<account::Account>,
+    state: Arc<AccountState>,
+    now: Moment,
+}
+
+impl Account {
+    fn all(store: &AccountStore, now: Moment) -> Vec<Self> {
+        let mut accounts: Vec<Self> = Vec::new();
+        for entry in store.entries().iter() {
+            let collected = Collected { account: entry.account(), state: entry.state(), entry: Arc::clone(entry), now };
+            let collector = collected.account.collector;
+            match accounts.last_mut() {
+                Some(account) if collector == &USAGE => {
+                    account.verdicts = entry.unit_verdicts(&collected.state, now);
+                    account.usage = Some(collected);
+                }
+                Some(account) if collector == &SUBSCRIPTION => account.subscription = Some(collected),
+                _ => {
+                    let (usage, subscription, verdicts) = (None, None, Vec::new());
+                    accounts.push(Self { overview: collected, usage, subscription, verdicts });
+                }
+            }
+        }
+        accounts
+    }
+
+    fn has_further(&self) -> bool {
+        self.usage.is_some() || self.subscription.is_some()
+    }
+
+    fn further(&self) -> impl Iterator<Item = &Collected> {
+        [&self.usage, &self.subscription].into_iter().flatten()
+    }
+
+    /// How much care the account needs: first those that fail or are frozen, then the fullest.
+    fn care(&self) -> f64 {
+        let is_frozen = self.subscription.as_ref().and_then(|service| service.value(FROZEN)) == Some(1.0);
+        let used = self.overview.ratio(TOTAL_USED, TOTAL_CAPACITY).unwrap_or_default();
+        let fails = self.overview.state.failure().is_some();
+        let hints = self.further().any(|collected| collected.state.failure().is_some());
+        let doubts = self.verdicts.iter().any(UnitVerdict::is_doubtful);
+        let weight = |wrong: bool, weight: f64| if wrong { weight } else { 0.0 };
+        weight(fails, 8000.0) + weight(is_frozen, 4000.0) + weight(hints || doubts, 0.5) + used.min(1000.0)
+    }
+}
+
+impl Collected {
+    /// A number, while it is fresh.
+    fn value(&self, field: FieldSpec) -> Option<f64> {
+        let numbers = self.state.fresh_numbers(self.account.poll.max_age, self.now)?;
+        Some(numbers.answer.measure(field)?.value)
+    }
+
+    /// One number in another, where that one is above zero.
+    fn ratio(&self, part: FieldSpec, whole: FieldSpec) -> Option<f64> {
+        Some(self.value(part)? / self.value(whole).filter(|whole| *whole > 0.0)?)
+    }
+}

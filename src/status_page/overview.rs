@@ -1,0 +1,102 @@
+//! The table of the accounts: how each is doing, and how full it is.
+
+use std::time::Duration;
+
+use koodrive::{
+    Unit,
+    overview::{OVERVIEW, TOTAL_ALLOCATION, TOTAL_CAPACITY, TOTAL_USED},
+};
+use maud::{Markup, html};
+
+use super::{Account, Collected, cell, text};
+use crate::{check, clock::Moment, human};
+
+pub(super) const COLUMNS: [&str; 7] =
+    ["Account", "State", "Usage", "Allocated", "Last poll", "Numbers are from", "Next poll"];
+
+/// Usage from this share on is more than almost full: uploads fail.
+const FULL: f64 = 1.0;
+const ALMOST_FULL: f64 = 0.95;
+const FILLING: f64 = 0.85;
+
+pub(super) fn row(account: &Account, now: Moment) -> Markup {
+    let Collected { entry, account: configured, state, .. } = &account.overview;
+    let allocated = account.overview.value(TOTAL_ALLOCATION).map(|amount| {
+        match configured.api.units.of(&OVERVIEW, TOTAL_ALLOCATION) {
+            Some(Unit::Count) => amount.to_string(),
+            _ => human::bytes(amount),
+        }
+    });
+    let next = entry.due().map(|due| match due.monotonic.saturating_duration_since(now.monotonic) {
+        Duration::ZERO => "now".to_owned(),
+        wait => format!("in {}", human::duration(wait)),
+    });
+    let last_poll = state.latest.as_ref().map(|latest| ago(latest.began.age(now)));
+    html! {
+        th scope="row" { (configured.alias) }
+        (poll_state("State", &account.overview))
+        (cell("Usage", "", &usage(account)))
+        (text("Allocated", allocated))
+        (text("Last poll", last_poll))
+        (text("Numbers are from", state.numbers.as_ref().map(|numbers| ago(numbers.age(now)))))
+        (text("Next poll", next))
+    }
+}
+
+/// Whether the latest poll succeeded; if not, why, and what to look at.
+pub(super) fn poll_state(column: &str, collected: &Collected) -> Markup {
+    match collected.state.latest.as_ref().map(|latest| &latest.failure) {
+        None => cell(column, "unknown", &html! { "not polled yet" }),
+        Some(None) => cell(column, "up", &html! { "up" }),
+        Some(Some(failure)) => {
+            let remedy = check::remedy(failure, collected.state.clock_skew);
+            let content = html! {
+                strong { "down: " (failure.reason.as_str()) }
+                small { (failure.words) }
+                small { "Look at " (remedy) "." }
+            };
+            cell(column, "down", &content)
+        }
+    }
+}
+
+fn usage(account: &Account) -> Markup {
+    let (used, capacity) = (account.overview.value(TOTAL_USED), account.overview.value(TOTAL_CAPACITY));
+    let shown = |amount: Option<f64>| amount.map_or_else(|| "unknown".to_owned(), human::bytes);
+    let free = used.zip(capacity).map(|(used, capacity)| capacity - used);
+    let alias = &account.overview.account.alias;
+    html! {
+        @if let Some(share) = account.overview.ratio(TOTAL_USED, TOTAL_CAPACITY) {
+            @let (percent, full) = (format!("{:.1} %", 100.0 * share), format!("{:.1}", 100.0 * share.min(1.0)));
+            meter aria-label={ "Usage of " (alias) } min="0" max="100" low="85" high="95" optimum="0" value=(full) {
+                (percent)
+            }
+            " "
+            @match share {
+                FULL.. => { strong .down { (percent) " full" } },
+                ALMOST_FULL.. => { strong .down { (percent) " almost full" } },
+                FILLING.. => { span .warn { (percent) } },
+                _ => { (percent) },
+            }
+        }
+        @if used.or(capacity).is_some() {
+            small {
+                (shown(used)) " of " (shown(capacity))
+                @match free {
+                    Some(free) if free >= 0.0 => { ", " (human::bytes(free)) " free" },
+                    Some(over) => { ", " (human::bytes(-over)) " too much" },
+                    None => {},
+                }
+            }
+        } @else {
+            span .unknown { "unknown" }
+        }
+        @for verdict in account.verdicts.iter().filter(|verdict| verdict.is_doubtful()) {
+            small .warn { (verdict.to_string()) "." }
+        }
+    }
+}
+
+fn ago(age: Duration) -> String {
+    format!("{} ago", human::duration(age))
+}
