@@ -54,9 +54,12 @@ def check_rules():
         assert (name, alert["labels"]["severity"]) in shown, f"no test shows {name} firing as {alert['labels']}"
         assert name in silent, f"no test shows {name} not firing"
         assert set(alert["annotations"]) == ANNOTATIONS, f"{name} has other annotations"
-        assert "{{" not in alert["annotations"]["summary"], f"the summary of {name} is not fixed"
+        about_account = "account" in alert["annotations"]["dashboard_url"]
+        named = "$labels.account" in alert["annotations"]["summary"] or "$labels.instance" in alert["annotations"]["summary"]
+        assert named or not about_account, f"the summary of {name} does not name the account"
         assert alert["annotations"]["runbook_url"].endswith(f"/{name}.md"), f"{name} names another's runbook"
-        assert name.startswith("KooDriveSpace") <= ("keep_firing_for" in alert), f"{name} ends when its series vanish"
+        holds = "last_over_time" in alert["expr"] or "account:koodrive_space_full:days" in alert["expr"]
+        assert name.startswith("KooDriveSpace") <= holds, f"{name} ends when its series vanish"
         expressions.add(alert["expr"])
     assert len(expressions) == len(alerts())
     print(f"{len(alerts())} alerts are linted and tested by {len(tests)} cases")
@@ -82,6 +85,8 @@ def check_alertmanager():
     for labels, receiver in (
         (["alertname=KooDriveSpaceAlmostFull", "severity=critical", "account=finance"], "pager"),
         (["alertname=KooDriveSpaceUsageHigh", "severity=warning", "account=finance"], "tickets"),
+        (["alertname=KooDriveSpaceFillingUp", "severity=info", "account=finance"], "tickets"),
+        (["alertname=KooDriveAccountsFailing", "severity=critical"], "pager"),
         (["alertname=KooDriveExporterDown", "severity=critical", "scope=all"], "pager"),
         (["alertname=KooDriveExporterDown", "severity=warning", "scope=replica"], "tickets"),
         (["alertname=NodeDown", "severity=critical"], "tickets"),

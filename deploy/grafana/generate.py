@@ -99,9 +99,8 @@ def column(name, title, unit, steps=None, cell=None):
 
 
 def days_until_full(labels):
-    """Where it grows: what is left, by the growth of six hours."""
-    left = f"account:koodrive_space_capacity_bytes:max{{{labels}}} - account:koodrive_space_used_bytes:max{{{labels}}}"
-    return f"clamp_min({left}, 0) / (account:koodrive_space_used_bytes:deriv6h{{{labels}}} > 0) / 86400"
+    """Where it grows: what is left, by the growth of seven days."""
+    return f"account:koodrive_space_full:days{{{labels}}}"
 
 
 def accounts_table():
@@ -217,7 +216,7 @@ def account():
     yield stat("Capacity", "What the account has.", capacity, "bytes", NEUTRAL)
     yield stat("Allocated", "What the account has promised to its users.", allocated, "bytes", NEUTRAL)
     yield stat("Free", "What is left; below 0 where more is used than there is.", f"{capacity} - {used}", "bytes", [(None, "red"), (1, "green")])
-    yield stat("Days until full", "If it goes on as in the last six hours. Nothing where it does not grow.", days_until_full(one), "none", DAYS_LEFT, decimals=1)
+    yield stat("Days until full", "If it goes on as in the last seven days, without the one that grew most. Nothing where it does not grow, or before a week is known.", days_until_full(one), "none", DAYS_LEFT, decimals=1)
     yield graph(
         "Space",
         "Used and allocated bytes under the line of the capacity.",
@@ -228,9 +227,48 @@ def account():
     )
     yield graph(
         "Growth a day",
-        "By how much the used bytes grow in a day, measured over six hours.",
-        [target(f"account:koodrive_space_used_bytes:deriv6h{{{one}}} * 86400", "growth")],
+        "By how much the used bytes have grown in the last day, and on a day of the last seven without the one that grew most.",
+        [
+            target(f"account:koodrive_space_used_bytes:growth1d{{{one}}}", "last day"),
+            target(f"account:koodrive_space_used_bytes:growth_per_day7d{{{one}}}", "a day of seven"),
+        ],
         "bytes",
+    )
+    yield graph(
+        "Used by kind of space",
+        "What individuals, departments and groups use, where the usage is collected.",
+        [target(f"max by (kind) (koodrive_kind_used_bytes{{{BOTH}}})", "{{kind}}")],
+        "bytes",
+        size=(12, 7),
+        stacked=True,
+        min=0,
+    )
+    yield stat(
+        "Seats used",
+        "Users that were created, of those that the subscription allows, where the usage is collected.",
+        f"account:koodrive_users:ratio{{{one}}}",
+        "percentunit",
+        [(None, "green"), (0.95, "orange"), (1, "red")],
+        size=(4, 7),
+        decimals=1,
+    )
+    frozen = {"0": {"text": "normal", "index": 0}, "1": {"text": "frozen", "index": 1}}
+    yield stat(
+        "Service",
+        "Whether the service is frozen, where the subscription is collected.",
+        f"account:koodrive_service_frozen:max{{{one}}}",
+        "none",
+        [(None, "green"), (1, "red")],
+        size=(4, 7),
+        mappings=[{"type": "value", "options": frozen}],
+    )
+    yield stat(
+        "Units in doubt",
+        "How many configured units the usage contradicts, where it is collected.",
+        f"sum(account:koodrive_units_doubtful:max{{{one}}})",
+        "none",
+        [(None, "green"), (1, "red")],
+        size=(4, 7),
     )
     yield panel(
         "state-timeline",

@@ -4,7 +4,7 @@ use exporter_toolkit::{Kind, float};
 
 use super::{Family, family};
 
-pub(super) static FAMILIES: [Family; 13] = [
+pub(super) static FAMILIES: [Family; 14] = [
     family(
         "koodrive_up",
         Kind::Gauge,
@@ -18,6 +18,16 @@ pub(super) static FAMILIES: [Family; 13] = [
         &[],
         "When the latest poll ended whose whole answer was good, in Unix time; 0 is never.",
         |view, samples| samples.one(view.last_success()),
+    ),
+    family(
+        "koodrive_poll_last_success_age_seconds",
+        Kind::Gauge,
+        &[],
+        "How long ago the latest poll ended whose whole answer was good, by a clock that nobody sets. Absent before the first.",
+        |view, samples| {
+            let ended = view.state.last_success.map(|success| success.monotonic);
+            samples.maybe(ended.map(|ended| view.now.monotonic.saturating_duration_since(ended).as_secs_f64()));
+        },
     ),
     family(
         "koodrive_poll_last_attempt_timestamp_seconds",
