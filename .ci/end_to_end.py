@@ -70,7 +70,9 @@ def parsed(metrics, content_type):
     """The accounts' samples, as an independent parser reads them from one format."""
     families = FORMATS[content_type](get(metrics, accept=content_type))
     samples = {(s.name, *sorted(s.labels.items())): s.value for family in families for s in family.samples}
-    return {key: value for key, value in samples.items() if not key[0].startswith(("koodrive_exporter_", "process_"))}
+    # An age is another one each time.
+    others = ("koodrive_exporter_", "process_", "koodrive_poll_last_success_age_seconds")
+    return {key: value for key, value in samples.items() if not key[0].startswith(others)}
 
 
 def check_formats(metrics):

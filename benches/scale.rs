@@ -1,7 +1,7 @@
 //! Ten thousand accounts, polled once a minute, against the simulator; and the floor: the same requests by
 //! `reqwest` alone, at the same pace and concurrency.
 //!
-//! `cargo bench --bench scale -- [ACCOUNTS] [SECONDS]` prints polls a second, CPU seconds a thousand polls
+//! `cargo bench --bench scale -- [ACCOUNTS] [SECONDS] [COLLECTORS]` prints polls a second, CPU seconds a thousand polls
 //! and memory of both, and their ratio; for the exporter also how even the polls are, second by second and
 //! account by account. Exporter, simulator and floor are processes of their own.
 
@@ -30,17 +30,23 @@ use tokio::{sync::Semaphore, task::JoinSet};
 
 const INTERVAL: Duration = Duration::from_mins(1);
 const CONCURRENCY: usize = 256;
-const PATH: &str = "/koodrive/ose/v1/space/usage/overview";
+/// Of the collectors, in their order.
+const PATHS: [&str; 3] =
+    ["/koodrive/ose/v1/space/usage/overview", "/koodrive/ose/v1/service/quotaUsed", "/koodrive/ose/v1/service"];
+const NAMES: [&str; 3] = ["overview", "usage", "subscription"];
 const EXPORTER: &str = env!("CARGO_BIN_EXE_koodrive-exporter");
 
 fn main() {
     // Cargo itself adds `--bench`.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["floor", endpoint, accounts, seconds] => floor(endpoint, number(accounts), number(seconds)),
-        [] => compare(10_000, 120),
-        [accounts] => compare(number(accounts), 120),
-        [accounts, seconds, ..] => compare(number(accounts), number(seconds)),
+        ["floor", endpoint, accounts, seconds, collectors] => {
+            floor(endpoint, number(accounts), number(seconds), number(collectors));
+        }
+        [] => compare(10_000, 120, 1),
+        [accounts] => compare(number(accounts), 120, 1),
+        [accounts, seconds] => compare(number(accounts), number(seconds), 1),
+        [accounts, seconds, collectors, ..] => compare(number(accounts), number(seconds), number(collectors)),
     }
 }
 
@@ -134,7 +140,8 @@ fn get(url: &str) -> String {
     answer.split_once("\r\n\r\n").expect("a head and a body").1.to_owned()
 }
 
-fn compare(accounts: u64, seconds: u64) {
+fn compare(accounts: u64, seconds: u64, collectors: u64) {
+    let names = NAMES[..usize::try_from(collectors).unwrap()].join(", ");
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("k.yml");
     let mut simulate = Command::new(EXPORTER);
@@ -145,11 +152,21 @@ fn compare(accounts: u64, seconds: u64) {
     BufReader::new(simulate.0.stdout.take().unwrap()).read_line(&mut line).expect("its address");
     let simulator = line.split_whitespace().last().unwrap().strip_suffix("/simulator").unwrap().to_owned();
 
-    println!("{accounts} accounts, each polled every {INTERVAL:?}, {CONCURRENCY} at once; measured for {seconds} s");
+    let yaml = std::fs::read_to_string(&config).expect("the configuration");
+    let (_, rest) = yaml.split_once('\n').expect("a line of collectors");
+    std::fs::write(&config, format!("collectors: [{names}]\n{rest}")).expect("the folder");
+
+    println!("{accounts} accounts, each polled every {INTERVAL:?} for {names}, {CONCURRENCY} at once; for {seconds} s");
     let floor = {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        let process =
-            Process::start(command.args(["floor", &simulator, &accounts.to_string(), &(seconds + 10).to_string()]));
+        let process = Process::start(
+            command.args(
+                ["floor", &simulator]
+                    .into_iter()
+                    .map(ToOwned::to_owned)
+                    .chain([accounts, seconds + 10, collectors].map(|number| number.to_string())),
+            ),
+        );
         std::thread::sleep(Duration::from_secs(5));
         Figures::of(&process, &simulator, seconds)
     };
@@ -172,7 +189,7 @@ fn compare(accounts: u64, seconds: u64) {
 }
 
 /// `reqwest` alone: the accounts' requests, spread evenly, with a fixed token and nothing done with the answer.
-fn floor(endpoint: &str, accounts: u64, seconds: u64) {
+fn floor(endpoint: &str, accounts: u64, seconds: u64, collectors: u64) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -182,14 +199,16 @@ fn floor(endpoint: &str, accounts: u64, seconds: u64) {
         let Credential::Token(token) = account.credential else { unreachable!("the second account has a token") };
         let authorization: Arc<str> = format!("Bearer {token}").into();
         let user_id: Arc<str> = account.user_id.into();
-        let url: Arc<str> = format!("{endpoint}{PATH}").into();
-        let mut ticks = tokio::time::interval(INTERVAL / u32::try_from(accounts).unwrap());
+        let urls = PATHS[..usize::try_from(collectors).unwrap()].iter().map(|path| format!("{endpoint}{path}").into());
+        let mut urls = urls.collect::<Vec<Arc<str>>>().into_iter().cycle();
+        let mut ticks = tokio::time::interval(INTERVAL / u32::try_from(accounts * collectors).unwrap());
         let end = Instant::now() + Duration::from_secs(seconds);
         let mut requests = JoinSet::new();
         while Instant::now() < end {
             ticks.tick().await;
             let (client, permits) = (client.clone(), Arc::clone(&permits));
-            let (authorization, user_id, url) = (Arc::clone(&authorization), Arc::clone(&user_id), Arc::clone(&url));
+            let (authorization, user_id) = (Arc::clone(&authorization), Arc::clone(&user_id));
+            let url = urls.next().unwrap();
             requests.spawn(async move {
                 let _permit = permits.acquire().await.unwrap();
                 let now = Timestamp::try_from(SystemTime::now() - Duration::from_secs(5)).unwrap();

@@ -36,15 +36,15 @@ impl Exposition {
 
     /// Writes all families as they are at `now`.
     pub fn write(&self, now: Moment, encoder: &mut Encoder) {
-        families::write(&self.store, now, encoder);
+        families::write(&self.store, now, false, encoder);
         self.own.write(encoder);
     }
 }
 
-/// The families of the accounts alone, in the Prometheus text format.
+/// The families of the accounts alone, in the Prometheus text format, for a file.
 #[must_use]
 pub fn accounts_only(store: &AccountStore, now: Moment) -> Vec<u8> {
     let mut encoder = Encoder::new(Format::Text0, Coding::Identity);
-    families::write(store, now, &mut encoder);
+    families::write(store, now, true, &mut encoder);
     encoder.finish().0.concat()
 }

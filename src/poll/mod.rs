@@ -6,6 +6,7 @@ mod accounts;
 mod attempts;
 mod limiter;
 mod poller;
+mod report;
 pub mod schedule;
 mod state;
 mod supervisor;

@@ -8,14 +8,15 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::{
     accounts::AccountEntry,
     attempts,
     limiter::Limiter,
+    report,
     schedule::{next_poll, next_tick, rescheduled},
-    state::{AccountState, Failure, Finished},
+    state::Finished,
 };
 use crate::{account::Account, clock::WallClock};
 
@@ -125,20 +126,22 @@ impl<U: Upstream> Poller<U> {
         }
         let account = self.entry.account();
         let alias = &account.alias;
-        for Exchange { trace_id, result, .. } in &finished.earlier {
-            if let Err(error) = result {
-                debug!(account = alias, reason = error.reason().as_str(), %error, trace_id, "request failed, retrying");
+        for exchange in &finished.earlier {
+            if let Err(error) = &exchange.result {
+                let (reason, trace_id) = (error.reason().as_str(), exchange.sent_trace_id());
+                debug!(account = alias, reason, %error, trace_id, "request failed, retrying");
             }
         }
-        let trace_id = finished.exchange.trace_id.clone();
+        let trace_id = finished.exchange.sent_trace_id().map(ToOwned::to_owned);
         let before = self.entry.state();
         let mut after = before.after(finished);
+        let news = report::news(&before, &mut after);
         let verdicts = self.entry.unit_verdicts(&after, self.clock.moment());
         after.doubtful_units =
             verdicts.iter().filter(|verdict| verdict.is_doubtful()).map(|verdict| verdict.field.name).collect();
         let after = Arc::new(after);
         self.entry.replace(Arc::clone(&after));
-        log(&account, &trace_id, &before, &after);
+        report::write(news, &account, trace_id.as_deref(), &before, &after);
         for verdict in verdicts.iter().filter(|verdict| verdict.is_doubtful()) {
             if !before.doubtful_units.contains(&verdict.field.name) {
                 warn!(account = alias, %verdict, "unit is doubtful");
@@ -165,29 +168,5 @@ async fn alive_during<T>(entry: &AccountEntry, account: &Account, wait: impl Fut
             done = &mut wait => return done,
             _ = beats.tick() => entry.beat(),
         }
-    }
-}
-
-/// One line when an account starts to fail, one when it recovers; all else is for debugging.
-fn log(account: &Account, trace_id: &str, before: &AccountState, after: &AccountState) {
-    let Some(latest) = &after.latest else { return };
-    let collector = (!account.is_overview()).then_some(account.collector.name);
-    let account = account.alias.as_str();
-    let duration = latest.duration.as_secs_f64();
-    let trace_id = (!trace_id.is_empty()).then_some(trace_id);
-    match &latest.failure {
-        Some(Failure { reason, words: error, .. }) => {
-            let reason = reason.as_str();
-            if after.failures_in_a_row == 1 {
-                warn!(account, collector, reason, %error, trace_id, duration, "account polls failing");
-            } else {
-                debug!(account, collector, reason, %error, trace_id, duration, "poll failed again");
-            }
-        }
-        None if before.failures_in_a_row > 0 => {
-            let failures = before.failures_in_a_row;
-            info!(account, collector, failures, trace_id, duration, "account polls succeeding again");
-        }
-        None => debug!(account, collector, trace_id, duration, "poll succeeded"),
     }
 }

@@ -55,6 +55,8 @@ pub struct AccountState {
     pub credential_rotations: u64,
     /// How often the credential could not be read.
     pub credential_read_failures: u64,
+    /// When the log was last told of a failure that goes on.
+    pub last_report: Option<Instant>,
     /// The fields whose configured unit the API contradicted, as the log has it.
     pub doubtful_units: Vec<&'static str>,
 }

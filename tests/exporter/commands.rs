@@ -85,6 +85,7 @@ async fn once_puts_a_whole_file_in_the_place_of_the_old_one_or_leaves_it() {
     assert_eq!((written.status.code(), stdout(&written).as_str()), (Some(0), ""));
     let content = std::fs::read_to_string(&output).unwrap();
     assert!(content.contains("koodrive_up{account=\"production\"} 1\n") && content.ends_with('\n'));
+    assert!(!content.contains("_age_seconds"), "an age in a file would stay young");
     assert_eq!(std::fs::metadata(&output).unwrap().permissions().mode() & 0o777, 0o644, "the collector can read it");
     let nowhere = files.path("no such folder/koodrive.prom");
     let failed = command(&["once", "--output", nowhere.to_str().unwrap()], &config).await;

@@ -50,6 +50,12 @@ impl Exchange {
         Self { trace_id, credential, correction: Correction::default(), stage: Stage::Unsent, result: Err(error) }
     }
 
+    /// The trace id of a request that was sent.
+    #[must_use]
+    pub fn sent_trace_id(&self) -> Option<&str> {
+        (self.stage != Stage::Unsent).then_some(&*self.trace_id)
+    }
+
     /// The head of the answer, where one came.
     #[must_use]
     pub fn head(&self) -> Option<Head> {

@@ -62,8 +62,8 @@ struct Samples<'a, 'b> {
 
 /// Writes all families of all accounts, which hold until the first of the shown values will be stale.
 ///
-/// Each account's state is read once, so that its series agree.
-pub(super) fn write(store: &AccountStore, now: Moment, encoder: &mut Encoder) {
+/// Each account's state is read once, so that its series agree. What `is_kept` is read later, when an age is wrong.
+pub(super) fn write(store: &AccountStore, now: Moment, is_kept: bool, encoder: &mut Encoder) {
     let view = |entry: &Arc<AccountEntry>| {
         let (account, state) = (entry.account(), entry.state());
         let label = rendered("account", &account.alias);
@@ -76,7 +76,7 @@ pub(super) fn write(store: &AccountStore, now: Moment, encoder: &mut Encoder) {
             None => !view.account.is_overview(),
         };
         let views: Vec<&View> = views.iter().filter(is_of).collect();
-        for family in *families {
+        for family in families.iter().filter(|family| !(is_kept && family.name == polls::AGE)) {
             let mut writer = encoder.family(family.name, family.kind, family.help);
             for view in &views {
                 let mut samples = Samples { writer: &mut writer, account: &view.label, labels: family.labels };

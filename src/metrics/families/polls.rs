@@ -4,6 +4,9 @@ use exporter_toolkit::{Kind, float};
 
 use super::{Family, family};
 
+/// Of what is read at once, and not of a file that is read later.
+pub(super) const AGE: &str = "koodrive_poll_last_success_age_seconds";
+
 pub(super) static FAMILIES: [Family; 14] = [
     family(
         "koodrive_up",
@@ -20,7 +23,7 @@ pub(super) static FAMILIES: [Family; 14] = [
         |view, samples| samples.one(view.last_success()),
     ),
     family(
-        "koodrive_poll_last_success_age_seconds",
+        AGE,
         Kind::Gauge,
         &[],
         "How long ago the latest poll ended whose whole answer was good, by a clock that nobody sets. Absent before the first.",

@@ -1,0 +1,122 @@
+//! What the log says of a poll: one line when it matters, and all else for debugging.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::state::{AccountState, Failure};
+use crate::account::Account;
+
+/// A failure that goes on is said again after this time.
+const REMIND_AFTER: Duration = Duration::from_hours(1);
+
+/// What a poll is to the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    /// The first failure.
+    Failing,
+    /// One for another reason than the one before.
+    OtherReason,
+    /// One that goes on, after an hour of silence.
+    StillFailing,
+    /// The first success after failures.
+    Recovered,
+    /// Nothing new.
+    None,
+}
+
+/// What the latest poll of `after` is, which is noted there.
+pub(super) fn news(before: &AccountState, after: &mut AccountState) -> News {
+    let now = Instant::now();
+    let news = news_at(before, after, now);
+    after.last_report = if news == News::None { before.last_report } else { Some(now) };
+    news
+}
+
+fn news_at(before: &AccountState, after: &AccountState, now: Instant) -> News {
+    let Some(failure) = after.failure() else {
+        return if before.failures_in_a_row > 0 { News::Recovered } else { News::None };
+    };
+    match before.failure() {
+        None => News::Failing,
+        Some(earlier) if earlier.reason != failure.reason => News::OtherReason,
+        Some(_) if before.last_report.is_none_or(|report| now.duration_since(report) >= REMIND_AFTER) => {
+            News::StillFailing
+        }
+        Some(_) => News::None,
+    }
+}
+
+/// Writes it.
+pub(super) fn write(
+    news: News,
+    account: &Account,
+    trace_id: Option<&str>,
+    before: &AccountState,
+    after: &AccountState,
+) {
+    let collector = (!account.is_overview()).then_some(account.collector.name);
+    let account = account.alias.as_str();
+    let duration = after.latest.as_ref().map_or(0.0, |latest| latest.duration.as_secs_f64());
+    let failures = after.failures_in_a_row;
+    match (news, after.failure()) {
+        (news, Some(Failure { reason, words: error, .. })) => {
+            let reason = reason.as_str();
+            match news {
+                News::Failing => warn!(account, collector, reason, %error, trace_id, duration, "account polls failing"),
+                News::OtherReason => {
+                    warn!(account, collector, reason, %error, trace_id, duration, failures, "account polls failing otherwise");
+                }
+                News::StillFailing => {
+                    warn!(account, collector, reason, %error, trace_id, duration, failures, "account polls still failing");
+                }
+                News::Recovered | News::None => {
+                    debug!(account, collector, reason, %error, trace_id, duration, "poll failed again");
+                }
+            }
+        }
+        (News::Recovered, None) => {
+            let failures = before.failures_in_a_row;
+            info!(account, collector, failures, trace_id, duration, "account polls succeeding again");
+        }
+        (_, None) => debug!(account, collector, trace_id, duration, "poll succeeded"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{clock::WallClock, poll::Attempt};
+    use koodrive::Reason;
+
+    fn after(reason: Option<Reason>, before: &AccountState) -> AccountState {
+        let failure = reason.map(|reason| Failure { reason, code: None, words: "".into() });
+        let failures_in_a_row = if failure.is_some() { before.failures_in_a_row + 1 } else { 0 };
+        let latest = Some(Attempt { began: WallClock::system().moment(), duration: Duration::ZERO, failure });
+        AccountState { latest, failures_in_a_row, last_report: before.last_report, ..AccountState::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failure_is_reported_at_first_for_another_reason_and_each_hour() {
+        let mut state = AccountState::default();
+        let mut poll = |reason| {
+            let mut next = after(reason, &state);
+            let news = news(&state, &mut next);
+            state = next;
+            news
+        };
+        assert_eq!(poll(None), News::None);
+        assert_eq!(poll(Some(Reason::Timeout)), News::Failing);
+        for _ in 0..59 {
+            tokio::time::advance(Duration::from_mins(1)).await;
+            assert_eq!(poll(Some(Reason::Timeout)), News::None);
+        }
+        tokio::time::advance(Duration::from_mins(1)).await;
+        assert_eq!(poll(Some(Reason::Timeout)), News::StillFailing);
+        assert_eq!(poll(Some(Reason::Auth)), News::OtherReason);
+        assert_eq!(poll(Some(Reason::Auth)), News::None);
+        assert_eq!(poll(None), News::Recovered);
+        assert_eq!(poll(None), News::None);
+    }
+}
