@@ -143,7 +143,7 @@ async fn a_unit_that_the_usage_contradicts_is_doubtful_and_logged_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_collector_polls_by_its_own_interval_over_one_connection() {
+async fn each_collector_polls_by_its_own_interval() {
     let (files, upstream) = (Files::new(), Upstream::start(1).await);
     let yaml =
         upstream.configuration("1s, subscription: { interval: 1h }").replace("1s,", "1s, usage: { interval: 2s },");

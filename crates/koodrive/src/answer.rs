@@ -331,6 +331,22 @@ mod tests {
     }
 
     #[test]
+    fn no_answer_is_good_without_data_and_each_number_may_be_a_string_or_the_largest_long() {
+        for resource in Resource::ALL {
+            let read = |body: &str| read(200, body.as_bytes(), resource, &Units::default());
+            for without in [r#"{"code":0}"#, r#"{"code":"0","data":null}"#] {
+                assert_eq!(read(without).unwrap_err().reason(), Reason::InvalidData, "{}", resource.name);
+            }
+            for (number, reported) in [("1.0", 1.0), (r#""1""#, 1.0), ("9223372036854775807", 2f64.powi(63))] {
+                for spec in resource.fields.iter().filter(|spec| spec.quantity != Quantity::Flag) {
+                    let body = format!(r#"{{"code":0,"data":{{"{}":{number}}}}}"#, spec.name);
+                    assert_eq!(read(&body).unwrap().measure(*spec).unwrap().reported, reported, "{}", spec.name);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_status_that_is_not_documented_is_neither_frozen_nor_normal() {
         let frozen = |status: &str| {
             let body = format!(r#"{{"code":"0","data":{{"status":{status}}}}}"#);
