@@ -71,12 +71,12 @@ impl Scene {
         .unwrap()
     }
 
-    async fn connect(&self, config: ClientConfig) -> std::io::Result<TlsStream<TcpStream>> {
+    pub async fn connect(&self, config: ClientConfig) -> std::io::Result<TlsStream<TcpStream>> {
         let stream = TcpStream::connect(self.exporter.url.strip_prefix("http://").unwrap()).await?;
         TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
     }
 
-    fn tls(
+    pub fn tls(
         &self,
         provider: rustls::crypto::CryptoProvider,
         versions: &[&'static rustls::SupportedProtocolVersion],

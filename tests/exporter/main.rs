@@ -9,6 +9,7 @@ mod clocks;
 mod collectors;
 mod commands;
 mod configuration;
+mod conformance;
 mod doors;
 mod failures;
 mod fake;
