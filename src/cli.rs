@@ -43,6 +43,9 @@ pub struct Check {
     /// Poll every account once, and show a row for each: its state, its space, and what to look at
     #[arg(long)]
     pub online: bool,
+    /// Treat warnings as errors: exit code 3
+    #[arg(long)]
+    pub strict: bool,
     /// With --online, show errors, the API's own numbers and their units below the table
     #[arg(long, requires = "online")]
     pub verbose: bool,

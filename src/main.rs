@@ -8,11 +8,12 @@ use std::{
 };
 
 use clap::Parser;
-use exporter_toolkit::{Inherited, WebConfig, WebConfigHandle, files, settings::Problems};
+use exporter_toolkit::{Inherited, WebConfigHandle, files, settings::Problems};
 use koodrive_exporter::{
     app::{App, Once, RunError},
     check::{self, Online},
     cli::{self, Cli, Command, Options, OutputForm},
+    clock::WallClock,
     config::{Config, Listening, Setting, Sources},
     demo::{self, DemoError},
     healthcheck::{self, Target},
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
         match command {
             None => run(&options, inherited).await,
             Some(Command::Check(check)) if check.online => check_online(&options, &check).await,
-            Some(Command::Check(_)) => explain(&options),
+            Some(Command::Check(check)) => explain(&options, check.strict),
             Some(Command::Once(once)) => write_once(&options, &once).await,
             Some(Command::Healthcheck(health)) => check_health(&options, health.url).await,
             Some(Command::Demo) => demo_result(demo::demo(options.overrides(), inherited).await),
@@ -58,27 +59,28 @@ fn main() -> ExitCode {
 }
 
 /// Prints the configuration.
-fn explain(options: &Options) -> ExitCode {
-    match checked(options) {
+fn explain(options: &Options, strict: bool) -> ExitCode {
+    match checked(options, strict) {
         Ok((_, settings)) => tell(&format!("{}\nthe configuration is valid", check::settings(&settings))),
         Err(code) => code,
     }
 }
 
 /// The configuration and its settings, if all is well with them.
-fn checked(options: &Options) -> Result<(Config, Vec<Setting>), ExitCode> {
+fn checked(options: &Options, strict: bool) -> Result<(Config, Vec<Setting>), ExitCode> {
     let (config, settings) = Config::explain(&sources(options)).map_err(|problems| invalid(&problems))?;
     if let Err(problems) = WebConfigHandle::new(config.web.options.web_config.as_ref()) {
         return Err(invalid(&problems));
     }
-    for warning in config.web.options.web_config.iter().flat_map(WebConfig::warnings) {
+    let warnings = check::warnings(&config, WallClock::system().now());
+    for warning in &warnings {
         logging::last_word(&format!("warning: {warning}"));
     }
-    Ok((config, settings))
+    if strict && !warnings.is_empty() { Err(BAD_CONFIGURATION.into()) } else { Ok((config, settings)) }
 }
 
 async fn check_online(options: &Options, arguments: &cli::Check) -> ExitCode {
-    let config = match checked(options) {
+    let config = match checked(options, arguments.strict) {
         Ok((config, _)) => config,
         Err(code) => return code,
     };

@@ -2,9 +2,11 @@
 
 mod online;
 mod remedy;
+mod warnings;
 
 pub use online::Online;
 pub use remedy::{remedy, remedy_of_reason};
+pub use warnings::warnings;
 
 use crate::config::Setting;
 

@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Output, Stdio},
+    time::Duration,
 };
 
 use koodrive_simulator::Fault;
@@ -216,4 +217,42 @@ fn simulate_writes_no_configuration_that_check_refuses() {
     assert_eq!(output.status.code(), Some(3));
     assert!(stderr(&output).contains("poll.interval: must be below 20 minutes"), "{}", stderr(&output));
     assert!(!config.exists());
+}
+
+#[tokio::test]
+async fn check_warns_of_what_will_fail_and_is_strict_where_that_is_wanted() {
+    let (files, authority) = (Files::new(), crate::hostile::Authority::new());
+    let (certificate, key) = authority.issue_for("localhost", Duration::from_secs(3 * 86_400));
+    files.write("server.crt", certificate);
+    files.write("server.key", key);
+    let open = files.write("open", "hunter2");
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let closed = files.write("closed", "hunter2");
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o640)).unwrap();
+    files.write("empty", "\n");
+    let account = |alias: &str, user: u8, file: &str| {
+        format!("  {alias}: {{ user_id: \"{user}\", auth: {{ type: token, token_file: {file} }} }}\n")
+    };
+    let web = files.write("web.yml", "tls_server_config: { cert_file: server.crt, key_file: server.key }\n");
+    let accounts = account("a", 1, "closed") + &account("b", 2, "open") + &account("c", 3, "empty");
+    let accounts = accounts + &account("d", 4, "n0where") + &account("e", 1, "closed");
+    let config = files.write("k.yml", format!("accounts:\n{accounts}"));
+    let flags = ["check", "--web.config.file", web.to_str().unwrap()];
+    let output = command(&flags, &config).await;
+    let warnings = stderr(&output);
+    for expected in [
+        "tls_server_config: the certificate expires in 2 d 23 h",
+        "accounts.b.auth.token_file: ",
+        "everybody can read or write it (mode 644)",
+        "accounts.c.auth.token_file: ",
+        "is empty, as user ",
+        "accounts.d.auth.token_file: a file in ",
+        "No such file",
+        "accounts.e.user_id: is that of accounts.a, too",
+    ] {
+        assert!(warnings.contains(expected), "{expected} is missing in\n{warnings}");
+    }
+    assert!(!warnings.contains("hunter2") && !warnings.contains("n0where") && !warnings.contains("accounts.a.auth"));
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(command(&[&flags[..], &["--strict"]].concat(), &config).await.status.code(), Some(3));
 }

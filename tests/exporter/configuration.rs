@@ -24,7 +24,9 @@ fn problems(yaml: &str) -> String {
 fn the_example_file_loads() {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/config/koodrive-exporter.yml");
     let output = run(["check", "--config.file", example], &[]);
-    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+    assert_eq!(output.status.code(), Some(0));
+    let warnings = stderr(&output);
+    assert!(warnings.lines().all(|line| line.contains("No such file")), "its secrets are not here: {warnings}");
 }
 
 #[test]

@@ -169,7 +169,7 @@ impl AccessPolicy {
             replaced: CancellationToken::new(),
             strictness: file.tls.as_ref().map(strictness).unwrap_or_default(),
             // Those up to its root may come twice, by several ways to roots, and that one of them expires need not matter.
-            certificate_expiry: file.tls.as_ref().and_then(|tls| tls::expiry(tls.certificates.first()?)),
+            certificate_expiry: file.certificate_expiry(),
         })
     }
 

@@ -239,6 +239,12 @@ impl WebConfig {
         warnings
     }
 
+    /// When the server's certificate expires, in Unix time.
+    #[must_use]
+    pub fn certificate_expiry(&self) -> Option<i64> {
+        crate::tls::expiry(self.tls.as_ref()?.certificates.first()?)
+    }
+
     /// The keys that are looked for in a file with TLS, in that order.
     #[must_use]
     pub fn keys() -> Vec<Key> {

@@ -94,7 +94,7 @@ impl SecretReader {
     }
 }
 
-fn read_file(path: &Path) -> Result<SecretString, SecretError> {
+pub(super) fn read_file(path: &Path) -> Result<SecretString, SecretError> {
     // Opening a pipe would wait for a writer otherwise.
     let open = || OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path);
     let read = || {
