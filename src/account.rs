@@ -35,11 +35,13 @@ impl Account {
     }
 
     /// Whether the numbers that are known of `other` are this account's, too: the same user at the same endpoint, read
-    /// in the same units.
+    /// in the same units. A further collector's numbers are compared with the overview's.
     #[must_use]
     pub fn has_the_numbers_of(&self, other: &Self) -> bool {
         let (own, other) = (&self.api, &other.api);
-        own.endpoint == other.endpoint && own.user_id == other.user_id && own.units == other.units
+        own.endpoint == other.endpoint
+            && own.user_id == other.user_id
+            && [self.collector, &OVERVIEW].iter().all(|resource| own.units.agree_on(&other.units, resource))
     }
 }
 

@@ -33,6 +33,8 @@ struct Found {
     /// The configured collectors beside the overview.
     further: Vec<(Arc<Account>, Arc<AccountState>)>,
     verdicts: Vec<UnitVerdict>,
+    /// Why there is no usage, whether or not it is configured.
+    usage_failure: Option<Arc<str>>,
 }
 
 impl Online {
@@ -61,11 +63,17 @@ impl Online {
             match accounts.last_mut() {
                 Some(found) if !account.is_overview() => {
                     found.verdicts.extend(entry.unit_verdicts(&state, now));
+                    if account.collector == &USAGE {
+                        found.usage_failure = state.failure().map(|failure| Arc::clone(&failure.words));
+                    }
                     if configured.contains(&key(&account)) {
                         found.further.push((account, state));
                     }
                 }
-                _ => accounts.push(Found { account, state, further: Vec::new(), verdicts: Vec::new() }),
+                _ => {
+                    let (further, verdicts, usage_failure) = (Vec::new(), Vec::new(), None);
+                    accounts.push(Found { account, state, further, verdicts, usage_failure });
+                }
             }
         }
         Self { accounts }
@@ -123,12 +131,14 @@ impl Found {
 
     /// `good`, `unit` where a unit is wrong by all that is known, or the reason of the failure.
     fn state_word(&self) -> &'static str {
-        let mut states = [&self.state].into_iter().chain(self.further.iter().map(|(_, state)| state));
-        match states.find_map(|state| state.failure()) {
+        let further = self.further.iter().find_map(|(_, state)| state.failure());
+        match (self.state.failure(), further) {
             _ if self.state.latest.is_none() => "not polled",
-            Some(failure) => failure.reason.as_str(),
-            None if self.doubtful().next().is_some() || self.is_implausible() => "unit",
-            None => "good",
+            (Some(failure), _) => failure.reason.as_str(),
+            // It makes every number wrong.
+            _ if self.doubtful().next().is_some() || self.is_implausible() => "unit",
+            (None, Some(failure)) => failure.reason.as_str(),
+            (None, None) => "good",
         }
     }
 
@@ -166,25 +176,18 @@ impl Found {
         self.account.api.units.of(&OVERVIEW, TOTAL_ALLOCATION)
     }
 
-    /// What to do about what is wrong first.
+    /// What to do about what is wrong.
     fn remedy(&self) -> Option<String> {
         if let Some(failure) = self.state.failure() {
-            return Some(remedy(failure, self.state.clock_skew).to_owned());
+            return Some(remedy(&self.account, failure, self.state.clock_skew).to_owned());
         }
+        let mut remedies: Vec<_> = self.doubtful().map(ToString::to_string).collect();
         for (account, state) in &self.further {
-            if let Some(failure) = state.failure() {
-                let name = account.collector.name;
-                let remedy = if failure.words.contains("HTTP 404") {
-                    "collectors: this edition of KooDrive lacks it"
-                } else {
-                    remedy(failure, state.clock_skew)
-                };
-                return Some(format!("{name}: {remedy}"));
-            }
+            let remedy = state.failure().map(|failure| remedy(account, failure, state.clock_skew));
+            remedies.extend(remedy.map(|remedy| format!("{}: {remedy}", account.collector.name)));
         }
-        let doubtful: Vec<_> = self.doubtful().map(ToString::to_string).collect();
-        if !doubtful.is_empty() {
-            return Some(doubtful.join("; "));
+        if !remedies.is_empty() {
+            return Some(remedies.join("; "));
         }
         if self.is_implausible() {
             let advice =
@@ -214,7 +217,12 @@ impl Found {
         }
         details.extend(self.verdicts.iter().map(ToString::to_string));
         if self.verdicts.is_empty() {
-            details.push("units are not known: the usage, which would say them, does not answer".to_owned());
+            let why = match (&self.state.numbers, &self.usage_failure) {
+                (_, Some(why)) => format!("the usage, which would say them: {why}"),
+                (None, None) => "there is no overview".to_owned(),
+                (Some(_), None) => "there is nothing but 0 to compare".to_owned(),
+            };
+            details.push(format!("units are not known: {why}"));
         }
         details
     }

@@ -2,14 +2,17 @@
 
 use koodrive::Reason;
 
-use crate::poll::Failure;
+use crate::{account::Account, poll::Failure};
 
 /// Requests that are dated by this host's clock are good until it is this far off, in seconds.
 const HARMLESS_SKEW: f64 = 60.0;
 
-/// What to look at after this failure, as far as it is known. The codes are those of the vendor's list.
+/// What to look at after this failure of a collector, as far as it is known. The codes are those of the vendor's list.
 #[must_use]
-pub fn remedy(failure: &Failure, clock_skew: Option<f64>) -> &'static str {
+pub fn remedy(account: &Account, failure: &Failure, clock_skew: Option<f64>) -> &'static str {
+    if !account.is_overview() && failure.words.contains("HTTP 404") {
+        return "collectors: this edition of KooDrive lacks it";
+    }
     match failure.code.as_deref() {
         Some("13000101") => "the endpoint: the API does not understand the request",
         Some("13000102") => "user_id and language: the API refuses a parameter",
@@ -54,7 +57,8 @@ mod tests {
     fn the_clock_is_named_where_it_is_wrong_and_each_documented_code_has_a_remedy_of_its_own() {
         let failure =
             |reason, code: Option<&str>| Failure { reason, code: code.map(ToOwned::to_owned), words: "".into() };
-        let auth = failure(Reason::Auth, None);
+        let (auth, account) = (failure(Reason::Auth, None), Account::example("a"));
+        let remedy = |failure: &Failure, skew: Option<f64>| super::remedy(&account, failure, skew);
         assert!(remedy(&auth, Some(-700.0)).contains("clock"));
         assert!(!remedy(&auth, Some(0.6)).contains("clock") && !remedy(&auth, None).contains("clock"));
         let other = remedy(&failure(Reason::ApiError, Some("13000999")), None);

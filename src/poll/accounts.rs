@@ -52,7 +52,7 @@ impl AccountEntry {
         self.state.load_full()
     }
 
-    /// What `state`, which is this collector's, says about the units of the account's overview.
+    /// What `state`, which is this collector's and new, says about the units of the account's overview.
     #[must_use]
     pub fn unit_verdicts(&self, state: &AccountState, now: Moment) -> Vec<UnitVerdict> {
         let verdicts = || {
@@ -170,7 +170,9 @@ impl AccountStore {
 
     /// Whether each account has finished a poll, or a minute has passed. It stays so.
     pub fn ready(&self) -> bool {
-        let polled = || self.entries.load().iter().all(|entry| entry.state.load().latest.is_some());
+        let is_polled =
+            |entry: &Arc<AccountEntry>| !entry.account.load().is_overview() || entry.state.load().latest.is_some();
+        let polled = || self.entries.load().iter().all(is_polled);
         if !self.ready.load(Ordering::Relaxed) && (self.created.elapsed() >= READY_AFTER || polled()) {
             self.ready.store(true, Ordering::Relaxed);
         }

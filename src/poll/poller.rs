@@ -136,14 +136,16 @@ impl<U: Upstream> Poller<U> {
         let before = self.entry.state();
         let mut after = before.after(finished);
         let news = report::news(&before, &mut after);
+        // Compared when the usage comes, and the overview is no older than its interval: later one of them has grown.
         let verdicts = self.entry.unit_verdicts(&after, self.clock.moment());
-        after.doubtful_units =
-            verdicts.iter().filter(|verdict| verdict.is_doubtful()).map(|verdict| verdict.field.name).collect();
+        if !verdicts.is_empty() {
+            after.unit_verdicts = verdicts;
+        }
         let after = Arc::new(after);
         self.entry.replace(Arc::clone(&after));
         report::write(news, &account, trace_id.as_deref(), &before, &after);
-        for verdict in verdicts.iter().filter(|verdict| verdict.is_doubtful()) {
-            if !before.doubtful_units.contains(&verdict.field.name) {
+        for verdict in after.unit_verdicts.iter().filter(|verdict| verdict.is_doubtful()) {
+            if !before.unit_verdicts.contains(verdict) {
                 warn!(account = alias, %verdict, "unit is doubtful");
             }
         }

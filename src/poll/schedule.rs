@@ -12,10 +12,14 @@ use crate::account::Account;
 /// First polls a second, over all accounts: a large fleet must not stampede.
 const FIRST_POLLS_PER_SECOND: u32 = 100;
 
+/// The first polls of further collectors are later by this, so that the overview is there to be compared with.
+const AFTER_OVERVIEW: Duration = Duration::from_secs(1);
+
 /// When the account at `place` among those that are new is first polled: paced, and at its own tick at the latest.
 #[must_use]
 pub fn first_poll(account: &Account, place: usize, epoch: Instant, now: Instant) -> Instant {
     let between = Duration::from_secs(1) / FIRST_POLLS_PER_SECOND;
+    let now = if account.is_overview() { now } else { now + AFTER_OVERVIEW };
     let paced = between.saturating_mul(u32::try_from(place).unwrap_or(u32::MAX));
     (now + paced).min(next_tick(account, epoch, now))
 }
@@ -90,7 +94,8 @@ fn scheduled(account: &Account, state: &AccountState, epoch: Instant, now: Insta
         }
         None => scheduled,
     };
-    match (&account.api.credential, state.last_answered) {
+    // The overview's polls keep the token alive.
+    match (&account.api.credential, state.last_answered.filter(|_| account.is_overview())) {
         (Credential::Token { .. }, Some(called)) if ended < called + Credential::TOKEN_LIFETIME => {
             next.min((called + TOKEN_CALL_WITHIN).max(ended + TOKEN_CALL_AGAIN_AFTER.min(interval)))
         }

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use koodrive::{Answer, CredentialRead, Exchange, PollError, Reason};
+use koodrive::{Answer, CredentialRead, Exchange, PollError, Reason, UnitVerdict};
 use tokio::time::Instant;
 
 use crate::clock::Moment;
@@ -57,8 +57,8 @@ pub struct AccountState {
     pub credential_read_failures: u64,
     /// When the log was last told of a failure that goes on.
     pub last_report: Option<Instant>,
-    /// The fields whose configured unit the API contradicted, as the log has it.
-    pub doubtful_units: Vec<&'static str>,
+    /// What the latest usage that could be compared says about the units of the overview.
+    pub unit_verdicts: Vec<UnitVerdict>,
 }
 
 /// The latest finished poll.

@@ -147,7 +147,7 @@ impl Account {
             let collector = collected.account.collector;
             match accounts.last_mut() {
                 Some(account) if collector == &USAGE => {
-                    account.verdicts = entry.unit_verdicts(&collected.state, now);
+                    account.verdicts.clone_from(&collected.state.unit_verdicts);
                     account.usage = Some(collected);
                 }
                 Some(account) if collector == &SUBSCRIPTION => account.subscription = Some(collected),

@@ -49,7 +49,7 @@ pub(super) fn poll_state(column: &str, collected: &Collected) -> Markup {
         None => cell(column, "unknown", &html! { "not polled yet" }),
         Some(None) => cell(column, "up", &html! { "up" }),
         Some(Some(failure)) => {
-            let remedy = check::remedy(failure, collected.state.clock_skew);
+            let remedy = check::remedy(&collected.account, failure, collected.state.clock_skew);
             let content = html! {
                 strong { "down: " (failure.reason.as_str()) }
                 small { (failure.words) }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use koodrive_simulator::{Endpoint, Fault};
+use koodrive_simulator::{Endpoint, Fault, Field, Unit};
 use serde_json::{Value, json};
 
 use crate::support::{Exporter, Files, Page, Upstream, binary, client};
@@ -110,7 +110,7 @@ async fn a_faulty_field_of_the_usage_costs_its_own_series_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_unit_that_the_usage_contradicts_is_doubtful_and_logged_once() {
     let (files, upstream) = (Files::new(), Upstream::start(1).await);
-    let units = BTreeMap::from([("totalCapacity".to_owned(), "GB".to_owned())]);
+    let units = BTreeMap::from([(Field::Capacity, Unit::GB)]);
     upstream.simulator.set_units(&upstream.user_id(0), units);
     let mut exporter = started(&files, &upstream).await;
     let line = exporter.line(|line| line.contains("unit is doubtful")).await;

@@ -222,7 +222,7 @@ fn simulate_writes_no_configuration_that_check_refuses() {
 #[tokio::test]
 async fn check_warns_of_what_will_fail_and_is_strict_where_that_is_wanted() {
     let (files, authority) = (Files::new(), crate::hostile::Authority::new());
-    let (certificate, key) = authority.issue_for("localhost", Duration::from_secs(3 * 86_400));
+    let (certificate, key) = authority.issue_for("localhost", Duration::from_hours(72));
     files.write("server.crt", certificate);
     files.write("server.key", key);
     let open = files.write("open", "hunter2");

@@ -30,8 +30,7 @@ struct Order {
     numbers: Option<Value>,
     #[serde(default)]
     carrier_edition: bool,
-    #[serde(default)]
-    units: Units,
+    units: Option<Units>,
     token: Option<String>,
 }
 
@@ -69,9 +68,13 @@ impl Simulator {
             None => (StatusCode::BAD_REQUEST, json!({ "error": "the body is not {\"fault\": ..., \"numbers\": ...}" })),
             Some(_) if self.record(user_id).is_none() => (StatusCode::NOT_FOUND, json!({ "error": "no such user" })),
             Some(order) => {
-                match order.endpoint {
-                    Some(endpoint) => self.set_fault_of(user_id, endpoint, order.fault),
-                    None => self.set_fault(user_id, order.fault.as_ref()),
+                if let Some(endpoint) = order.endpoint {
+                    self.set_fault_of(user_id, endpoint, order.fault);
+                } else {
+                    self.set_fault(user_id, order.fault.as_ref());
+                    for endpoint in Endpoint::ALL {
+                        self.set_numbers_of(user_id, endpoint, None);
+                    }
                 }
                 if order.carrier_edition {
                     for endpoint in [Endpoint::Usage, Endpoint::Subscription] {
@@ -79,7 +82,9 @@ impl Simulator {
                     }
                 }
                 self.set_numbers_of(user_id, order.endpoint.unwrap_or(Endpoint::Overview), order.numbers);
-                self.set_units(user_id, order.units);
+                if order.endpoint.is_none() || order.units.is_some() {
+                    self.set_units(user_id, order.units.unwrap_or_default());
+                }
                 if let Some(token) = order.token {
                     self.set_token(user_id, token);
                 }

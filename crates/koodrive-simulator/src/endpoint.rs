@@ -17,8 +17,40 @@ pub enum Endpoint {
     Subscription,
 }
 
-/// Units (`B`, `KB`, `MB`, `GB`, `TB`, `count`) of the overview's numbers, by field.
-pub type Units = BTreeMap<String, String>;
+/// Units of the overview's numbers, by field.
+pub type Units = BTreeMap<Field, Unit>;
+
+/// A number of the overview.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub enum Field {
+    /// The capacity.
+    #[serde(rename = "totalCapacity")]
+    Capacity,
+    /// The usage.
+    #[serde(rename = "totalUsed")]
+    Used,
+    /// The allocation.
+    #[serde(rename = "totalAllocation")]
+    Allocation,
+}
+
+/// A unit of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Unit {
+    /// Bytes.
+    B,
+    /// 1024 bytes.
+    KB,
+    /// 1024^2 bytes.
+    MB,
+    /// 1024^3 bytes.
+    GB,
+    /// 1024^4 bytes.
+    TB,
+    /// No bytes but a number of allocations.
+    #[serde(rename = "count")]
+    Count,
+}
 
 /// How many allocations a count says.
 const ALLOCATIONS: u64 = 43;
@@ -84,15 +116,20 @@ impl Endpoint {
 /// The overview's numbers, which are in KB, in other units.
 pub(super) fn in_units(mut overview: Value, units: &Units) -> Value {
     for (field, unit) in units {
-        let Some(number) = overview.get_mut(field) else { continue };
+        let name = match field {
+            Field::Capacity => "totalCapacity",
+            Field::Used => "totalUsed",
+            Field::Allocation => "totalAllocation",
+        };
+        let Some(number) = overview.get_mut(name) else { continue };
         let Some(kilobytes) = number.as_u64() else { continue };
-        *number = match unit.as_str() {
-            "B" => kilobytes.saturating_mul(1 << 10),
-            "MB" => kilobytes >> 10,
-            "GB" => kilobytes >> 20,
-            "TB" => kilobytes >> 30,
-            "count" => ALLOCATIONS,
-            _ => kilobytes,
+        *number = match unit {
+            Unit::B => kilobytes.saturating_mul(1 << 10),
+            Unit::KB => kilobytes,
+            Unit::MB => kilobytes >> 10,
+            Unit::GB => kilobytes >> 20,
+            Unit::TB => kilobytes >> 30,
+            Unit::Count => ALLOCATIONS,
         }
         .into();
     }

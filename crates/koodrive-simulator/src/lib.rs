@@ -35,7 +35,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-pub use endpoint::{Endpoint, Units};
+pub use endpoint::{Endpoint, Field, Unit, Units};
 pub use fault::{Fault, FaultyBody};
 pub use roster::{Credential, Roster, SimulatedAccount};
 
@@ -130,7 +130,8 @@ impl Simulator {
         self.set_numbers_of(user_id, Endpoint::Overview, numbers);
     }
 
-    /// Puts the `data` object of one endpoint's answers in the place of an account's curve.
+    /// Puts the `data` object of the overview in the place of an account's curve, or some numbers of another endpoint in
+    /// the place of the normal ones.
     pub fn set_numbers_of(&self, user_id: &str, endpoint: Endpoint, numbers: Option<Value>) {
         if let Some(seat) = self.seats().get_mut(user_id) {
             set(&mut seat.numbers, endpoint, numbers);
@@ -206,8 +207,14 @@ impl Simulator {
         let data = overview.unwrap_or_else(|| seat.account.usage(since_start));
         let data = match (endpoint, seat.numbers.get(&endpoint)) {
             (Endpoint::Overview, _) => endpoint::in_units(data, &seat.units),
-            (_, Some(numbers)) => numbers.clone(),
             (endpoint, None) => endpoint.beside(&data),
+            (endpoint, Some(numbers)) => {
+                let mut normal = endpoint.beside(&data);
+                if let (Some(normal), Some(numbers)) = (normal.as_object_mut(), numbers.as_object()) {
+                    normal.extend(numbers.clone());
+                }
+                normal
+            }
         };
         let fault = seat.faults.get(&endpoint).cloned();
         if fault.is_none() && endpoint == Endpoint::Overview {

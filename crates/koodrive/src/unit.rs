@@ -82,6 +82,12 @@ impl Units {
         Some(self.0.get(&(resource.name, key)).copied().unwrap_or(unit))
     }
 
+    /// Whether a resource is read in the same units by both.
+    #[must_use]
+    pub fn agree_on(&self, other: &Self, resource: &Resource) -> bool {
+        resource.fields.iter().all(|field| self.of(resource, *field) == other.of(resource, *field))
+    }
+
     /// Sets the unit of what has this key.
     pub fn set(&mut self, resource: &'static Resource, key: &'static str, unit: Unit) {
         self.0.insert((resource.name, key), unit);

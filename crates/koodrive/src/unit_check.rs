@@ -17,6 +17,9 @@ use crate::{
 /// Numbers that differ by less than this factor are the same one.
 const TOLERANCE: f64 = 3.0;
 
+/// Nobody gives out space in more parts than this: a larger number is one of bytes.
+const MAX_COUNT: f64 = 100_000.0;
+
 /// What the usage says about the unit of one number of the overview.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnitVerdict {
@@ -27,19 +30,21 @@ pub struct UnitVerdict {
     /// The unit in which it agrees with the usage. A number that agrees in no unit of bytes and may be a count is
     /// taken for one.
     pub fits: Option<Unit>,
+    /// Whether the number is small enough to be a count, so that agreement may be chance.
+    may_be_count: bool,
 }
 
 impl UnitVerdict {
-    /// Whether the configured unit contradicts the usage. A count that was configured contradicts nothing.
+    /// Whether the configured unit contradicts the usage.
     #[must_use]
     pub fn is_doubtful(&self) -> bool {
-        self.configured != Unit::Count && self.fits != Some(self.configured)
+        self.fits != Some(self.configured)
     }
 }
 
 impl fmt::Display for UnitVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { field, configured, fits } = self;
+        let Self { field, configured, fits, .. } = self;
         let (name, configured) = (field.name, configured.as_str());
         let (Quantity::Space { key, .. } | Quantity::SpaceOrCount { key, .. }) = field.quantity else { return Ok(()) };
         match fits {
@@ -49,6 +54,14 @@ impl fmt::Display for UnitVerdict {
                 "{name} agrees with the usage in no unit of bytes on this account, configured as {configured}: it may be a \
                  count; then set units.{key}: count"
             ),
+            Some(unit) if self.may_be_count => {
+                let unit = unit.as_str();
+                write!(
+                    f,
+                    "{name} may be {unit} or a count on this account, configured as {configured}: compare it with KooDrive's \
+                     console, and set units.{key}"
+                )
+            }
             Some(unit) => {
                 let unit = unit.as_str();
                 write!(f, "{name} is {unit} on this account, configured as {configured}: set units.{key}: {unit}")
@@ -75,8 +88,14 @@ pub fn compare_units(overview: &Answer, usage: &Answer, units: &Units) -> Vec<Un
         let configured = units.of(overview.resource, field)?;
         let agrees = |unit: &Unit| (1.0 / TOLERANCE..TOLERANCE).contains(&(unit.convert(reported) / reference));
         let fits = [Unit::B, Unit::KB, Unit::MB, Unit::GB, Unit::TB].into_iter().find(agrees);
-        let count = matches!(field.quantity, Quantity::SpaceOrCount { .. }).then_some(Unit::Count);
-        (reported > 0.0 && reference > 0.0).then_some(UnitVerdict { field, configured, fits: fits.or(count) })
+        let may_be_count = matches!(field.quantity, Quantity::SpaceOrCount { .. }) && reported < MAX_COUNT;
+        let fits = match fits {
+            _ if may_be_count && configured == Unit::Count => Some(Unit::Count),
+            None if may_be_count => Some(Unit::Count),
+            fits => fits,
+        };
+        let verdict = UnitVerdict { field, configured, fits, may_be_count };
+        (reported > 0.0 && reference > 0.0).then_some(verdict)
     };
     pairs.into_iter().filter_map(verdict).collect()
 }
@@ -123,6 +142,21 @@ mod tests {
         units.set(&OVERVIEW, "total_capacity", Unit::GB);
         units.set(&OVERVIEW, "total_allocation", Unit::Count);
         assert!(verdicts(overview, usage, &units).iter().all(|verdict| verdict.ends_with("as configured")));
+    }
+
+    #[test]
+    fn a_count_is_doubted_where_it_is_large_and_hedged_where_it_is_small() {
+        let mut units = Units::default();
+        units.set(&OVERVIEW, "total_allocation", Unit::Count);
+        let usage = r#"{"spaceQuotaUsed":100}"#;
+        let large = verdicts(r#"{"totalAllocation":104857600}"#, usage, &units);
+        assert_eq!(
+            large,
+            ["totalAllocation is KB on this account, configured as count: set units.total_allocation: KB"]
+        );
+        assert!(verdicts(r#"{"totalAllocation":43}"#, usage, &units)[0].ends_with("as configured"));
+        let small = verdicts(r#"{"totalAllocation":43}"#, usage, &Units::default());
+        assert!(small[0].starts_with("totalAllocation may be GB or a count on this account"), "{small:?}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod usage;
 use std::sync::Arc;
 
 use exporter_toolkit::{Encoder, FamilyEncoder, Kind, rendered};
-use koodrive::{FieldSpec, Quantity, UnitVerdict, overview::OVERVIEW, subscription::SUBSCRIPTION, usage::USAGE};
+use koodrive::{FieldSpec, Quantity, overview::OVERVIEW, subscription::SUBSCRIPTION, usage::USAGE};
 
 use crate::{
     account::Account,
@@ -44,7 +44,6 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
 
 /// One collector of one account at one moment.
 struct View {
-    entry: Arc<AccountEntry>,
     account: Arc<Account>,
     /// The account's label, escaped once for all of its samples.
     label: Vec<u8>,
@@ -67,7 +66,7 @@ pub(super) fn write(store: &AccountStore, now: Moment, is_kept: bool, encoder: &
     let view = |entry: &Arc<AccountEntry>| {
         let (account, state) = (entry.account(), entry.state());
         let label = rendered("account", &account.alias);
-        View { entry: Arc::clone(entry), label, account, state, due: entry.due(), now }
+        View { label, account, state, due: entry.due(), now }
     };
     let views: Vec<View> = store.entries().iter().map(view).collect();
     for (resource, families) in &TABLES {
@@ -104,11 +103,6 @@ impl View {
 
     fn collector(&self) -> &'static str {
         self.account.collector.name
-    }
-
-    /// What this collector says about the units of the account's overview.
-    fn verdicts(&self) -> Vec<UnitVerdict> {
-        self.entry.unit_verdicts(&self.state, self.now)
     }
 }
 

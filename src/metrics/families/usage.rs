@@ -92,9 +92,9 @@ pub(super) static FAMILIES: [Family; 11] = [
         "koodrive_units_doubtful",
         Kind::Gauge,
         &["field"],
-        "Whether the usage contradicts the unit that is configured for a field of the overview (1) or not (0). Absent where they cannot be compared.",
+        "Whether the usage contradicts the unit that is configured for a field of the overview (1) or not (0). Absent before they could be compared.",
         |view, samples| {
-            for verdict in view.verdicts() {
+            for verdict in &view.state.unit_verdicts {
                 samples.labelled([verdict.field.name], f64::from(u8::from(verdict.is_doubtful())));
             }
         },
