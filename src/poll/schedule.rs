@@ -188,6 +188,11 @@ mod tests {
         };
         assert_eq!([5, 18, 19].map(|minutes| next(MINUTE * minutes)), [MINUTE * 14, MINUTE, MINUTE]);
         assert_eq!([20, 25].map(|minutes| next(MINUTE * minutes)), [MINUTE * 50, MINUTE * 50]);
+        // The overview's polls keep the token alive for the others.
+        let usage = Account { collector: &koodrive::usage::USAGE, ..account.clone() };
+        let mut state = polled(now);
+        (state.retry_after, state.last_answered) = (Some(MINUTE * 50), Some(now - MINUTE * 18));
+        assert!(next_poll(&usage, &state, epoch, now) - now >= MINUTE * 50);
     }
 
     #[tokio::test]

@@ -181,6 +181,25 @@ async fn a_reload_adds_and_removes_a_collector_and_keeps_the_others() {
     assert_eq!(exporter.get("/metrics").await.value(&up("usage")), None);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_of_which_nothing_comes_holds_up_no_readiness_and_its_units_reset_nothing_else() {
+    let (files, upstream) = (Files::new(), Upstream::start(1).await);
+    let hanging = Fault::Delay { milliseconds: 60_000 };
+    upstream.simulator.set_fault_of(&upstream.user_id(0), Endpoint::Usage, Some(hanging));
+    let yaml = ALL.to_owned() + &upstream.configuration("1h, timeout: 50s");
+    let config = files.write("k.yml", &yaml);
+    let mut exporter = Exporter::start(&config, &["--log.level=debug"]).await;
+    exporter.line(|line| line.contains("poll succeeded") && !line.contains("collector=")).await;
+    assert_eq!(exporter.get("/-/ready").await.status, 200);
+    std::fs::write(&config, format!("units: {{ usage: {{ reserved_space_quota: MB }} }}\n{yaml}")).unwrap();
+    exporter.signal("-HUP");
+    let line = exporter.line(|line| line.contains("configuration reloaded")).await;
+    assert!(line.contains("1 accounts: 0 added, 1 changed, 0 removed"), "{line}");
+    let page = exporter.get("/metrics").await;
+    assert_eq!(page.value(r#"koodrive_up{account="production"}"#), Some(1.0));
+    assert_eq!(page.value(r#"koodrive_polls_total{account="production"}"#), Some(1.0));
+}
+
 #[test]
 fn collectors_are_named_and_contain_the_overview() {
     let files = Files::new();
