@@ -76,7 +76,7 @@ fn usage(account: &Account) -> Markup {
                 FULL.. => { strong .down { (percent) " full" } },
                 ALMOST_FULL.. => { strong .down { (percent) " almost full" } },
                 FILLING.. => { span .warn { (percent) } },
-                _ => { (percent) },
+                _ => { span { (percent) } },
             }
         }
         @if used.or(capacity).is_some() {

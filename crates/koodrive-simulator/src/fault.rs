@@ -64,7 +64,7 @@ impl Fault {
                 response
             }),
             Self::Code { code } => {
-                let body = format!("{{\"code\":{code},\"msg\":\"simulated failure\"}}");
+                let body = format!("{{\"code\":{code},\"msg\":\"ordered failure\"}}");
                 Ok(right().map(|_| FaultyBody::whole(Bytes::from(body))))
             }
             Self::RateLimited { retry_after } => {
