@@ -22,7 +22,7 @@ use crate::{
 pub(super) struct Family {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
-    /// Those beside `account`, which all bear.
+    /// Those beside `account`, which all have.
     pub(super) labels: &'static [&'static str],
     pub(super) help: &'static str,
     samples: fn(&View, &mut Samples<'_, '_>),
@@ -52,7 +52,7 @@ struct View {
     now: Moment,
 }
 
-/// Writes samples that bear the account's label, and the family's others.
+/// Writes samples with the account's label, and the family's others.
 struct Samples<'a, 'b> {
     writer: &'a mut FamilyEncoder<'b>,
     account: &'a [u8],
