@@ -2,7 +2,12 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use koodrive::{Resource, overview::OVERVIEW};
+use koodrive::{
+    Resource, Unit,
+    overview::{OVERVIEW, TOTAL_ALLOCATION},
+};
+
+use crate::human;
 
 /// One KooDrive account as configured, for one of its collectors: each is polled by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +37,18 @@ impl Account {
     #[must_use]
     pub fn is_overview(&self) -> bool {
         self.collector == &OVERVIEW
+    }
+
+    /// Whether the overview's allocation is a number of allocations, and no space.
+    #[must_use]
+    pub fn counts_allocations(&self) -> bool {
+        self.api.units.of(&OVERVIEW, TOTAL_ALLOCATION) == Some(Unit::Count)
+    }
+
+    /// The overview's allocation for people.
+    #[must_use]
+    pub fn allocation(&self, value: f64) -> String {
+        if self.counts_allocations() { value.to_string() } else { human::bytes(value) }
     }
 
     /// Whether the numbers that are known of `other` are this account's, too: the same user at the same endpoint, read
@@ -64,6 +81,12 @@ impl Account {
         let poll = PollPolicy { interval: minute, timeout: minute, max_age: minute * 3 };
         Self { alias: alias.to_owned(), collector: &OVERVIEW, api: Arc::new(api), ca_file: None, poll }
     }
+}
+
+/// How many accounts these are, each of which comes once for each of its collectors.
+#[must_use]
+pub fn count(accounts: &[Arc<Account>]) -> usize {
+    accounts.iter().filter(|account| account.is_overview()).count()
 }
 
 /// When a collector polls and for how long its values hold.

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use tracing_appender::non_blocking::WorkerGuard;
 
 use crate::{
-    account::Account,
+    account::{self, Account},
     clock::{Moment, WallClock, unix_seconds},
     collector::KooDrive,
     config::{Config, Sources},
@@ -112,7 +112,7 @@ impl App {
         warn_of_low_concurrency(&accounts, self.concurrency);
         self.supervisor.run(&accounts)?;
         let roots = roots::followed(&accounts);
-        let accounts = accounts.iter().filter(|account| account.is_overview()).count();
+        let accounts = account::count(&accounts);
         info!(version = env!("CARGO_PKG_VERSION"), revision = env!("BUILD_REVISION"), accounts, "polling");
         let systemd = Systemd::of_environment();
         systemd.ready();

@@ -17,6 +17,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use crate::{
+    account,
     clock::{WallClock, unix_seconds},
     config::{Config, Sources},
     metrics::OwnMetrics,
@@ -111,7 +112,7 @@ impl Reloader {
         let change = self.supervisor.run(&accounts).map_err(|error| error.to_string())?;
         self.roots = roots::followed(&accounts);
         let Change { added, changed, removed } = change;
-        let accounts = accounts.iter().filter(|account| account.is_overview()).count();
+        let accounts = account::count(&accounts);
         let changes = format!("{accounts} accounts: {added} added, {changed} changed, {removed} removed");
         let fixed = config.fixed_differences(&self.started);
         if fixed.is_empty() {

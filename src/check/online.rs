@@ -4,12 +4,15 @@ use std::{collections::HashSet, fmt::Write, sync::Arc};
 
 use koodrive::{
     FieldSpec, Measure, Unit, UnitVerdict,
-    overview::{OVERVIEW, TOTAL_ALLOCATION, TOTAL_CAPACITY, TOTAL_USED},
+    overview::{TOTAL_ALLOCATION, TOTAL_CAPACITY, TOTAL_USED},
     usage::USAGE,
 };
 use serde_json::{Value, json};
 
-use super::{remedy, table};
+use super::{
+    remedy::{HARMLESS_SKEW, remedy},
+    table,
+};
 use crate::{
     account::Account,
     clock::Moment,
@@ -150,10 +153,7 @@ impl Found {
             (Some(used), Some(capacity), None) => Some(format!("{used} of {capacity}")),
             (used, _, _) => used,
         };
-        let allocated = self.measure(TOTAL_ALLOCATION).map(|measure| match self.unit_of_allocation() {
-            Some(Unit::Count) => measure.value.to_string(),
-            _ => human::bytes(measure.value),
-        });
+        let allocated = self.measure(TOTAL_ALLOCATION).map(|measure| self.account.allocation(measure.value));
         let time = self.state.latest.as_ref().map(|latest| format!("{:.3} s", latest.duration.as_secs_f64()));
         let skew = self.state.clock_skew.map(|skew| format!("{skew:+.1} s"));
         [
@@ -170,10 +170,6 @@ impl Found {
     fn percent_used(&self) -> Option<f64> {
         let capacity = self.measure(TOTAL_CAPACITY)?.value;
         (capacity > 0.0).then_some(100.0 * self.measure(TOTAL_USED)?.value / capacity)
-    }
-
-    fn unit_of_allocation(&self) -> Option<Unit> {
-        self.account.api.units.of(&OVERVIEW, TOTAL_ALLOCATION)
     }
 
     /// What to do about what is wrong.
@@ -194,7 +190,7 @@ impl Found {
                 "units: far more is used than there is; compare the raw numbers (--verbose) with KooDrive's console";
             return Some(advice.to_owned());
         }
-        let skew = self.state.clock_skew.filter(|skew| skew.abs() > 60.0)?;
+        let skew = self.state.clock_skew.filter(|skew| skew.abs() > HARMLESS_SKEW)?;
         Some(format!("this host's time synchronisation: {:.0} s off the API's, which polls allow for", skew.abs()))
     }
 
@@ -231,7 +227,7 @@ impl Found {
         let value = |field| self.measure(field).map(|measure| measure.value);
         let failure = |state: &AccountState| {
             state.failure().map(
-                |failure| json!({ "reason": failure.reason.as_str(), "code": failure.code, "error": &*failure.words }),
+                |failure| json!({ "reason": failure.reason.as_str(), "code": failure.refusal.as_ref().and_then(|refusal| refusal.code.as_deref()), "error": &*failure.words }),
             )
         };
         let collectors = self.further.iter().map(|(account, state)| {
@@ -252,7 +248,7 @@ impl Found {
             "used_bytes": value(TOTAL_USED),
             "capacity_bytes": value(TOTAL_CAPACITY),
             "allocated": value(TOTAL_ALLOCATION),
-            "allocated_unit": if self.unit_of_allocation() == Some(Unit::Count) { "count" } else { "bytes" },
+            "allocated_unit": if self.account.counts_allocations() { "count" } else { "bytes" },
             "duration_seconds": self.state.latest.as_ref().map(|latest| latest.duration.as_secs_f64()),
             "clock_skew_seconds": self.state.clock_skew,
             "collectors": collectors.collect::<serde_json::Map<_, _>>(),

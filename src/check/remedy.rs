@@ -5,15 +5,16 @@ use koodrive::Reason;
 use crate::{account::Account, poll::Failure};
 
 /// Requests that are dated by this host's clock are good until it is this far off, in seconds.
-const HARMLESS_SKEW: f64 = 60.0;
+pub(super) const HARMLESS_SKEW: f64 = 60.0;
 
 /// What to look at after this failure of a collector, as far as it is known. The codes are those of the vendor's list.
 #[must_use]
 pub fn remedy(account: &Account, failure: &Failure, clock_skew: Option<f64>) -> &'static str {
-    if !account.is_overview() && failure.words.contains("HTTP 404") {
+    let refusal = failure.refusal.as_ref();
+    if !account.is_overview() && refusal.is_some_and(|refusal| refusal.status == 404) {
         return "collectors: this edition of KooDrive lacks it";
     }
-    match failure.code.as_deref() {
+    match refusal.and_then(|refusal| refusal.code.as_deref()) {
         Some("13000101") => "the endpoint: the API does not understand the request",
         Some("13000102") => "user_id and language: the API refuses a parameter",
         Some("13000201") => "nothing here: the API's own failure; if it lasts, give the log's trace_id to the vendor",
@@ -51,12 +52,16 @@ pub fn remedy_of_reason(reason: Reason, is_skewed: bool) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use koodrive::Refusal;
+
     use super::*;
 
     #[test]
     fn the_clock_is_named_where_it_is_wrong_and_each_documented_code_has_a_remedy_of_its_own() {
-        let failure =
-            |reason, code: Option<&str>| Failure { reason, code: code.map(ToOwned::to_owned), words: "".into() };
+        let failure = |reason, code: Option<&str>| {
+            let refusal = code.map(|code| Refusal { code: Some(code.to_owned()), ..Refusal::default() });
+            Failure { reason, refusal, words: "".into() }
+        };
         let (auth, account) = (failure(Reason::Auth, None), Account::example("a"));
         let remedy = |failure: &Failure, skew: Option<f64>| super::remedy(&account, failure, skew);
         assert!(remedy(&auth, Some(-700.0)).contains("clock"));

@@ -91,7 +91,7 @@ mod tests {
     use koodrive::Reason;
 
     fn after(reason: Option<Reason>, before: &AccountState) -> AccountState {
-        let failure = reason.map(|reason| Failure { reason, code: None, words: "".into() });
+        let failure = reason.map(|reason| Failure { reason, refusal: None, words: "".into() });
         let failures_in_a_row = if failure.is_some() { before.failures_in_a_row + 1 } else { 0 };
         let latest = Some(Attempt { began: WallClock::system().moment(), duration: Duration::ZERO, failure });
         AccountState { latest, failures_in_a_row, last_report: before.last_report, ..AccountState::default() }

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use koodrive::{Answer, CredentialRead, Exchange, PollError, Reason, UnitVerdict};
+use koodrive::{Answer, CredentialRead, Exchange, PollError, Reason, Refusal, UnitVerdict};
 use tokio::time::Instant;
 
 use crate::clock::Moment;
@@ -55,7 +55,7 @@ pub struct AccountState {
     pub credential_rotations: u64,
     /// How often the credential could not be read.
     pub credential_read_failures: u64,
-    /// When the log was last told of a failure that goes on.
+    /// When the log last reported the failure.
     pub last_report: Option<Instant>,
     /// What the latest usage that could be compared says about the units of the overview.
     pub unit_verdicts: Vec<UnitVerdict>,
@@ -77,8 +77,8 @@ pub struct Attempt {
 pub struct Failure {
     /// One of the closed set.
     pub reason: Reason,
-    /// The API's own code, where it gave one.
-    pub code: Option<String>,
+    /// What the API said, where it refused the request.
+    pub refusal: Option<Refusal>,
     /// The [`PollError`] in words.
     pub words: Arc<str>,
 }
@@ -141,7 +141,7 @@ impl AccountState {
         let failure = failure.map(|error| Failure {
             reason: error.reason(),
             words: error.to_string().into(),
-            code: error.code().map(ToOwned::to_owned),
+            refusal: error.refusal().cloned(),
         });
         state.latest = Some(Attempt { began, duration, failure });
         state

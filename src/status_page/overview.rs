@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use koodrive::{
-    Unit,
-    overview::{OVERVIEW, TOTAL_ALLOCATION, TOTAL_CAPACITY, TOTAL_USED},
-};
+use koodrive::overview::{TOTAL_ALLOCATION, TOTAL_CAPACITY, TOTAL_USED};
 use maud::{Markup, html};
 
 use super::{Account, Collected, cell, text};
@@ -21,12 +18,7 @@ const FILLING: f64 = 0.85;
 
 pub(super) fn row(account: &Account, now: Moment) -> Markup {
     let Collected { entry, account: configured, state, .. } = &account.overview;
-    let allocated = account.overview.value(TOTAL_ALLOCATION).map(|amount| {
-        match configured.api.units.of(&OVERVIEW, TOTAL_ALLOCATION) {
-            Some(Unit::Count) => amount.to_string(),
-            _ => human::bytes(amount),
-        }
-    });
+    let allocated = account.overview.value(TOTAL_ALLOCATION).map(|amount| configured.allocation(amount));
     let next = entry.due().map(|due| match due.monotonic.saturating_duration_since(now.monotonic) {
         Duration::ZERO => "now".to_owned(),
         wait => format!("in {}", human::duration(wait)),

@@ -147,11 +147,11 @@ impl PollError {
         }
     }
 
-    /// The API's own code, where it gave one.
+    /// What the API said, where it refused the request.
     #[must_use]
-    pub fn code(&self) -> Option<&str> {
+    pub fn refusal(&self) -> Option<&Refusal> {
         match self {
-            Self::Refused { refusal, .. } => refusal.code.as_deref(),
+            Self::Refused { refusal, .. } => Some(refusal),
             _ => None,
         }
     }
@@ -162,8 +162,8 @@ impl PollError {
         match self {
             Self::Connect(_) => true,
             Self::Refused { reason: Reason::HttpStatus, refusal } => matches!(refusal.status, 502..=504),
-            Self::Refused { reason: Reason::ApiError, .. } => {
-                self.code().is_some_and(|code| code == INNER_INVOCATION_FAILED.to_string())
+            Self::Refused { reason: Reason::ApiError, refusal } => {
+                refusal.code.as_ref().is_some_and(|code| *code == INNER_INVOCATION_FAILED.to_string())
             }
             _ => false,
         }

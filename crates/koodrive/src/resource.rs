@@ -42,10 +42,18 @@ impl FieldSpec {
         Self { name, quantity: Quantity::Space { key, unit } }
     }
 
+    /// The key and the default of its unit, where it has one.
+    pub(super) fn unit(self) -> Option<(&'static str, Unit)> {
+        match self.quantity {
+            Quantity::Space { key, unit } | Quantity::SpaceOrCount { key, unit } => Some((key, unit)),
+            Quantity::OptionalGigabytes | Quantity::Count | Quantity::Flag => None,
+        }
+    }
+
     /// The key of its unit, below the configuration's `units`, where it has one.
     #[must_use]
     pub fn unit_key(self, resource: &Resource) -> Option<String> {
-        let (Quantity::Space { key, .. } | Quantity::SpaceOrCount { key, .. }) = self.quantity else { return None };
+        let (key, _) = self.unit()?;
         Some(if resource == &overview::OVERVIEW { key.to_owned() } else { format!("{}.{key}", resource.name) })
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::resource::{FieldSpec, Quantity, Resource};
+use crate::resource::{FieldSpec, Resource};
 
 /// The unit of one field. The byte units are powers of 1024.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,9 +76,7 @@ impl Units {
     /// The unit of a field, where it has one.
     #[must_use]
     pub fn of(&self, resource: &Resource, field: FieldSpec) -> Option<Unit> {
-        let (Quantity::Space { key, unit } | Quantity::SpaceOrCount { key, unit }) = field.quantity else {
-            return None;
-        };
+        let (key, unit) = field.unit()?;
         Some(self.0.get(&(resource.name, key)).copied().unwrap_or(unit))
     }
 

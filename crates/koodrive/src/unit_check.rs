@@ -46,7 +46,7 @@ impl fmt::Display for UnitVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { field, configured, fits, .. } = self;
         let (name, configured) = (field.name, configured.as_str());
-        let (Quantity::Space { key, .. } | Quantity::SpaceOrCount { key, .. }) = field.quantity else { return Ok(()) };
+        let Some((key, _)) = field.unit() else { return Ok(()) };
         match fits {
             _ if !self.is_doubtful() => write!(f, "{name} is {configured} on this account, as configured"),
             Some(Unit::Count) => write!(

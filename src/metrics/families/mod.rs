@@ -42,6 +42,9 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
     TABLES.iter().flat_map(|(_, families)| *families)
 }
 
+/// The kinds of space, each with its field.
+type Kinds = [(&'static str, FieldSpec); 3];
+
 /// One collector of one account at one moment.
 struct View {
     account: Arc<Account>,
@@ -117,6 +120,15 @@ impl Samples<'_, '_> {
         for (spec, field) in numbers.iter().flat_map(|numbers| numbers.answer.fields()) {
             if let (Ok(measure), true) = (field, spec.quantity != Quantity::OptionalGigabytes) {
                 self.labelled([spec.name], measure.reported);
+            }
+        }
+    }
+
+    /// The good numbers of each kind of space.
+    fn by_kind(&mut self, view: &View, kinds: Kinds) {
+        for (kind, field) in kinds {
+            if let Some(value) = view.value(field) {
+                self.labelled([kind], value);
             }
         }
     }

@@ -1,16 +1,9 @@
 //! The space of an account, as the overview has it.
 
 use exporter_toolkit::Kind;
-use koodrive::{
-    Unit,
-    overview::{OVERVIEW, QUOTA, TOTAL_ALLOCATION, TOTAL_CAPACITY, TOTAL_USED},
-};
+use koodrive::overview::{QUOTA, TOTAL_ALLOCATION, TOTAL_CAPACITY, TOTAL_USED};
 
-use super::{Family, View, family};
-
-fn counts_allocations(view: &View) -> bool {
-    view.account.api.units.of(&OVERVIEW, TOTAL_ALLOCATION) == Some(Unit::Count)
-}
+use super::{Family, family};
 
 pub(super) static FAMILIES: [Family; 6] = [
     family(
@@ -33,7 +26,7 @@ pub(super) static FAMILIES: [Family; 6] = [
         &[],
         "Space allocated to users and departments: totalAllocation of the overview, in bytes. Absent when older than max_age, or where its unit is count.",
         |view, samples| {
-            if !counts_allocations(view) {
+            if !view.account.counts_allocations() {
                 samples.maybe(view.value(TOTAL_ALLOCATION));
             }
         },
@@ -44,7 +37,7 @@ pub(super) static FAMILIES: [Family; 6] = [
         &[],
         "Number of allocations: totalAllocation of the overview where its unit is configured as count. Absent when older than max_age.",
         |view, samples| {
-            if counts_allocations(view) {
+            if view.account.counts_allocations() {
                 samples.maybe(view.value(TOTAL_ALLOCATION));
             }
         },

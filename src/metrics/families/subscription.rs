@@ -3,7 +3,13 @@
 use exporter_toolkit::Kind;
 use koodrive::subscription;
 
-use super::{Family, family};
+use super::{Family, Kinds, family};
+
+const NEW_SIZE: Kinds = [
+    ("personal", subscription::PERSONAL_SIZE),
+    ("department", subscription::DEPARTMENT_SIZE),
+    ("group", subscription::GROUP_SIZE),
+];
 
 pub(super) static FAMILIES: [Family; 5] = [
     family(
@@ -32,17 +38,7 @@ pub(super) static FAMILIES: [Family; 5] = [
         Kind::Gauge,
         &["kind"],
         "Size of a new space by kind (personal, department, group), in bytes; 0 where the kind is not enabled. Absent when older than max_age.",
-        |view, samples| {
-            for (kind, field) in [
-                ("personal", subscription::PERSONAL_SIZE),
-                ("department", subscription::DEPARTMENT_SIZE),
-                ("group", subscription::GROUP_SIZE),
-            ] {
-                if let Some(value) = view.value(field) {
-                    samples.labelled([kind], value);
-                }
-            }
-        },
+        |view, samples| samples.by_kind(view, NEW_SIZE),
     ),
     family(
         "koodrive_subscription_reported",

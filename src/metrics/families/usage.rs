@@ -1,11 +1,9 @@
 //! The space of a tenant by kind, and its users, as the usage has them.
 
 use exporter_toolkit::Kind;
-use koodrive::{FieldSpec, usage};
+use koodrive::usage;
 
-use super::{Family, Samples, View, family};
-
-type Kinds = [(&'static str, FieldSpec); 3];
+use super::{Family, Kinds, family};
 
 const USED: Kinds =
     [("personal", usage::PERSONAL_USED), ("department", usage::DEPARTMENT_USED), ("group", usage::GROUP_USED)];
@@ -23,21 +21,21 @@ pub(super) static FAMILIES: [Family; 11] = [
         Kind::Gauge,
         &["kind"],
         "Space in use by kind of space (personal, department, group), in bytes. Absent when older than max_age.",
-        |view, samples| by_kind(view, samples, USED),
+        |view, samples| samples.by_kind(view, USED),
     ),
     family(
         "koodrive_kind_quota_bytes",
         Kind::Gauge,
         &["kind"],
         "Quota set aside for a kind of space, in bytes. Absent when older than max_age.",
-        |view, samples| by_kind(view, samples, QUOTA),
+        |view, samples| samples.by_kind(view, QUOTA),
     ),
     family(
         "koodrive_kind_quota_given_out_bytes",
         Kind::Gauge,
         &["kind"],
         "Quota of a kind of space that has been given out, in bytes. Absent when older than max_age.",
-        |view, samples| by_kind(view, samples, GIVEN_OUT),
+        |view, samples| samples.by_kind(view, GIVEN_OUT),
     ),
     family(
         "koodrive_tenant_capacity_bytes",
@@ -100,11 +98,3 @@ pub(super) static FAMILIES: [Family; 11] = [
         },
     ),
 ];
-
-fn by_kind(view: &View, samples: &mut Samples<'_, '_>, kinds: Kinds) {
-    for (kind, field) in kinds {
-        if let Some(value) = view.value(field) {
-            samples.labelled([kind], value);
-        }
-    }
-}

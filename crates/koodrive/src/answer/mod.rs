@@ -124,13 +124,7 @@ fn answer(data: &Map<String, Value>, resource: &'static Resource, units: &Units)
         let unit = units.of(resource, *spec).unwrap_or(Unit::Count);
         match spec.quantity {
             Quantity::OptionalGigabytes => gigabytes(value),
-            Quantity::Flag => {
-                Some(measure(value, unit).and_then(
-                    |flag| {
-                        if flag.value <= 1.0 { Ok(flag) } else { Err(FieldFault::Unknown) }
-                    },
-                ))
-            }
+            Quantity::Flag => Some(measure(value, unit).and_then(flag)),
             Quantity::Space { .. } | Quantity::SpaceOrCount { .. } | Quantity::Count => Some(measure(value, unit)),
         }
     };
@@ -143,6 +137,10 @@ fn measure(value: Option<&Value>, unit: Unit) -> Field {
     #[expect(clippy::cast_precision_loss, reason = "a gauge is an f64; the nearest value is right")]
     let reported = number as f64;
     Ok(Measure { reported, value: unit.convert(reported) })
+}
+
+fn flag(number: Measure) -> Field {
+    if number.value <= 1.0 { Ok(number) } else { Err(FieldFault::Unknown) }
 }
 
 /// An amount of -2^63 to 2^63-1, as an integer, as a float without a fraction, or as a string of one.

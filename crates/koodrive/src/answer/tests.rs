@@ -1,4 +1,4 @@
-//! What answers are read as, whatever they hold.
+//! How answers are read, good ones and bad ones.
 
 use proptest::prelude::*;
 use serde_json::json;
