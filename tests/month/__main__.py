@@ -1,0 +1,142 @@
+"""A month of 50 accounts: how often does each alert notify, how often is that false, repeated or missing?
+
+Usage: python3 tests/month [RULES_FOLDER]
+
+RULES_FOLDER has koodrive.rules.yml and koodrive.alerts.yml; it is deploy/prometheus unless given. It needs prometheus
+and promtool.
+
+What the accounts do is in accounts.py, what the exporter shows of them in exporter.py: both are simulated, and the same
+in every run. A real Prometheus evaluates the rules at each step (prometheus.py). What its alerting rules and
+Alertmanager's inhibitions make of that is in alerts.py, and when each condition is really true in truth.py.
+
+A step is 5 minutes: the interval of polls and of scrapes, and Alertmanager's group_interval. So an alert may start up to
+5 minutes later than in a Prometheus that evaluates more often, and what is over within 5 minutes is not seen.
+
+- false: a notification while its condition does not hold;
+- repeated: a further one for the same condition. A condition that comes back within a day is the same one;
+- missed: a condition that was clear for an hour, and its alert did not fire, nor a graver one of its name.
+
+The exit code is 1 where there is more of these than KNOWN allows, and 2 where rules read a metric that is not simulated.
+"""
+
+import collections
+import pathlib
+import re
+import sys
+import tempfile
+import time
+
+import yaml
+
+import alerts
+from accounts import DAY, HISTORY, SHOWN, STEP, accounts
+from exporter import series
+from prometheus import Prometheus, lines
+from truth import conditions, truths, truths_of_job
+
+DEPLOY = pathlib.Path(__file__).parents[2] / "deploy"
+SAME_CONDITION_WITHIN = DAY
+GRAVER = {"info": ["warning", "critical"], "warning": ["critical"], "critical": []}
+# Absent here, as where there are neither shards nor TLS.
+ABSENT = {
+    "koodrive_exporter_shard_info",
+    "koodrive_exporter_tls_certificate_expiry_timestamp_seconds",
+    "koodrive_exporter_web_config_last_reload_successful",
+}
+# What is known and allowed: {(alert, severity): (false, repeated, missed)}.
+KNOWN = {}
+
+
+def load(folder):
+    def rules(name):
+        return [rule for group in yaml.safe_load((folder / name).read_text())["groups"] for rule in group["rules"]]
+
+    return rules("koodrive.rules.yml"), rules("koodrive.alerts.yml")
+
+
+def fire(records, alerting):
+    """Each episode of each alert, as a real Prometheus evaluates the rules."""
+    samples = list(series(accounts()))
+    read = {name for rule in records + alerting for name in re.findall(r"\bkoodrive_\w+", rule["expr"].replace("account:koodrive", ""))}
+    if unknown := read - {name for name, _, _ in samples} - ABSENT:
+        print(f"the rules read what is not simulated: {', '.join(sorted(unknown))}", file=sys.stderr)
+        sys.exit(2)
+    with tempfile.TemporaryDirectory() as folder:
+        prometheus = Prometheus(folder)
+        try:
+            prometheus.write(lines(*one) for one in samples)
+            prometheus.record(records)
+            results = prometheus.parallel(lambda rule: prometheus.query(rule["expr"]), alerting)
+            return [one for rule, result in zip(alerting, results) for one in alerts.episodes(rule, result, SHOWN)]
+        finally:
+            prometheus.stop()
+
+
+def judge(episodes):
+    """{(alert, severity): [conditions, notifications, false, repeated, missed]}, and a line for each fault."""
+    counts, faults = collections.defaultdict(lambda: [0] * 5), collections.defaultdict(list)
+    by_key = collections.defaultdict(list)
+    for episode in episodes:
+        by_key[episode.labels.get("account", ""), *episode.kind].append(episode)
+    truth = {("", *kind): both for kind, both in truths_of_job().items()}
+    truth |= {(account.name, *kind): both for account in accounts() for kind, both in truths(account).items()}
+    never = [False] * SHOWN
+
+    def fault(column, kind, step, account):
+        counts[kind][column] += 1
+        faults[kind, column, step].append(account)
+
+    for account, *kind in sorted(truth.keys() | by_key.keys()):
+        kind = tuple(kind)
+        holds, due = truth.get((account, *kind), (never, never))
+        real = conditions(holds, SAME_CONDITION_WITHIN)
+        own = sorted(by_key[account, *kind], key=lambda one: one.begin)
+        counts[kind][0] += len(real)
+        notified = collections.Counter()
+        for episode in own:
+            if episode.notified is None:
+                continue
+            condition = next((index for index, (begin, end) in enumerate(real) if begin <= episode.notified < end), None)
+            true = holds[episode.notified]
+            repeated = true and notified[condition]
+            notified[condition] += true
+            if episode.notified >= HISTORY:
+                counts[kind][1] += 1
+                if not true:
+                    fault(2, kind, episode.notified, account)
+                elif repeated:
+                    fault(3, kind, episode.notified, account)
+        graver = [one for severity in GRAVER[kind[1]] for one in by_key[account, kind[0], severity]]
+        for begin, end in conditions(due, 0):
+            if not any(one.begin < end and begin < one.end for one in own + graver):
+                fault(4, kind, begin, account)
+    return counts, faults
+
+
+def main():
+    began = time.monotonic()
+    folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else DEPLOY / "prometheus"
+    episodes = fire(*load(folder))
+    alerts.inhibit(episodes, yaml.safe_load((DEPLOY / "alertmanager" / "alertmanager.yml").read_text())["inhibit_rules"])
+    counts, faults = judge(episodes)
+    for ((name, severity), column, step), names in sorted(faults.items(), key=lambda one: (one[0][0], one[0][2])):
+        day, minute = divmod((step - HISTORY) * STEP // 60, 1440)
+        what = ("false", "repeated", "missed")[column - 2]
+        print(f"{name} {severity} day {day} {minute // 60:02}:{minute % 60:02} {what}: {', '.join(names)}")
+    print("\n| alert | severity | conditions | notifications | false | repeated | missed |\n|" + " --- |" * 7)
+    for kind, row in sorted(counts.items()):
+        if any(row):
+            print("| " + " | ".join(map(str, [*kind, *row])) + " |")
+    print("| all | | " + " | ".join(str(sum(column)) for column in zip(*counts.values())) + " |")
+    over = [
+        kind for kind, row in sorted(counts.items())
+        if any(found > known for found, known in zip(row[2:], KNOWN.get(kind, (0, 0, 0))))
+    ]
+    print(f"\n{time.monotonic() - began:.0f} s")
+    for name, severity in over:
+        print(f"{name} {severity}: more than {KNOWN.get((name, severity), (0, 0, 0))} false, repeated, missed", file=sys.stderr)
+    return 1 if over else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
