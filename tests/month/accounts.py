@@ -79,6 +79,7 @@ class Account:
     until: int = NEVER
     collectors: bool = False
     token_expires: tuple = (NEVER, NEVER)
+    limited: tuple = (NEVER, NEVER)  # the API refuses four polls of five
     frozen: tuple = (NEVER, NEVER)
     users: list = dataclasses.field(default_factory=list)
     users_max: int = 1000
@@ -141,7 +142,7 @@ def accounts(seed=1):
 
     made = [
         make(f"office-{n:02}", office, draw.uniform(0.3, 0.75), draw.uniform(0.001, 0.01), collectors=n < 6)
-        for n in range(12)
+        for n in range(11)
     ]
     made += [make(f"steady-{n:02}", steady, draw.uniform(0.3, 0.75), draw.uniform(0.0005, 0.007)) for n in range(8)]
     made += [make(f"idle-{n:02}", idle, ratio, 0.0, collectors=n == 0) for n, ratio in enumerate((0.02, 0.3, 0.5, 0.65, 0.8, 0.9))]
@@ -170,6 +171,7 @@ def accounts(seed=1):
         make("runs-wild", running_wild, 0.3, 0.32),
         make("expiring-package", office, 0.55, 0.001, 10, capacity=[(at(17, 0), 0.5)]),
         make("token", office, 0.4, 0.001, token_expires=(at(6, 13), at(6, 14))),
+        make("rate-limited", office, 0.3, 0.001, limited=(at(7, 9), at(7, 15))),
         make("frozen", idle, 0.4, 0.0, collectors=True, frozen=(at(22, 8), at(22, 14))),
         make("seats", office, 0.4, 0.001, collectors=True),
         make("over-allocated", office, 0.5, 0.001, 10, allocated_later=(at(12, 10), 1.5 * TB)),

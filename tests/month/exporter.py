@@ -5,13 +5,27 @@ on, and numbers that vanish after three intervals. A scrape is made at each step
 """
 
 import dataclasses
+import itertools
 
-from accounts import DAY, HOUR, SHOWN, STEP, WEEK, at
+from accounts import SHOWN, STEP, at
 
 # Starts on Monday, 2023-09-25 00:00 UTC: the month is within one block of the size that Prometheus makes of it.
 START = 1695600000
 INTERVAL = 300
 STALE_AFTER = 3
+OVERVIEW = [
+    "koodrive_poll_interval_seconds",
+    "koodrive_poll_last_success_timestamp_seconds",
+    "koodrive_poll_last_attempt_timestamp_seconds",
+    "koodrive_up",
+    "koodrive_poll_last_duration_seconds",
+    "koodrive_poll_next_timestamp_seconds",
+    "koodrive_poll_last_success_age_seconds",
+    "koodrive_api_clock_skew_seconds",
+    "koodrive_space_capacity_bytes",
+    "koodrive_space_used_bytes",
+    "koodrive_space_allocated_bytes",
+]
 COLLECTORS = {"usage": 900, "subscription": 3600}
 
 # (from, to, reason, seconds that a poll takes)
@@ -34,7 +48,10 @@ def api_failure(account, second):
         if begin <= step < end:
             return reason, duration
     begin, end = account.token_expires
-    return ("auth", 0.3) if begin <= step < end else None
+    if begin <= step < end:
+        return "auth", 0.3
+    begin, end = account.limited
+    return ("rate_limited", 0.3) if begin <= step < end and int(step) % 5 != 0 else None
 
 
 def is_down(step):
@@ -83,60 +100,61 @@ def at_scrapes(account, interval, place, first_delay):
 
 
 def overview(account, index):
-    """The families of an account's overview as {(name, labels): [(step, value)]}."""
-    series = {}
-
-    def add(step, name, value, **labels):
-        series.setdefault((name, tuple(labels.items())), []).append((step, value))
-
+    """The families of an account's overview as (name, further labels, [(step, value)])."""
+    families = {name: [] for name in OVERVIEW}
+    (interval, success_at, attempt_at, up, duration, following, age, skew, capacity, used, allocated) = families.values()
+    failures = {}
     for step, second, poll in at_scrapes(account, INTERVAL, account.place, index * 0.01):
-        add(step, "koodrive_poll_interval_seconds", INTERVAL)
+        interval.append((step, INTERVAL))
         success = poll and poll.last_success
-        add(step, "koodrive_poll_last_success_timestamp_seconds", round(START + success, 2) if success else 0)
-        add(step, "koodrive_poll_last_attempt_timestamp_seconds", round(START + poll.began, 2) if poll else 0)
+        success_at.append((step, round(START + success, 2) if success else 0))
+        attempt_at.append((step, round(START + poll.began, 2) if poll else 0))
         if not poll:
             continue
-        add(step, "koodrive_up", 0 if poll.failure else 1)
-        add(step, "koodrive_poll_last_duration_seconds", round(poll.ended - poll.began, 2))
-        add(step, "koodrive_poll_next_timestamp_seconds", round(START + poll.next, 2))
+        up.append((step, 0 if poll.failure else 1))
+        duration.append((step, round(poll.ended - poll.began, 2)))
+        following.append((step, round(START + poll.next, 2)))
         if poll.failure:
-            add(step, "koodrive_poll_failure_info", 1, reason=poll.failure)
+            failures.setdefault(poll.failure, []).append((step, 1))
         if not success:
             continue
-        add(step, "koodrive_poll_last_success_age_seconds", round(second - success, 2))
-        add(step, "koodrive_api_clock_skew_seconds", 0.2)
+        age.append((step, round(second - success, 2)))
+        skew.append((step, 0.2))
         if second - success <= STALE_AFTER * INTERVAL:
             seen = int(success // STEP)
-            add(step, "koodrive_space_capacity_bytes", int(account.capacity[seen]))
-            add(step, "koodrive_space_used_bytes", int(account.used[seen]))
-            add(step, "koodrive_space_allocated_bytes", int(account.allocation(seen)))
-    return series
+            capacity.append((step, int(account.capacity[seen])))
+            used.append((step, int(account.used[seen])))
+            allocated.append((step, int(account.allocation(seen))))
+    yield from ((name, {}, samples) for name, samples in families.items())
+    yield from (("koodrive_poll_failure_info", {"reason": reason}, samples) for reason, samples in failures.items())
 
 
 def collector(account, name, index):
-    """The families of a collector beside the overview."""
-    series, interval = {}, COLLECTORS[name]
-
-    def add(step, metric, value, **labels):
-        series.setdefault((metric, tuple(labels.items())), []).append((step, value))
-
+    """The families of a collector beside the overview, as those of the overview."""
+    interval, up, failures, doubtful, users, users_max, frozen = COLLECTORS[name], [], {}, [], [], [], []
     for step, second, poll in at_scrapes(account, interval, (account.place * 7 + index) % 1, 1 + index * 0.01):
         if not poll:
             continue
-        add(step, "koodrive_collector_up", 0 if poll.failure else 1, collector=name)
+        up.append((step, 0 if poll.failure else 1))
         if poll.failure:
-            add(step, "koodrive_collector_failure_info", 1, collector=name, reason=poll.failure)
-        if poll.last_success and second - poll.last_success <= STALE_AFTER * interval:
+            failures.setdefault(poll.failure, []).append((step, 1))
+        if not poll.last_success:
+            continue
+        doubtful.append((step, 0))
+        if second - poll.last_success <= STALE_AFTER * interval:
             seen = int(poll.last_success // STEP)
-            if name == "usage":
-                add(step, "koodrive_users", account.users[seen])
-                add(step, "koodrive_users_max", account.users_max)
-            else:
-                begin, end = account.frozen
-                add(step, "koodrive_service_frozen", 1 if begin <= seen < end else 0)
-        if poll.last_success and name == "usage":
-            add(step, "koodrive_units_doubtful", 0, field="totalUsed")
-    return series
+            users.append((step, account.users[seen]))
+            users_max.append((step, account.users_max))
+            frozen.append((step, 1 if account.frozen[0] <= seen < account.frozen[1] else 0))
+    yield "koodrive_collector_up", {"collector": name}, up
+    for reason, samples in failures.items():
+        yield "koodrive_collector_failure_info", {"collector": name, "reason": reason}, samples
+    if name == "usage":
+        yield "koodrive_units_doubtful", {"field": "totalUsed"}, doubtful
+        yield "koodrive_users", {}, users
+        yield "koodrive_users_max", {}, users_max
+    else:
+        yield "koodrive_service_frozen", {}, frozen
 
 
 def series(accounts):
@@ -148,6 +166,5 @@ def series(accounts):
     for index, account in enumerate(accounts):
         families = [overview(account, index)]
         families += [collector(account, name, index) for name in COLLECTORS if account.collectors]
-        for family in families:
-            for (name, labels), samples in family.items():
-                yield name, target | {"account": account.name} | dict(labels), samples
+        for name, labels, samples in itertools.chain(*families):
+            yield name, target | {"account": account.name} | labels, samples

@@ -5,13 +5,13 @@ space and 10 for polls. `due` decides whether one was missed: the condition is c
 """
 
 from accounts import DAY, HISTORY, HOUR, SHOWN
-from exporter import API_OUTAGES, is_down, api_failure, STEP
+from exporter import API_OUTAGES, STEP, api_failure, is_down
 
 LATE = 4
 LATE_POLL = 2
 GIB = 2**30
-# Part of the days that a severity of KooDriveSpaceFillingUp is about: (days, ratio from which on it is meant)
-FILLING_UP = {"critical": (1, 0.80), "warning": (4, 0.60), "info": (30, 0.60)}
+# A severity of KooDriveSpaceFillingUp: (days until it is full, ratio from which on it counts, `for` and an hour in steps)
+FILLING_UP = {"critical": (1, 0.80, 18), "warning": (4, 0.60, 24), "info": (30, 0.60, 84)}
 
 
 def widened(flags, by):
@@ -46,6 +46,9 @@ def highest(values, window):
     return top
 
 
+DOWN_AT = [is_down(step) for step in range(SHOWN)]
+
+
 def is_there(account):
     return [account.since <= step < account.until for step in range(SHOWN)]
 
@@ -57,8 +60,9 @@ def both(first, second):
 def truths(account):
     """{(alert, severity): (holds, due)} of an account, at each step."""
     there, steps = is_there(account), range(SHOWN)
-    failing = [bool(api_failure(account, step * STEP)) for step in steps]
-    seen = [here and not fails and not is_down(step) for step, here, fails in zip(steps, there, failing)]
+    failures = [api_failure(account, step * STEP) for step in steps]
+    failing = [bool(failure) for failure in failures]
+    seen = [here and not fails and not down for here, fails, down in zip(there, failing, DOWN_AT)]
     truth = {}
 
     def space(name, severity, flags, late=LATE, after=12):
@@ -79,8 +83,8 @@ def truths(account):
         # The subscription is polled once an hour.
         space("KooDriveServiceFrozen", "critical", [begin <= step < end for step in steps], LATE + HOUR, 2 * HOUR)
         truth["KooDriveCollectorFailing", "warning"] = widened(failing, LATE_POLL), lasting(failing, 4 * HOUR)
-    left = [account.days_left(step // HOUR * HOUR) for step in steps]
-    for severity, (days, floor) in FILLING_UP.items():
+    left = [days for step in range(0, SHOWN, HOUR) for days in [account.days_left(step)] * HOUR]
+    for severity, (days, floor, long) in FILLING_UP.items():
         # Before it has grown for so long, nobody can know.
         history = 2 * DAY if severity == "critical" else 8 * DAY
         truth["KooDriveSpaceFillingUp", severity] = (
@@ -92,11 +96,11 @@ def truths(account):
                     and used[step] > used[step - DAY] and used[step - history + DAY] > used[step - history]
                     for step in steps
                 ],
-                12,
+                long,
             ),
         )
-    slow = [bool(failure) and failure[1] > 5 for failure in (api_failure(account, step * STEP) for step in steps)]
-    refused = [fails and api_failure(account, step * STEP)[0] == "auth" for step, fails in zip(steps, failing)]
+    slow = [bool(failure) and failure[1] > 5 for failure in failures]
+    refused = [bool(failure) and failure[0] == "auth" for failure in failures]
     for name, severity, flags in [
         ("KooDrivePollFailing", "warning", failing),
         ("KooDriveDataStale", "critical", failing),
@@ -114,10 +118,9 @@ def truths(account):
 def truths_of_job():
     """Those that have no account."""
     outage = [any(begin <= step < end for begin, end, _, _ in API_OUTAGES) for step in range(SHOWN)]
-    down = [is_down(step) for step in range(SHOWN)]
     return {
         ("KooDriveAccountsFailing", "critical"): (widened(outage, LATE_POLL), lasting(outage, 9)),
-        ("KooDriveExporterDown", "critical"): (widened(down, 1), lasting(down, 3)),
+        ("KooDriveExporterDown", "critical"): (widened(DOWN_AT, 1), lasting(DOWN_AT, 3)),
     }
 
 
