@@ -14,7 +14,7 @@ A step is 5 minutes: the interval of polls and of scrapes, and Alertmanager's gr
 
 - false: a notification while its condition does not hold;
 - repeated: a further one for the same condition. A condition that comes back within a day is the same one;
-- missed: a condition that was clear for an hour, and its alert did not fire, nor a graver one of its name.
+- missed: a condition that was clear for an hour, and neither its alert nor a graver one of its name fired until then.
 
 The exit code is 1 where there is more of these than KNOWN allows, and 2 where rules read a metric that is not simulated.
 """
@@ -115,10 +115,29 @@ def judge(episodes, made):
                 elif repeated:
                     fault(3, kind, episode.notified, account)
         graver = [one for severity in GRAVER[kind[1]] for one in by_key[account, kind[0], severity]]
-        for begin, end in conditions(due, 0):
-            if not any(one.begin < end and begin < one.end for one in own + graver):
-                fault(4, kind, begin, account)
+        clear = conditions(due, 0)
+        for begin, end in real:
+            first = next((one for one in clear if begin <= one[0] < end), None)
+            if first and not any(one.begin < first[1] and begin < one.end for one in own + graver):
+                fault(4, kind, first[0], account)
     return counts, faults
+
+
+def when(step):
+    day, minute = divmod((step - HISTORY) * STEP // 60, 1440)
+    return f"day {day} {minute // 60:02}:{minute % 60:02}"
+
+
+def listed(faults):
+    """A line for each alert, kind of fault and account, or accounts where they share the time."""
+    times = collections.defaultdict(list)
+    for (kind, column, step), names in sorted(faults.items()):
+        times[kind, column, tuple(names)].append(when(step))
+    for ((name, severity), column, names), steps in times.items():
+        what = ("false", "repeated", "missed")[column - 2]
+        more = f" and {len(steps) - 3} times more" if len(steps) > 3 else ""
+        of = f", {len(names)} accounts: {', '.join(names)}" if any(names) else ""
+        yield f"{name} {severity} {what} {', '.join(steps[:3])}{more}{of}"
 
 
 def main():
@@ -130,10 +149,8 @@ def main():
     episodes = fire(*load(folder), made)
     alerts.inhibit(episodes, yaml.safe_load((DEPLOY / "alertmanager" / "alertmanager.yml").read_text())["inhibit_rules"])
     counts, faults = judge(episodes, made)
-    for ((name, severity), column, step), names in sorted(faults.items(), key=lambda one: (one[0][0], one[0][2])):
-        day, minute = divmod((step - HISTORY) * STEP // 60, 1440)
-        what = ("false", "repeated", "missed")[column - 2]
-        print(f"{name} {severity} day {day} {minute // 60:02}:{minute % 60:02} {what}: {', '.join(names)}")
+    for line in listed(faults):
+        print(line)
     print("\n| alert | severity | conditions | notifications | false | repeated | missed |\n|" + " --- |" * 7)
     for kind, row in sorted(counts.items()):
         if any(row):

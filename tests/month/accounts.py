@@ -142,7 +142,7 @@ def accounts(seed=1):
 
     made = [
         make(f"office-{n:02}", office, draw.uniform(0.3, 0.75), draw.uniform(0.001, 0.01), collectors=n < 6)
-        for n in range(11)
+        for n in range(10)
     ]
     made += [make(f"steady-{n:02}", steady, draw.uniform(0.3, 0.75), draw.uniform(0.0005, 0.007)) for n in range(8)]
     made += [make(f"idle-{n:02}", idle, ratio, 0.0, collectors=n == 0) for n, ratio in enumerate((0.02, 0.3, 0.5, 0.65, 0.8, 0.9))]
@@ -162,6 +162,8 @@ def accounts(seed=1):
         # New ones: one fills within two days what it then keeps, one grows from the start.
         make("new-00", office, 0.0, 0.002, since=at(10, 9), single=[(at(10, 9), at(12, 9), 0.45)]),
         make("new-01", steady, 0.3, 0.01, since=at(15, 10)),
+        # Capacity is to be ordered within the month.
+        make("order", office, 0.5, 0.015),
         make("more-capacity-00", office, 0.8, 0.006, capacity=[(at(12, 11), 2.0)]),
         make("more-capacity-01", steady, 0.78, 0.008, capacity=[(at(18, 15), 1.5)]),
         # They become full: day and night, in office hours, by files that are too large for what is left.

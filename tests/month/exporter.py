@@ -6,6 +6,7 @@ on, and numbers that vanish after three intervals. A scrape is made at each step
 
 import dataclasses
 import itertools
+import random
 
 from accounts import SHOWN, STEP, at
 
@@ -35,6 +36,8 @@ API_OUTAGES = [
     (at(20, 3), at(20, 5), "http_status", 1.6),
     (at(28, 11), at(28, 13), "timeout", 10.0),
 ]
+# At one step in five, the API does not refuse an account that calls it too often.
+UNLIMITED = {step for step in range(SHOWN) if random.Random(step).random() < 0.2}
 # (from, to) in seconds: a restart of a minute a week, at a scrape; that of the second week is made in the outage.
 RESTARTS = [(step * STEP - 40, step * STEP + 20) for step in (at(1, 10), at(10, 12), at(17, 15), at(24, 10))]
 MAINTENANCE = [(at(19, 20) * STEP - 10, at(19, 21) * STEP - 10)]
@@ -51,7 +54,7 @@ def api_failure(account, second):
     if begin <= step < end:
         return "auth", 0.3
     begin, end = account.limited
-    return ("rate_limited", 0.3) if begin <= step < end and int(step) % 5 != 0 else None
+    return ("rate_limited", 0.3) if begin <= step < end and int(step) not in UNLIMITED else None
 
 
 def is_down(step):
