@@ -135,16 +135,21 @@ def account(draw, name, pattern, ratio, rate, size=None, single=(), capacity=(),
 
 
 def accounts(seed=1):
-    draw = random.Random(seed)
-
     def make(name, *pattern, **other):
-        return account(draw, name, *pattern, **other)
+        # By its name, so that a further account does not change the others.
+        return account(random.Random(f"{seed} {name}"), name, *pattern, **other)
+
+    def within(low, high, name):
+        return random.Random(f"{seed} {name}").uniform(low, high)
 
     made = [
-        make(f"office-{n:02}", office, draw.uniform(0.3, 0.75), draw.uniform(0.001, 0.01), collectors=n < 6)
+        make(f"office-{n:02}", office, within(0.3, 0.75, f"used {n}"), within(0.001, 0.01, f"rate {n}"), collectors=n < 6)
         for n in range(10)
     ]
-    made += [make(f"steady-{n:02}", steady, draw.uniform(0.3, 0.75), draw.uniform(0.0005, 0.007)) for n in range(8)]
+    made += [
+        make(f"steady-{n:02}", steady, within(0.3, 0.75, f"used {n}"), within(0.0005, 0.007, f"rate {n}"))
+        for n in range(10, 18)
+    ]
     made += [make(f"idle-{n:02}", idle, ratio, 0.0, collectors=n == 0) for n, ratio in enumerate((0.02, 0.3, 0.5, 0.65, 0.8, 0.9))]
     made += [
         # Single uploads: of two hours, a night, and a migration of two days and a half.
