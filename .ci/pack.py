@@ -63,7 +63,7 @@ def check_rules():
         expressions.add(alert["expr"])
     assert len(expressions) == len(alerts())
     table = (DEPLOY / "prometheus" / "README.md").read_text()
-    documented = re.findall(r"^\| (KooDrive\w+) \| (\w+) \| (\w+) \|", table, re.MULTILINE)
+    documented = re.findall(r"^\| (KooDrive\w+) \| (\w+) \| (\d+[mh]) \|", table, re.MULTILINE)
     assert documented == [(alert["alert"], alert["labels"]["severity"], alert["for"]) for alert in alerts()]
     print(f"{len(alerts())} alerts are linted and tested by {len(tests)} cases")
 

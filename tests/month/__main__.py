@@ -52,23 +52,10 @@ METRIC = re.compile(r"(?<![\w:])koodrive_\w+")
 # What today's rules do, as {(alert, severity): (false, repeated, missed)}. Every run gives the same numbers, so that there
 # is no margin: a change of the rules may only lower them.
 KNOWN = {
-    # The exporter is restarted in the outage: its series are absent for a step, and nothing holds the alert.
-    ("KooDriveAccountsFailing", "critical"): (0, 1, 0),
-    # It ends later than KooDriveAccountsFailing, which inhibits it: collectors are polled again within three intervals.
-    ("KooDriveCollectorFailing", "warning"): (18, 0, 0),
-    # The same for accounts whose next poll comes late; and one good poll among bad ones ends an alert of one account.
-    ("KooDriveDataStale", "critical"): (3, 3, 0),
-    # The average over 15 minutes remembers an outage of timeouts after KooDriveAccountsFailing has ended.
-    ("KooDrivePollSlow", "warning"): (98, 0, 0),
     # No rule can know that a migration of days ends, or that each week is cleaned up.
     ("KooDriveSpaceFillingUp", "critical"): (2, 0, 0),
     ("KooDriveSpaceFillingUp", "warning"): (1, 0, 0),
-    # A migration; and an account whose days until it is full swing around 30.
-    ("KooDriveSpaceFillingUp", "info"): (1, 1, 0),
-    # Where an account is full, each file that is deleted ends the alert, and the next upload starts it again.
-    ("KooDriveSpaceFull", "critical"): (0, 105, 0),
-    # Usage that swings around the threshold from day to night.
-    ("KooDriveSpaceUsageHigh", "warning"): (0, 30, 0),
+    ("KooDriveSpaceFillingUp", "info"): (1, 0, 0),
 }
 
 

@@ -82,7 +82,8 @@ def truths(account):
         begin, end = account.frozen
         # The subscription is polled once an hour.
         space("KooDriveServiceFrozen", "critical", [begin <= step < end for step in steps], LATE + HOUR, 2 * HOUR)
-        truth["KooDriveCollectorFailing", "warning"] = widened(failing, LATE_POLL), lasting(failing, 4 * HOUR)
+        # Here a collector never fails alone.
+        truth["KooDriveCollectorFailing", "warning"] = [False] * SHOWN, [False] * SHOWN
     left = [days for step in range(0, SHOWN, HOUR) for days in [account.days_left(step)] * HOUR]
     for severity, (days, floor, long) in FILLING_UP.items():
         # Before it has grown for so long, nobody can know.
