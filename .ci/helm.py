@@ -132,18 +132,20 @@ def check_schema():
     config = definitions["config"]["properties"]
     account, auth = definitions["account"]["properties"], definitions["auth"]["properties"]
     allowed = {key for key in keys if key not in SECRETS and not any(f"{key}.".startswith(f"{ours}.") for ours in SET_BY_CHART)}
-    assert set(config) == {key.split(".")[0] for key in allowed}
+    differ = set(config) ^ {key.split(".")[0] for key in allowed}
+    assert not differ, f"config has other keys in docs/configuration.md: {differ}"
     for section in ("web", "log"):
         written = {key.split(".")[1] for key in allowed if key.startswith(f"{section}.")}
         assert set(config[section]["properties"]) == written, f"{section} has other keys in the documentation"
-    assert set(account) == {key.split(".")[0] for key, of_account in keys.items() if of_account} | {"user_id", "auth"}
-    assert set(auth) == {key.split(".")[-1] for key in allowed if ".auth." in key}
+    differ = set(account) ^ ({key.split(".")[0] for key, of_account in keys.items() if of_account} | {"user_id", "auth"})
+    assert not differ, f"an account has other keys in docs/configuration.md: {differ}"
+    differ = set(auth) ^ {key.split(".")[-1] for key in allowed if ".auth." in key}
+    assert not differ, f"auth has other keys in docs/configuration.md: {differ}"
     print(f"the schema has each of the values, and {len(allowed)} of the exporter's {len(keys)} keys")
 
 
 def check_kubernetes(rendered):
     validate = pathlib.Path(sys.executable).parent / "kubernetes-validate"
-    count = 0
     with tempfile.TemporaryDirectory() as folder:
         native, custom = [], []
         for name, resources in rendered.items():
@@ -156,9 +158,8 @@ def check_kubernetes(rendered):
         run("node", pathlib.Path(NODE_FOLDER) / "custom_resources.mjs", *custom)
         kinds = {resource["kind"] for resources in rendered.values() for resource in resources}
         assert CUSTOM <= kinds, f"no file of values makes {CUSTOM - kinds}"
-        count = len(native) + len(custom)
-    assert json.dumps(yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"]) == f'">={OLDEST}-0"'
-    print(f"{count} resources of {len(kinds)} kinds are as the schemas have them")
+    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"] == f">={OLDEST}-0"
+    print(f"{len(native) + len(custom)} resources of {len(kinds)} kinds are as the schemas have them")
 
 
 def check_selectors(rendered):
@@ -169,7 +170,7 @@ def check_selectors(rendered):
         config = {(resource["kind"], resource["metadata"]["name"]) for resource in resources}
         assert workload["kind"] == ("StatefulSet" if name == "sharded" else "Deployment")
         # A pod's name is its host name, which is cut at 63 characters, and its end is the shard.
-        assert len(workload["metadata"]["name"]) + len("-9999") <= 63
+        assert len(workload["metadata"]["name"]) + len("-9999") <= 63, f"{name}: the name is too long"
         for resource in resources:
             spec = resource.get("spec", {})
             selector = spec.get("podSelector") or spec.get("selector") or {}
@@ -184,6 +185,20 @@ def check_selectors(rendered):
             if "configMap" in volume:
                 assert ("ConfigMap", volume["configMap"]["name"]) in config
     print("selectors, ports and names fit each other")
+
+
+def check_restarts():
+    """A change restarts the pods if, and only if, the running exporter would not take it over."""
+
+    def pods(values):
+        return helm_pod.workload(documents(template(CHART, VALUES["default"], "-", text=values)))["spec"]["template"]
+
+    before = pods("{}")
+    for values in ("config: {poll: {interval: 2m}}", "config: {endpoint: 'https://cn.myhuaweicloud-koodrive.com'}"):
+        assert pods(values) == before, f"{values} restarts the pods"
+    for values in ("config: {log: {level: debug}}", "config: {poll: {concurrency: 9}}", "webConfig: {rate_limit: {burst: 9}}"):
+        assert pods(values) != before, f"{values} restarts no pod"
+    print("a change restarts the pods where it has to, and nowhere else")
 
 
 def check_monitoring(rendered):
@@ -260,6 +275,7 @@ def main():
     check_refusals()
     check_schema()
     check_selectors(rendered)
+    check_restarts()
     check_monitoring(rendered)
     check_package(rendered)
     check_kubernetes(rendered | {"README": list(readme_resources())})

@@ -28,18 +28,21 @@ def workload(resources):
     return next(resource for resource in resources if resource["kind"] in ("Deployment", "StatefulSet"))
 
 
-def check_safety(pod):
+def check_safety(name, pod):
     for container in pod["containers"]:
         context = container["securityContext"]
-        assert context["allowPrivilegeEscalation"] is False and not context.get("privileged")
-        assert context["readOnlyRootFilesystem"] is True and context["capabilities"] == {"drop": ["ALL"]}
+        assert context["allowPrivilegeEscalation"] is False and not context.get("privileged"), f"{name}: privileges"
+        assert context["readOnlyRootFilesystem"] is True, f"{name}: the root file system is writable"
+        assert context["capabilities"] == {"drop": ["ALL"]}, f"{name}: capabilities"
     context = pod["securityContext"]
-    assert context["runAsNonRoot"] is True and context["runAsUser"] > 0 and context["runAsGroup"] > 0
-    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert pod["automountServiceAccountToken"] is False and pod["enableServiceLinks"] is False
-    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+    assert context["runAsNonRoot"] is True and context["runAsUser"] > 0 and context["runAsGroup"] > 0, f"{name}: root"
+    assert context["seccompProfile"] == {"type": "RuntimeDefault"}, f"{name}: no seccomp profile"
+    assert pod["automountServiceAccountToken"] is False, f"{name}: the pod has a token"
+    assert pod["enableServiceLinks"] is False, f"{name}: variables of other services"
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod), f"{name}: namespaces of the host"
     for volume in pod["volumes"]:
-        assert "hostPath" not in volume and volume.get("secret", {"defaultMode": 0o440})["defaultMode"] == 0o440
+        assert "hostPath" not in volume, f"{name}: a path of the host"
+        assert volume.get("secret", {}).get("defaultMode", 0o440) == 0o440, f"{name}: a secret for everybody"
 
 
 class Pod:
@@ -174,7 +177,8 @@ def check_scrape(name, resources, pod):
     for monitor in monitors:
         (endpoint,) = monitor.get("endpoints") or monitor["podMetricsEndpoints"]
         assert endpoint["port"] == pod.container["ports"][0]["name"]
-        assert endpoint["relabelings"][0] == {"action": "replace", "targetLabel": "job", "replacement": "koodrive-exporter"}
+        job = {"action": "replace", "targetLabel": "job", "replacement": "koodrive-exporter"}
+        assert endpoint["relabelings"][0] == job, f"{name}: the alerts look for another job"
         if "cert" in endpoint.get("tlsConfig", {}):
             try:
                 status, _ = pod.get(endpoint["scheme"], endpoint["path"])
@@ -189,7 +193,7 @@ def check_scrape(name, resources, pod):
 
 def check(rendered, binary):
     for name, resources in rendered.items():
-        check_safety(workload(resources)["spec"]["template"]["spec"])
+        check_safety(name, workload(resources)["spec"]["template"]["spec"])
         check_configuration(name, resources, binary)
     print(f"the exporter accepts configuration, arguments and variables of {len(rendered)} kinds of pods")
     simulator = f"127.0.0.1:{free_port()}"
