@@ -78,15 +78,17 @@ class Pod:
             volume = volumes[mount["name"]]
             path = pathlib.Path(f"{self.folder}{mount['mountPath']}")
             path.mkdir(parents=True)
-            key = ("ConfigMap", volume["configMap"]["name"]) if "configMap" in volume else ("Secret", volume.get("secret", {}).get("secretName"))
-            for name, text in (stored.get(key) or {}).items():
+            config_map, secret = (volume.get(kind, {}) for kind in ("configMap", "secret"))
+            key = ("ConfigMap", config_map["name"]) if config_map else ("Secret", secret.get("secretName"))
+            for name, text in stored.get(key, {}).items():
                 texts.append(self.here(text))
                 self.write(path / name, texts[-1])
         # What another Secret must have is what the configuration names.
         for name in re.findall(rf"{re.escape(str(self.folder))}/[\w./-]+", "\n".join(texts)):
             path = pathlib.Path(name)
             if not path.exists():
-                self.write(path, (self.folder / "made" / path.suffix[1:]).read_text() if path.suffix in (".crt", ".key") else SECRET)
+                made = self.folder / "made" / path.suffix[1:]
+                self.write(path, made.read_text() if made.is_file() else SECRET)
 
     def write(self, path, text):
         assert path.parent.is_dir(), f"{path} is not in a volume of the pod"
@@ -197,7 +199,8 @@ def check(rendered, binary):
         check_configuration(name, resources, binary)
     print(f"the exporter accepts configuration, arguments and variables of {len(rendered)} kinds of pods")
     simulator = f"127.0.0.1:{free_port()}"
-    process = subprocess.Popen([binary, "simulate", "--listen-address", simulator], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([binary, "simulate", "--listen-address", simulator], **silent)
     try:
         took = max(check_life(name, resources, binary, simulator) for name, resources in rendered.items())
     finally:
