@@ -17,7 +17,7 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 DEPLOY = pathlib.Path(__file__).parent.parent / "deploy"
-RULES = [DEPLOY / "prometheus" / name for name in ("koodrive.rules.yml", "koodrive.alerts.yml")]
+RULES = [DEPLOY / "prometheus" / f"koodrive.{name}.yml" for name in ("rules", "alerts", "overrides")]
 TESTS = sorted((DEPLOY / "prometheus" / "tests").glob("*.yml"))
 ANNOTATIONS = {"summary", "description", "runbook_url", "dashboard_url"}
 
@@ -58,7 +58,7 @@ def check_rules():
         named = "$labels.account" in alert["annotations"]["summary"] or "$labels.instance" in alert["annotations"]["summary"]
         assert named or not about_account, f"the summary of {name} does not name the account"
         assert alert["annotations"]["runbook_url"].endswith(f"/{name}.md"), f"{name} names another's runbook"
-        holds = "last_over_time" in alert["expr"] or "account:koodrive_space_full:days" in alert["expr"]
+        holds = "1d" in alert["expr"] or "account:koodrive_space_full:days" in alert["expr"]
         assert name.startswith("KooDriveSpace") <= holds, f"{name} ends when its series vanish"
         expressions.add(alert["expr"])
     assert len(expressions) == len(alerts())
@@ -66,6 +66,28 @@ def check_rules():
     documented = re.findall(r"^\| (KooDrive\w+) \| (\w+) \| (\w+) \|", table, re.MULTILINE)
     assert documented == [(alert["alert"], alert["labels"]["severity"], alert["for"]) for alert in alerts()]
     print(f"{len(alerts())} alerts are linted and tested by {len(tests)} cases")
+
+
+def check_thresholds():
+    """Their number in the alert, their table in the README, and the overrides' examples made active."""
+    rules = yaml.safe_load(RULES[0].read_text())["groups"][0]["rules"][1:]
+    names = [rule["record"].removeprefix("account:koodrive_threshold:") for rule in rules]
+    missing = next(alert for alert in alerts() if alert["alert"] == "KooDriveThresholdMissing")
+    assert missing["expr"].count(f"== {len(names)})") == 1 and f" {len(names)} " in missing["annotations"]["description"]
+    documented = re.findall(r"^\| `(\w+)` \| (\S+) \|", (DEPLOY / "prometheus" / "README.md").read_text(), re.MULTILINE)
+    defaults = [re.search(r"or account:koodrive_known:info(?: \* (\S+))?$", rule["expr"])[1] or "1" for rule in rules]
+    assert documented == list(zip(names, defaults)), documented
+    for rule in rules:
+        assert rule["expr"].count(f"(koodrive:override:{rule['record'].split(':')[2]})") == 1, rule
+    text = (DEPLOY / "prometheus" / "koodrive.overrides.yml").read_text()
+    active = re.sub(r"(?m)^      # (- |  )", r"      \1", text)
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "koodrive.overrides.yml")
+        path.write_text(active)
+        run("promtool", "check", "rules", "--lint=all", "--lint-fatal", path)
+    examples = yaml.safe_load(active)["groups"][0]["rules"]
+    assert len(examples) == 3 and all(rule["record"].removeprefix("koodrive:override:") in names for rule in examples)
+    print(f"{len(names)} thresholds have a default, an override and a line in the table")
 
 
 def check_runbooks():
@@ -178,5 +200,5 @@ def check_compose():
     print(f"the compose stack's {len(services)} services are pinned, and all that they mount is there")
 
 
-for check in (check_rules, check_runbooks, check_alertmanager, check_prometheus, check_dashboard, check_compose):
+for check in (check_rules, check_thresholds, check_runbooks, check_alertmanager, check_prometheus, check_dashboard, check_compose):
     check()

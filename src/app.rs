@@ -61,7 +61,7 @@ impl App {
     /// When the metrics can't be registered.
     pub fn new(config: Config) -> Result<Self, RunError> {
         let clock = WallClock::system();
-        let own = Arc::new(OwnMetrics::new()?);
+        let own = Arc::new(OwnMetrics::new(unix_seconds(clock.now()))?);
         let log = logging::init(config.log, &own);
         own.config_loaded(unix_seconds(clock.now()));
         if let Some(shard) = config.shard {

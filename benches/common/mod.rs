@@ -51,7 +51,7 @@ pub(crate) struct Accounts {
 impl Accounts {
     pub(crate) async fn polled(accounts: usize) -> Self {
         let store = Arc::new(AccountStore::default());
-        store.set((0..accounts).map(|index| store.entry(account(index), None)).collect());
+        store.set((0..accounts).map(|index| store.entry(account(index), None, WallClock::system().moment())).collect());
         let limiter = Limiter::new(16);
         let poller = |(index, entry): (usize, &Arc<AccountEntry>)| {
             let target = Target { account: entry.account(), upstream: Arc::new(Prompt(index)) };
@@ -69,7 +69,7 @@ impl Accounts {
         for poller in &pollers {
             poller.poll().await;
         }
-        Self { exposition: Exposition { store, own: Arc::new(OwnMetrics::new().unwrap()) }, pollers }
+        Self { exposition: Exposition { store, own: Arc::new(OwnMetrics::new(0.0).unwrap()) }, pollers }
     }
 
     /// Polls one of the accounts, in turn.

@@ -284,7 +284,7 @@ def account():
         "How old the newest good numbers are. The line is three intervals: from there the numbers count as stale.",
         [
             target(f"account:koodrive_data_age_seconds:min{{{one}}}", "age"),
-            target(f"scalar(koodrive:threshold:data_stale_intervals) * account:koodrive_poll_interval_seconds:min{{{one}}}", "stale"),
+            target(f"3 * account:koodrive_poll_interval_seconds:min{{{one}}}", "stale"),
         ],
         "s",
         size=(12, 5),

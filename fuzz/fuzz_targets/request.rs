@@ -19,7 +19,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Builder::new_current_thread
 
 static ROUTES: LazyLock<Routes> = LazyLock::new(|| {
     let _runtime = RUNTIME.enter();
-    let exposition = Exposition { store: Arc::default(), own: Arc::new(OwnMetrics::new().unwrap()) };
+    let exposition = Exposition { store: Arc::default(), own: Arc::new(OwnMetrics::new(0.0).unwrap()) };
     let clock = WallClock::new(|| UNIX_EPOCH + Duration::from_secs(1_795_573_716));
     Exporter::new(KooDrive::new(exposition, clock)).routes(&Web::default().options).unwrap()
 });

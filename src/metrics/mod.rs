@@ -36,6 +36,7 @@ impl Exposition {
 
     /// Writes all families as they are at `now`.
     pub fn write(&self, now: Moment, encoder: &mut Encoder) {
+        encoder.created(self.own.created());
         families::write(&self.store, now, false, encoder);
         self.own.write(encoder);
     }

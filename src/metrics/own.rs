@@ -23,6 +23,7 @@ type DroppedLines = Box<dyn Fn() -> usize + Send + Sync>;
 
 /// The exporter's own metrics.
 pub struct OwnMetrics {
+    created: f64,
     registry: Registry,
     poll_duration: Histogram,
     api_requests: IntCounterVec,
@@ -41,11 +42,11 @@ impl fmt::Debug for OwnMetrics {
 }
 
 impl OwnMetrics {
-    /// Registers them; those whose label values are known are preset to 0.
+    /// Registers them; those whose label values are known are preset to 0. They begin at `created`, in Unix time.
     ///
     /// # Errors
     /// Never with the names in this file; the registry checks them.
-    pub fn new() -> prometheus::Result<Self> {
+    pub fn new(created: f64) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let counter = |name: &str, help: &str| register(&registry, IntCounter::new(name, help));
         let counters = |name: &str, help: &str, labels: &[&str]| {
@@ -63,6 +64,7 @@ impl OwnMetrics {
         register(&registry, build_info())?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
         Ok(Self {
+            created,
             poll_duration: register(&registry, poll_duration())?,
             api_requests,
             log_messages: counters(
@@ -170,6 +172,11 @@ impl OwnMetrics {
     #[must_use]
     pub fn log_messages(&self, level: Level) -> IntCounter {
         self.log_messages.with_label_values(&[level.as_str().to_lowercase()])
+    }
+
+    /// When they began, in Unix time.
+    pub(super) fn created(&self) -> f64 {
+        self.created
     }
 
     /// The registry, up to date.

@@ -31,7 +31,7 @@ pub struct AccountEntry {
     /// The account's overview, for its further collectors.
     overview: Option<Arc<Self>>,
     state: ArcSwap<AccountState>,
-    created: Instant,
+    created: Moment,
     /// Milliseconds from `created` to the poll loop's latest heartbeat.
     beat: AtomicU64,
     due: ArcSwapOption<Moment>,
@@ -44,6 +44,12 @@ impl AccountEntry {
     #[must_use]
     pub fn account(&self) -> Arc<Account> {
         self.account.load_full()
+    }
+
+    /// When the entry was made: its counters began then.
+    #[must_use]
+    pub fn created(&self) -> Moment {
+        self.created
     }
 
     /// What is known of the account now.
@@ -75,7 +81,7 @@ impl AccountEntry {
     #[must_use]
     pub fn alive(&self) -> bool {
         let beat = Duration::from_millis(self.beat.load(Ordering::Relaxed));
-        self.created.elapsed().saturating_sub(beat) <= self.account.load().poll.interval * SILENT_INTERVALS
+        self.created.monotonic.elapsed().saturating_sub(beat) <= self.account.load().poll.interval * SILENT_INTERVALS
     }
 
     /// Replaces the settings of an account that has the same numbers. The poll loop is told by its own channel.
@@ -99,7 +105,7 @@ impl AccountEntry {
 
     /// The poll loop's heartbeat.
     pub(super) fn beat(&self) {
-        let since = self.created.elapsed().as_millis();
+        let since = self.created.monotonic.elapsed().as_millis();
         self.beat.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
@@ -128,12 +134,17 @@ impl AccountStore {
     /// An entry for an account of which nothing is known, with its overview where it is another collector's. It is shown
     /// once it is [set](Self::set).
     #[must_use]
-    pub fn entry(&self, account: Arc<Account>, overview: Option<Arc<AccountEntry>>) -> Arc<AccountEntry> {
+    pub fn entry(
+        &self,
+        account: Arc<Account>,
+        overview: Option<Arc<AccountEntry>>,
+        created: Moment,
+    ) -> Arc<AccountEntry> {
         Arc::new(AccountEntry {
             account: ArcSwap::new(account),
             overview,
             state: ArcSwap::default(),
-            created: Instant::now(),
+            created,
             beat: AtomicU64::new(0),
             due: ArcSwapOption::empty(),
             changes: Arc::clone(&self.changes),
@@ -187,7 +198,12 @@ mod tests {
 
     fn store(aliases: &[&str]) -> AccountStore {
         let store = AccountStore::default();
-        store.set(aliases.iter().map(|alias| store.entry(Arc::new(Account::example(alias)), None)).collect());
+        store.set(
+            aliases
+                .iter()
+                .map(|alias| store.entry(Arc::new(Account::example(alias)), None, WallClock::system().moment()))
+                .collect(),
+        );
         store
     }
 
@@ -203,7 +219,10 @@ mod tests {
         entries[0].replace(polled());
         assert!(!store.ready());
         entries[1].replace(polled());
-        store.set(vec![Arc::clone(&entries[0]), store.entry(Arc::new(Account::example("c")), None)]);
+        store.set(vec![
+            Arc::clone(&entries[0]),
+            store.entry(Arc::new(Account::example("c")), None, WallClock::system().moment()),
+        ]);
         assert!(store.ready());
     }
 

@@ -158,7 +158,8 @@ impl Supervisor {
     }
 
     fn start(&self, account: &Arc<Account>, overview: Option<Arc<AccountEntry>>) -> Option<(Running, Poller<Client>)> {
-        let (entry, stop) = (self.store.entry(Arc::clone(account), overview), CancellationToken::new());
+        let (entry, stop) =
+            (self.store.entry(Arc::clone(account), overview, self.clock.moment()), CancellationToken::new());
         let (sender, target) = watch::channel(self.target(account)?);
         let poller = Poller {
             entry: Arc::clone(&entry),

@@ -165,7 +165,12 @@ impl Loops {
     ) -> Self {
         let accounts: Vec<_> = (0..accounts).map(|index| account(&format!("account-{index:04}"), interval)).collect();
         let store = Arc::new(AccountStore::default());
-        store.set(accounts.iter().map(|account| store.entry(Arc::clone(account), None)).collect());
+        store.set(
+            accounts
+                .iter()
+                .map(|account| store.entry(Arc::clone(account), None, WallClock::system().moment()))
+                .collect(),
+        );
         let (epoch, clock_step) = (Instant::now(), Arc::new(AtomicI64::new(0)));
         let step = Arc::clone(&clock_step);
         let clock = WallClock::new(move || {
@@ -198,7 +203,7 @@ impl Loops {
     }
 
     fn shown(&self) -> Exposition {
-        Exposition { store: Arc::clone(&self.store), own: Arc::new(OwnMetrics::new().unwrap()) }
+        Exposition { store: Arc::clone(&self.store), own: Arc::new(OwnMetrics::new(0.0).unwrap()) }
     }
 
     /// The first account's value of a family.
@@ -218,10 +223,10 @@ pub fn fixed_now() -> Moment {
 /// The exposition of one account that has been polled once, at [`fixed_now`].
 pub async fn polled_once(account: Account, answer: Exchange) -> Exposition {
     let store = Arc::new(AccountStore::default());
-    store.set(vec![store.entry(Arc::new(account), None)]);
+    store.set(vec![store.entry(Arc::new(account), None, fixed_now())]);
     let answer = Mutex::new(Some(answer));
     let answers = move |_| (Duration::from_millis(250), answer.lock().unwrap().take().unwrap());
-    let own = Arc::new(OwnMetrics::new().unwrap());
+    let own = Arc::new(OwnMetrics::new(0.0).unwrap());
     let observed = Arc::clone(&own);
     let poller = Poller {
         clock: WallClock::new(|| fixed_now().wall),

@@ -152,7 +152,7 @@ async fn no_scrape_shows_half_of_a_poll() {
 async fn requests_beyond_max_requests_get_503_while_others_wait_for_a_page() {
     let (release, released) = std::sync::mpsc::channel::<()>();
     let released = std::sync::Mutex::new(released);
-    let own = Arc::new(OwnMetrics::new().unwrap());
+    let own = Arc::new(OwnMetrics::new(0.0).unwrap());
     own.count_dropped_log_lines(move || released.lock().unwrap().recv().map_or(0, |()| 0));
     let (exposition, clock) = (Exposition { store: Arc::default(), own }, WallClock::system());
     let options = Options { max_requests: Some(1), ..Options::default() };
@@ -214,9 +214,12 @@ async fn the_formats_are_as_their_golden_files_have_them() {
     let mut account = crate::fake::account("a \"quoted\" name, with \\ and ü", MINUTE).as_ref().clone();
     Arc::make_mut(&mut account.api).units.set(&OVERVIEW, "total_capacity", koodrive::Unit::GB);
     let exposition = crate::fake::polled_once(account, numbers(1_234_567)).await;
-    for (name, format) in
-        [("text-0.0.4", Format::Text0), ("text-1.0.0", Format::Text1), ("openmetrics", Format::OpenMetrics)]
-    {
+    for (name, format) in [
+        ("text-0.0.4", Format::Text0),
+        ("text-1.0.0", Format::Text1),
+        ("openmetrics", Format::OpenMetrics),
+        ("openmetrics-created", Format::OpenMetricsCreated),
+    ] {
         let now = crate::fake::fixed_now();
         let text = String::from_utf8(exposition.encode(format, Coding::Identity, now).0.concat()).unwrap();
         // What depends on the machine and the build is left out.

@@ -16,13 +16,20 @@ pub enum Format {
     Text0,
     /// The Prometheus text format, version 1.0.0.
     Text1,
-    /// OpenMetrics, version 1.0.0.
+    /// OpenMetrics, version 1.0.0, without the optional `_created` samples: a Prometheus that does not use them stores
+    /// each as a series.
     OpenMetrics,
+    /// OpenMetrics, version 1.0.0, with `_created` samples.
+    OpenMetricsCreated,
 }
 
 impl Format {
     /// All of them, the default first.
-    pub const ALL: [Self; 3] = [Self::Text0, Self::Text1, Self::OpenMetrics];
+    pub const ALL: [Self; 4] = [Self::Text0, Self::Text1, Self::OpenMetrics, Self::OpenMetricsCreated];
+
+    fn is_open_metrics(self) -> bool {
+        matches!(self, Self::OpenMetrics | Self::OpenMetricsCreated)
+    }
 
     /// The exact Content-Type.
     #[must_use]
@@ -30,7 +37,9 @@ impl Format {
         match self {
             Self::Text0 => "text/plain; version=0.0.4; charset=utf-8",
             Self::Text1 => "text/plain; version=1.0.0; charset=utf-8",
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::OpenMetrics | Self::OpenMetricsCreated => {
+                "application/openmetrics-text; version=1.0.0; charset=utf-8"
+            }
         }
     }
 }
@@ -67,6 +76,7 @@ pub struct Encoder {
     out: Output,
     format: Format,
     valid_until: Option<Instant>,
+    created: Option<f64>,
     /// The family that [`Self::gauge`] or [`Self::counter`] wrote last.
     latest: String,
 }
@@ -79,6 +89,7 @@ pub struct FamilyEncoder<'a> {
     name: &'a str,
     help: &'a str,
     kind: Kind,
+    created: Option<f64>,
     has_samples: bool,
 }
 
@@ -86,7 +97,7 @@ impl Encoder {
     /// An empty exposition.
     #[must_use]
     pub fn new(format: Format, coding: Coding) -> Self {
-        Self { out: Output::new(coding), format, valid_until: None, latest: String::new() }
+        Self { out: Output::new(coding), format, valid_until: None, created: None, latest: String::new() }
     }
 
     /// One sample of a gauge. Samples of one family are written one after the other.
@@ -113,15 +124,21 @@ impl Encoder {
         self.valid_until = Some(self.valid_until.map_or(time, |before| before.min(time)));
     }
 
+    /// When counters and histograms that are written from now on began, in Unix time: their `_created`.
+    pub fn created(&mut self, unix_seconds: f64) {
+        self.created = Some(unix_seconds);
+    }
+
     /// A family. Its header is written with its first sample.
     pub fn family<'a>(&'a mut self, name: &'a str, kind: Kind, help: &'a str) -> FamilyEncoder<'a> {
-        FamilyEncoder { out: &mut self.out, format: self.format, name, help, kind, has_samples: false }
+        let created = self.created.filter(|_| self.format == Format::OpenMetricsCreated && kind != Kind::Gauge);
+        FamilyEncoder { out: &mut self.out, format: self.format, name, help, kind, created, has_samples: false }
     }
 
     /// The exposition in pieces, and until when it shows what is true.
     #[must_use]
     pub fn finish(mut self) -> (Vec<Bytes>, Option<Instant>) {
-        if self.format == Format::OpenMetrics {
+        if self.format.is_open_metrics() {
             self.out.line().extend_from_slice(b"# EOF\n");
         }
         (self.out.into_pieces(), self.valid_until)
@@ -129,6 +146,11 @@ impl Encoder {
 }
 
 impl FamilyEncoder<'_> {
+    /// When the samples that are written from now on began, in Unix time, where it is not [`Encoder::created`].
+    pub fn created(&mut self, unix_seconds: f64) {
+        self.created = self.created.map(|_| unix_seconds);
+    }
+
     /// One sample: `suffix` is `_bucket`, `_sum` or `_count` for a histogram's, else empty. Its labels are
     /// those that [`rendered`] made once, and some more.
     #[inline]
@@ -136,14 +158,30 @@ impl FamilyEncoder<'_> {
         &mut self,
         suffix: &str,
         rendered: &[u8],
-        labels: impl IntoIterator<Item = (&'l str, &'l str)>,
+        labels: impl IntoIterator<Item = (&'l str, &'l str), IntoIter: Clone>,
         value: f64,
     ) {
         if !self.has_samples {
             self.header();
         }
+        let labels = labels.into_iter();
+        // It follows the last sample of its counter or histogram.
+        let created = self.created.filter(|_| self.kind == Kind::Counter || suffix == "_count");
+        let Some(created) = created else { return self.line(self.name, suffix, rendered, labels, value) };
+        self.line(self.name, suffix, rendered, labels.clone(), value);
+        self.line(self.name.strip_suffix("_total").unwrap_or(self.name), "_created", rendered, labels, created);
+    }
+
+    fn line<'l>(
+        &mut self,
+        name: &str,
+        suffix: &str,
+        rendered: &[u8],
+        labels: impl Iterator<Item = (&'l str, &'l str)>,
+        value: f64,
+    ) {
         let line = self.out.line();
-        line.extend_from_slice(self.name.as_bytes());
+        line.extend_from_slice(name.as_bytes());
         line.extend_from_slice(suffix.as_bytes());
         let mut separator = b'{';
         if !rendered.is_empty() {
@@ -174,7 +212,7 @@ impl FamilyEncoder<'_> {
         }
         rendered.extend_from_slice(b"le=\"");
         number(&mut rendered, bound);
-        if self.format == Format::OpenMetrics && bound.fract() == 0.0 {
+        if self.format.is_open_metrics() && bound.fract() == 0.0 {
             // There a bound is a float in its canonical form.
             rendered.extend_from_slice(b".0");
         }
@@ -184,10 +222,10 @@ impl FamilyEncoder<'_> {
 
     fn header(&mut self) {
         self.has_samples = true;
-        let open_metrics = self.format == Format::OpenMetrics;
+        let open_metrics = self.format.is_open_metrics();
         let is_counter = self.kind == Kind::Counter;
         let line = self.out.line();
-        // There a counter's family bears the name without the samples' suffix.
+        // There a counter's family has the name without the samples' suffix.
         let name = self.name.strip_suffix("_total").filter(|_| open_metrics && is_counter).unwrap_or(self.name);
         for part in ["# HELP ", name, " "] {
             line.extend_from_slice(part.as_bytes());
@@ -196,8 +234,9 @@ impl FamilyEncoder<'_> {
         for part in ["\n# TYPE ", name, " ", self.kind.as_str(), "\n"] {
             line.extend_from_slice(part.as_bytes());
         }
-        let unit = ["seconds", "bytes"].into_iter().find(|unit| name.ends_with(unit));
-        if let (true, Some(unit)) = (open_metrics, unit) {
+        // Prometheus 3 gives a family without this line the unit of the family before.
+        let unit = ["seconds", "bytes"].into_iter().find(|unit| name.ends_with(unit)).unwrap_or_default();
+        if open_metrics {
             for part in ["# UNIT ", name, " ", unit, "\n"] {
                 line.extend_from_slice(part.as_bytes());
             }
@@ -292,17 +331,24 @@ mod tests {
     }
 
     #[test]
-    fn openmetrics_has_units_and_families_of_counters_without_their_suffix() {
-        let mut writer = Encoder::new(Format::OpenMetrics, Coding::Identity);
+    fn openmetrics_has_units_creation_times_and_families_of_counters_without_their_suffix() {
+        let mut writer = Encoder::new(Format::OpenMetricsCreated, Coding::Identity);
+        writer.created(1_700_000_000.25);
         writer.family("m_seconds_total", Kind::Counter, "a \"b\"").sample("", b"", [("l", "v")], 1.5);
+        writer.gauge("g", "g", &[], 1.0);
         let mut histogram = writer.family("h_bytes", Kind::Histogram, "h");
+        histogram.created(1_700_000_009.0);
         histogram.bucket([("l", "v")], 1.0, 2);
         histogram.bucket([("l", "v")], 2.5, 3);
         histogram.bucket([("l", "v")], f64::INFINITY, 4);
+        histogram.sample("_count", b"", [("l", "v")], 4.0);
         let expected = "\
 # HELP m_seconds a \\\"b\\\"\n# TYPE m_seconds counter\n# UNIT m_seconds seconds\nm_seconds_total{l=\"v\"} 1.5\n\
+m_seconds_created{l=\"v\"} 1700000000.25\n\
+# HELP g g\n# TYPE g gauge\n# UNIT g \ng 1\n\
 # HELP h_bytes h\n# TYPE h_bytes histogram\n# UNIT h_bytes bytes\nh_bytes_bucket{l=\"v\",le=\"1.0\"} 2\n\
-h_bytes_bucket{l=\"v\",le=\"2.5\"} 3\nh_bytes_bucket{l=\"v\",le=\"+Inf\"} 4\n# EOF\n";
+h_bytes_bucket{l=\"v\",le=\"2.5\"} 3\nh_bytes_bucket{l=\"v\",le=\"+Inf\"} 4\n\
+h_bytes_count{l=\"v\"} 4\nh_bytes_created{l=\"v\"} 1700000009\n# EOF\n";
         assert_eq!(String::from_utf8(writer.finish().0.concat()).unwrap(), expected);
     }
 

@@ -9,6 +9,11 @@ use hyper::{
 
 use crate::{encoder::Format, output::Coding};
 
+/// The formats that a client can name, the default first.
+const OFFERS: [Format; 3] = [Format::Text0, Format::Text1, Format::OpenMetrics];
+
+const PROTOBUF: &str = "application/vnd.google.protobuf";
+
 /// One member of a list of preferences: `text/plain; version=0.0.4; q=0.5`.
 struct Preference<'a> {
     value: &'a str,
@@ -19,11 +24,18 @@ struct Preference<'a> {
 
 /// The exposition format for a client. The default is for one that takes none of them, too: a scrape is
 /// better answered than refused.
+///
+/// Prometheus asks for protobuf before all others where its created timestamps are on. Then it gets them in
+/// OpenMetrics, as protobuf is not served.
 pub(crate) fn format(headers: &HeaderMap) -> Format {
     let list = list(headers, &ACCEPT);
     let preferences = parse(&list);
-    best(Format::ALL, |format| preference(&preferences, |preference| specificity(format, preference)))
-        .unwrap_or(Format::Text0)
+    let quality_and_place = |format| preference(&preferences, |preference| specificity(format, preference));
+    let format = best(OFFERS, quality_and_place).unwrap_or(Format::Text0);
+    // The first of those that are wanted most.
+    let favourite = preferences.iter().rev().max_by_key(|preference| preference.quality);
+    let protobuf_first = favourite.is_some_and(|favourite| favourite.value.eq_ignore_ascii_case(PROTOBUF));
+    if format == Format::OpenMetrics && protobuf_first { Format::OpenMetricsCreated } else { format }
 }
 
 /// The content coding for a client: compressed only where it asks for that, and no less than for the plain form.
@@ -49,7 +61,7 @@ fn specificity(format: Format, range: &Preference<'_>) -> Option<u8> {
     let (media_type, subtype, version) = match format {
         Format::Text0 => ("text/plain", "text/*", "0.0.4"),
         Format::Text1 => ("text/plain", "text/*", "1.0.0"),
-        Format::OpenMetrics => ("application/openmetrics-text", "application/*", "1.0.0"),
+        Format::OpenMetrics | Format::OpenMetricsCreated => ("application/openmetrics-text", "application/*", "1.0.0"),
     };
     match range.value {
         value if value.eq_ignore_ascii_case(media_type) => match range.version {
@@ -136,7 +148,14 @@ mod tests {
             text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
         const PROMETHEUS_2: &str = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;\
             q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        const PROTOBUF_FIRST: &str = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
+            encoding=delimited;q=0.6,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+            text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+        const PROTOBUF_LAST: &str = "application/openmetrics-text;version=1.0.0;q=0.5,\
+            application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.4";
         for (accept, expected) in [
+            (PROTOBUF_FIRST, Format::OpenMetricsCreated),
+            (PROTOBUF_LAST, Format::OpenMetrics),
             (PROMETHEUS_3, Format::OpenMetrics),
             (PROMETHEUS_2, Format::OpenMetrics),
             ("", Format::Text0),

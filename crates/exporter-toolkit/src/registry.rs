@@ -49,6 +49,6 @@ fn write_family(family: &MetricFamily, encoder: &mut Encoder) {
     }
 }
 
-fn labels(metric: &Metric) -> impl Iterator<Item = (&str, &str)> {
+fn labels(metric: &Metric) -> impl Iterator<Item = (&str, &str)> + Clone {
     metric.get_label().iter().map(|pair| (pair.name(), pair.value()))
 }

@@ -77,6 +77,7 @@ pub(crate) struct RouteTable {
 struct Pages {
     text: Compressed,
     open_metrics: Compressed,
+    open_metrics_created: Compressed,
     landing_page: LandingPage,
     health: Page,
 }
@@ -344,6 +345,7 @@ impl Pages {
         Ok(Self {
             text: compressed(Format::Text0),
             open_metrics: compressed(Format::OpenMetrics),
+            open_metrics_created: compressed(Format::OpenMetricsCreated),
             landing_page,
             health,
         })
@@ -353,6 +355,7 @@ impl Pages {
         let page = match format {
             Format::Text0 | Format::Text1 => &self.text,
             Format::OpenMetrics => &self.open_metrics,
+            Format::OpenMetricsCreated => &self.open_metrics_created,
         };
         match coding {
             Coding::Identity => &page.plain,

@@ -14,7 +14,7 @@ use koodrive::{FieldSpec, Quantity, overview::OVERVIEW, subscription::SUBSCRIPTI
 
 use crate::{
     account::Account,
-    clock::Moment,
+    clock::{Moment, unix_seconds},
     poll::{AccountEntry, AccountState, AccountStore},
 };
 
@@ -50,6 +50,8 @@ struct View {
     account: Arc<Account>,
     /// The account's label, escaped once for all of its samples.
     label: Vec<u8>,
+    /// When the account's counters began, in Unix time.
+    created: f64,
     state: Arc<AccountState>,
     due: Option<Moment>,
     now: Moment,
@@ -69,7 +71,7 @@ pub(super) fn write(store: &AccountStore, now: Moment, is_kept: bool, encoder: &
     let view = |entry: &Arc<AccountEntry>| {
         let (account, state) = (entry.account(), entry.state());
         let label = rendered("account", &account.alias);
-        View { label, account, state, due: entry.due(), now }
+        View { label, created: unix_seconds(entry.created().wall), account, state, due: entry.due(), now }
     };
     let views: Vec<View> = store.entries().iter().map(view).collect();
     for (resource, families) in &TABLES {
@@ -81,6 +83,7 @@ pub(super) fn write(store: &AccountStore, now: Moment, is_kept: bool, encoder: &
         for family in families.iter().filter(|family| !(is_kept && family.name == polls::AGE)) {
             let mut writer = encoder.family(family.name, family.kind, family.help);
             for view in &views {
+                writer.created(view.created);
                 let mut samples = Samples { writer: &mut writer, account: &view.label, labels: family.labels };
                 (family.samples)(view, &mut samples);
             }

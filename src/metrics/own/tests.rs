@@ -19,7 +19,7 @@ fn value(own: &OwnMetrics, series: &str) -> Option<String> {
 
 #[test]
 fn reloads_are_told_by_their_outcome() {
-    let own = OwnMetrics::new().unwrap();
+    let own = OwnMetrics::new(0.0).unwrap();
     let successful = || value(&own, "koodrive_exporter_config_last_reload_successful").unwrap();
     own.config_loaded(12.5);
     assert_eq!(successful(), "1");
@@ -31,7 +31,7 @@ fn reloads_are_told_by_their_outcome() {
 
 #[test]
 fn single_requests_are_counted_by_the_class_of_their_status() {
-    let own = OwnMetrics::new().unwrap();
+    let own = OwnMetrics::new(0.0).unwrap();
     let answered = |status| Stage::Answered(Head { status, clock_skew: None, retry_after: None });
     let statuses = [100, 199, 200, 299, 300, 399, 400, 499, 500, 599].map(answered);
     let exchange = |stage| Exchange { stage, ..Exchange::unfinished(PollError::Panic) };
