@@ -210,4 +210,5 @@ def main():
             no_rule_fails(prometheus)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -104,7 +104,7 @@ def truths(account):
     refused = [bool(failure) and failure[0] == "auth" for failure in failures]
     for name, severity, flags in [
         ("KooDrivePollFailing", "warning", failing),
-        ("KooDriveDataStale", "critical", failing),
+        ("KooDriveDataStale", "critical", [fails and not auth for fails, auth in zip(failing, refused)]),
         ("KooDriveAuthFailing", "critical", refused),
         ("KooDrivePollSlow", "warning", slow),
     ]:
