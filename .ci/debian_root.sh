@@ -26,7 +26,7 @@ make() {
 
 # Runs as the first process of new namespaces: changes to the root, then starts what is asked for.
 enter() {
-    local kind="$1" root="$2" shared="$3" device
+    local kind="$1" root="$2" shared="$3" folder
     shift 3
     local memory="$root.memory"
     mount -t tmpfs tmpfs "$memory"
@@ -35,17 +35,21 @@ enter() {
     cd "$memory/root"
     mount --bind -o ro "$shared" mnt
     mount -t proc proc proc
-    mount -t sysfs sysfs sys
+    mount --bind -o ro proc/sys proc/sys
+    mount -t sysfs -o ro sysfs sys
     mount -t cgroup2 cgroup2 sys/fs/cgroup
-    for device in run tmp dev var/lib/containers; do
-        mkdir -p "$device"
-        mount -t tmpfs -o mode=755 tmpfs "$device"
+    for folder in run tmp dev var/lib/containers; do
+        mkdir -p "$folder"
+        mount -t tmpfs -o mode=755 tmpfs "$folder"
     done
     chmod 1777 tmp
-    for device in null zero full random urandom tty; do
-        touch "dev/$device"
-        mount --bind "/dev/$device" "dev/$device"
-    done
+    # Not those of this machine: a container runtime changes the owner of the device that is its standard input.
+    mknod -m 666 dev/null c 1 3
+    mknod -m 666 dev/zero c 1 5
+    mknod -m 666 dev/full c 1 7
+    mknod -m 666 dev/random c 1 8
+    mknod -m 666 dev/urandom c 1 9
+    mknod -m 666 dev/tty c 5 0
     mkdir dev/{pts,shm} old
     mount -t devpts devpts dev/pts
     mount -t tmpfs tmpfs dev/shm
