@@ -36,7 +36,7 @@ for hosts in "" --no-hosts; do
     podman healthcheck run exporter || fail "unhealthy with '$hosts'"
     process="$(podman inspect exporter --format '{{.State.Pid}}')"
     [[ "$(awk '/^(Uid|Gid|CapEff|NoNewPrivs):/ { printf "%s ", $3 ? $3 : $2 }' "/proc/$process/status")" == \
-        "65532 65532 0000000000000000 1 " ]] || fail "$(cat "/proc/$process/status")"
+        "65532 65532 0000000000000000 1 " ]] || fail "another user, or more rights: $(grep -E 'Uid|Gid|Cap|NoNew' "/proc/$process/status")"
     grep -q '^[^ ]* / [^ ]* ro,' "/proc/$process/mounts" || fail "the root of the container is writable"
     begun="$(date +%s%N)"
     podman stop --time 10 exporter >/dev/null

@@ -28,11 +28,12 @@ simulate() {
     cat /run/simulated.yml >$config
 }
 
-# A .deb of the same files with a higher version.
+# A .deb with a higher version and another default configuration.
 newer() {
     rm -rf /tmp/newer
     dpkg-deb --raw-extract "$package" /tmp/newer
     sed -i 's/^Version: .*/Version: 999.0.0-1/' /tmp/newer/DEBIAN/control
+    echo "# Another comment." >>/tmp/newer$config
     dpkg-deb --build --root-owner-group -Znone /tmp/newer /tmp/newer.deb >/dev/null
 }
 
@@ -110,7 +111,7 @@ echo "an invalid configuration ends it with exit code 3, without restarts"
 newer
 before="$(sha256sum $config) $(stat -c '%a %U:%G' $config) $(id koodrive-exporter) $(property UnitFileState)"
 process="$(property MainPID)"
-dpkg --install /tmp/newer.deb >/dev/null
+dpkg --force-confold --install /tmp/newer.deb >/dev/null
 after="$(sha256sum $config) $(stat -c '%a %U:%G' $config) $(id koodrive-exporter) $(property UnitFileState)"
 [[ $before == "$after" ]] || fail "the upgrade changed what the administrator set: $before, $after"
 [[ "$(property ActiveState)" == active && "$(property MainPID)" != "$process" ]] || fail "the upgrade did not restart the service"
