@@ -28,7 +28,8 @@ has_metric() { grep -qE "$1" <<<"$(metrics)"; }
 remove() { podman rm --force --time 0 "$@" >/dev/null; }
 
 podman load --quiet --input "$archive"
-[[ "$(podman image inspect "$image" --format '{{.Architecture}}')" == "$(dpkg --print-architecture)" ]] || fail "the image is of another architecture"
+[[ "$(podman image inspect "$image" --format '{{.Architecture}}')" == "$(dpkg --print-architecture)" ]] ||
+    fail "the image is of another architecture"
 
 for hosts in "" --no-hosts; do
     run exporter $hosts "$image" demo
@@ -36,7 +37,8 @@ for hosts in "" --no-hosts; do
     podman healthcheck run exporter || fail "unhealthy with '$hosts'"
     process="$(podman inspect exporter --format '{{.State.Pid}}')"
     [[ "$(awk '/^(Uid|Gid|CapEff|NoNewPrivs):/ { printf "%s ", $3 ? $3 : $2 }' "/proc/$process/status")" == \
-        "65532 65532 0000000000000000 1 " ]] || fail "another user, or more rights: $(grep -E 'Uid|Gid|Cap|NoNew' "/proc/$process/status")"
+        "65532 65532 0000000000000000 1 " ]] ||
+        fail "another user, or more rights: $(grep -E 'Uid|Gid|Cap|NoNew' "/proc/$process/status")"
     grep -q '^[^ ]* / [^ ]* ro,' "/proc/$process/mounts" || fail "the root of the container is writable"
     begun="$(date +%s%N)"
     podman stop --time 10 exporter >/dev/null
