@@ -1,38 +1,146 @@
 #!/usr/bin/env bash
-# The .deb is installed, started and purged on this machine.
-#
-# Usage: package.sh PACKAGE.deb
+# The packages are installed, started by systemd, upgraded and purged. Runs in the booted root of debian_root.sh, with the
+# repository at /mnt.
 set -euo pipefail
-log="$(mktemp)"
-package="$(realpath "$1")"
+package="$(echo /mnt/target/release-files/*.deb)"
+rpm="$(echo /mnt/target/release-files/*.rpm)"
 config=/etc/koodrive-exporter/koodrive-exporter.yml
+unit=koodrive-exporter.service
+url=http://127.0.0.1:10710
+export DEBIAN_FRONTEND=noninteractive
 
-trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
-fail() { printf '%s\n' "$*" >&2; exit 1; }
+fail() { printf '%s\n' "$*" >&2; journalctl --unit $unit --no-pager --lines 20 >&2 || true; exit 1; }
+until_true() {
+    local what="$1"
+    shift
+    for _ in $(seq 300); do "$@" && return; sleep 0.1; done
+    fail "$what: not within 30 seconds"
+}
+property() { systemctl show --property "$1" --value $unit; }
+has_metric() { grep -qE "$1" <<<"$(curl -sf --max-time 3 $url/metrics)"; }
+polls() { has_metric '^koodrive_up\{account="production"\} 1'; }
+restarted() { [[ "$(property NRestarts)" == "$1" && "$(property ActiveState)" == active ]]; }
+in_state() { [[ "$(property ActiveState)" == "$1" ]]; }
+simulate() {
+    systemd-run --quiet --unit simulator --collect /usr/bin/koodrive-exporter simulate \
+        --listen-address 127.0.0.1:10711 --write-config /run/simulated.yml
+    until_true "the simulator writes a configuration" grep -qs archive /run/simulated.yml
+    cat /run/simulated.yml >$config
+}
 
-[[ ! -e $config ]] || fail "$config is here already"
-DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null
+# A .deb with a higher version and another default configuration.
+newer() {
+    rm -rf /tmp/newer
+    dpkg-deb --raw-extract "$package" /tmp/newer
+    sed -i 's/^Version: .*/Version: 999.0.0-1/' /tmp/newer/DEBIAN/control
+    echo "# Another comment." >>/tmp/newer$config
+    dpkg-deb --build --root-owner-group -Znone /tmp/newer /tmp/newer.deb >/dev/null
+}
+
+dpkg --install "$package" >/dev/null
 getent passwd koodrive-exporter >/dev/null || fail "no user was made"
-[[ $(stat -c '%a %U:%G' "$config") == "640 root:koodrive-exporter" ]] || fail "the configuration has other permissions"
-dpkg-query -L koodrive-exporter | grep -qx /usr/share/man/man1/koodrive-exporter.1.gz || fail "no man page"
-dpkg-query -L koodrive-exporter | grep -q bash-completion || fail "no completions"
+[[ $(stat -c '%a %U:%G' $config) == "640 root:koodrive-exporter" ]] || fail "the configuration has other permissions"
+[[ "$(property UnitFileState) $(property ActiveState)" == "disabled inactive" ]] || fail "the service is enabled or started"
 bash -c '. /usr/share/bash-completion/completions/koodrive-exporter && complete -p koodrive-exporter' >/dev/null
-systemd-analyze verify --man=no /usr/lib/systemd/system/koodrive-exporter.service
+systemd-analyze verify --man=no /usr/lib/systemd/system/$unit
+simulate
+systemctl enable --quiet --now $unit
+until_true "the exporter polls" polls
+[[ "$(ps -o user:32= -p "$(property MainPID)" | tr -d ' ')" == koodrive-exporter ]] || fail "it runs as another user"
+(($(awk '/^Seccomp_filters:/ { print $2 }' "/proc/$(property MainPID)/status") > 0)) || fail "system calls are not filtered"
+echo "the .deb installs, and its service starts as its own user"
 
-# The unit's own command, as the unit's own user, with a configuration of the simulator's.
-koodrive-exporter simulate --listen-address 127.0.0.1:10799 --write-config "$config" >/dev/null &
-for _ in $(seq 50); do grep -q simulated "$config" && break; sleep 0.1; done
-runuser -u koodrive-exporter -- $(sed -n 's/^ExecStart=//p' /usr/lib/systemd/system/koodrive-exporter.service) \
-    --web.listen-address 127.0.0.1:10798 2>"$log" &
-exporter=$!
-for _ in $(seq 50); do koodrive-exporter healthcheck --url http://127.0.0.1:10798/-/healthy 2>/dev/null && break; sleep 0.1; done
-metrics="$(curl -sf http://127.0.0.1:10798/metrics || true)"
-grep -q '^koodrive_polls_total{account="production"}' <<<"$metrics" || fail "$(cat "$log")"
-kill %1 "$exporter" 2>/dev/null || true
-wait || true
+process="$(property MainPID)"
+sed -i '/^  archive:/,$d' $config
+systemctl reload $unit
+account_gone() { ! has_metric 'account="archive"'; }
+until_true "a reload removes an account" account_gone
+[[ "$(property MainPID)" == "$process" ]] || fail "a reload started another process"
+echo "it reloads"
 
-DEBIAN_FRONTEND=noninteractive apt-get purge -y -qq koodrive-exporter >/dev/null
-[[ ! -e /etc/koodrive-exporter && ! -e /usr/bin/koodrive-exporter ]] || fail "the purge left files behind"
+# Two seconds instead of the unit's minute, and as many starts as the checks below need.
+mkdir -p /etc/systemd/system/$unit.d
+printf '[Unit]\nStartLimitIntervalSec=0\n[Service]\nWatchdogSec=2s\nRestartSec=100ms\n' >/etc/systemd/system/$unit.d/fast.conf
+systemctl daemon-reload
+systemctl restart $unit
+kill -STOP "$(property MainPID)"
+until_true "the watchdog restarts a hung exporter" restarted 1
+until_true "the restarted exporter polls" polls
+echo "the watchdog restarts it"
+
+install -m 600 -o root -g root /dev/null /etc/koodrive-exporter/token
+printf simulated-token-00001 >/etc/koodrive-exporter/token
+cp -p $config /tmp/before
+printf '[Service]\nLoadCredential=koodrive-token:/etc/koodrive-exporter/token\n' >/etc/systemd/system/$unit.d/token.conf
+sed -i "s|token: simulated-token-00001|token_file: /run/credentials/$unit/koodrive-token|" $config
+grep -q token_file $config || fail "the simulator's configuration has no token to replace"
+systemctl daemon-reload
+systemctl restart $unit
+has_finance() { has_metric '^koodrive_up\{account="finance"\} 1'; }
+until_true "a credential that root alone may read is used" has_finance
+echo "LoadCredential works"
+
+systemctl stop $unit
+systemctl start koodrive-exporter.socket
+[[ "$(property ActiveState)" == inactive ]] || fail "the socket started the service"
+until_true "a connection starts the exporter" polls
+journalctl --unit $unit --no-pager --lines 50 | grep -q 'message=listening' || fail "nothing listens"
+process="$(property MainPID)"
+systemctl restart $unit & 
+code=0
+for _ in $(seq 20); do curl -sf --max-time 10 -o /dev/null $url/-/healthy || code=$?; done
+wait
+((code == 0)) || fail "a request was refused while the exporter restarted: curl's exit code $code"
+[[ "$(property MainPID)" != "$process" ]] || fail "the exporter was not restarted"
+systemctl stop koodrive-exporter.socket $unit
+echo "socket activation works, and no request is refused during a restart"
+
+echo "poll: { interval: soon }" >>$config
+! systemctl start $unit 2>/dev/null || fail "an invalid configuration starts"
+sleep 1
+[[ "$(property ExecMainStatus) $(property ActiveState) $(property NRestarts)" == "3 failed 0" ]] ||
+    fail "an invalid configuration: exit code, state, restarts: $(property ExecMainStatus) $(property ActiveState) $(property NRestarts)"
+cp -p /tmp/before $config
+systemctl reset-failed $unit
+rm /etc/systemd/system/$unit.d/*.conf
+systemctl daemon-reload
+systemctl start $unit
+until_true "the exporter polls with the old configuration" polls
+echo "an invalid configuration ends it with exit code 3, without restarts"
+
+newer
+before="$(sha256sum $config) $(stat -c '%a %U:%G' $config) $(id koodrive-exporter) $(property UnitFileState)"
+process="$(property MainPID)"
+dpkg --force-confold --install /tmp/newer.deb >/dev/null
+after="$(sha256sum $config) $(stat -c '%a %U:%G' $config) $(id koodrive-exporter) $(property UnitFileState)"
+[[ $before == "$after" ]] || fail "the upgrade changed what the administrator set: $before, $after"
+[[ "$(property ActiveState)" == active && "$(property MainPID)" != "$process" ]] || fail "the upgrade did not restart the service"
+until_true "the upgraded exporter polls" polls
+echo "an upgrade keeps configuration, user and state, and restarts the service"
+
+listed() { sed -E 's,/lib/systemd,/usr&,; s,^(/usr)?/usr,/usr,; s,\.1\.gz$,.1,; s,/zsh/(vendor-completions|site-functions)/,/zsh/,'; }
+deb_files="$(dpkg-query --listfiles koodrive-exporter | while read -r path; do [[ -d $path ]] || echo "$path"; done | listed |
+    grep -v '/copyright$' | sort)"
+systemctl stop simulator
+dpkg --purge koodrive-exporter >/dev/null
+in_state inactive || fail "the purged service runs"
+[[ ! -e $config && ! -e /usr/bin/koodrive-exporter ]] || fail "the purge left files behind"
+[[ ! -e /etc/koodrive-exporter ]] || fail "the purge left files behind: $(ls /etc/koodrive-exporter)"
 ! getent passwd koodrive-exporter >/dev/null || fail "the purge left the user behind"
-rm -f "$log"
-echo "the package was installed, started as its own user, and purged"
+echo "the purge leaves nothing behind"
+
+# The database of Debian's rpm knows no library: the needs of the package are looked at by name.
+install_rpm=(rpm --root / --dbpath /tmp/rpm --nodeps)
+"${install_rpm[@]}" --install "$rpm"
+rpm_files="$(rpm --query --list --package "$rpm" | listed | grep -v '^/usr/share/licenses/' | sort)"
+diff <(echo "$deb_files") <(echo "$rpm_files") || fail "the .rpm has other files than the .deb"
+rpm --query --requires --package "$rpm" | grep -q '^libc\.so\.6' || fail "the .rpm does not name the C library"
+[[ $(stat -c '%a %U:%G' $config) == "640 root:koodrive-exporter" ]] || fail "the .rpm's configuration has other permissions"
+simulate
+systemctl start $unit
+until_true "the exporter of the .rpm polls" polls
+"${install_rpm[@]}" --erase koodrive-exporter
+in_state inactive || fail "the erased service runs"
+[[ ! -e /usr/bin/koodrive-exporter && -e $config.rpmsave ]] || fail "erasing left the program, or took the configuration"
+systemctl stop simulator
+echo "the .rpm has the same files, installs, starts and is erased"

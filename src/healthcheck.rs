@@ -1,6 +1,11 @@
 //! `healthcheck`: whether a running exporter is healthy, for containers that have neither shell nor curl.
 
-use std::{error::Error, path::PathBuf, time::Duration};
+use std::{
+    error::Error,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use exporter_toolkit::ListenAddress;
 use rustls::{AlertDescription, crypto::ring};
@@ -87,6 +92,9 @@ fn client(target: &Target) -> reqwest::Result<reqwest::Client> {
     // By HTTP/2, an alert would come as a text.
     let builder = reqwest::Client::builder().http1_only().no_proxy().timeout(TIMEOUT);
     let builder = builder.tls_danger_accept_invalid_certs(true);
+    // A container may have no /etc/hosts. The port is that of the URL.
+    let loopback = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), SocketAddr::from((Ipv6Addr::LOCALHOST, 0))];
+    let builder = builder.resolve_to_addrs("localhost", &loopback);
     match &target.unix_socket {
         Some(path) => builder.unix_socket(path.as_path()),
         None => builder,
