@@ -106,11 +106,18 @@ class Servers:
                 f"--web.listen-address={self.alertmanager}",
                 "--cluster.listen-address=",
                 "--log.level=error",
+                *utf8_strict_mode("prometheus-alertmanager"),
             ]
         )
 
     def order(self, account, **order):
         put(f"{self.simulator}/accounts/{self.users[account]}", order)
+
+
+def utf8_strict_mode(program):
+    """Matchers must be good for Alertmanager's newer parser, where it is there."""
+    text = subprocess.run([program, "--help"], capture_output=True, text=True)
+    return ["--enable-feature=utf8-strict-mode"] if "utf8-strict-mode" in text.stdout + text.stderr else []
 
 
 def shorten(text):

@@ -106,7 +106,8 @@ def check_runbooks():
 
 def check_alertmanager():
     config = DEPLOY / "alertmanager" / "alertmanager.yml"
-    run("amtool", "check-config", config)
+    newer = "--enable-feature" in run("amtool", "--help")
+    run("amtool", *(["--enable-feature=utf8-strict-mode"] if newer else []), "check-config", config)
     for labels, receiver in (
         (["alertname=KooDriveSpaceAlmostFull", "severity=critical", "account=finance"], "pager"),
         (["alertname=KooDriveSpaceUsageHigh", "severity=warning", "account=finance"], "tickets"),
