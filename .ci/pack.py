@@ -149,6 +149,10 @@ def check_dashboard():
     again = json.loads(JSONEncoder(sort_keys=True).encode(Dashboard.from_json(written)))
     lost = list(differences(written, again))
     assert not lost, f"Grafana's classes read the dashboard otherwise: {lost[:10]}"
+    metrics = (DEPLOY.parent / "docs" / "metrics.md").read_text()
+    read = set(re.findall(r"(?<![\w:/-])koodrive_\w+", json.dumps(written)))
+    unknown = {name for name in read if f"`{name.removesuffix('_bucket')}`" not in metrics}
+    assert not unknown, f"the dashboard reads metrics that do not exist: {unknown}"
     panels = [inner for panel in written["panels"] for inner in (panel, *panel.get("panels", []))]
     # The panels of a closed row lie below it when it is opened, where nothing else counts.
     for beside in (written["panels"], *(panel["panels"] for panel in written["panels"] if panel.get("panels"))):

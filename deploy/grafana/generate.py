@@ -5,151 +5,115 @@ Usage: generate.py [--check]     # with --check, only tells whether it is what t
 
 import json
 import pathlib
+import re
 import sys
+
+from exporter_rows import exporter, polls
+from panels import (
+    ACCOUNTS,
+    BOTH,
+    DATASOURCE,
+    EXPORTERS,
+    GOOD_IS_ONE,
+    NEUTRAL,
+    WIDTH,
+    annotation,
+    column,
+    dashed,
+    defaults,
+    graph,
+    panel,
+    placed,
+    stat,
+    target,
+    variable,
+)
 
 PATH = pathlib.Path(__file__).parent / "dashboards" / "koodrive.json"
 RUNBOOKS = "https://runbooks.example/koodrive"
-DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
-WIDTH = 24
-
-# What the variables choose: accounts by the recorded series, and exporters one by one.
-ACCOUNTS = 'job=~"$job",account=~"$account"'
-EXPORTERS = 'job=~"$job",instance=~"$instance"'
-BOTH = f"{EXPORTERS},account=~\"$account\""
-
-FULLNESS = [(None, "green"), (0.85, "orange"), (0.95, "red")]
-DAYS_LEFT = [(None, "red"), (1, "orange"), (4, "green")]
-GOOD_IS_ONE = [(None, "red"), (1, "green")]
-NEUTRAL = [(None, "blue")]
 
 
-def target(expr, legend="", *, instant=False, format="time_series", ref="A"):
-    query = {"refId": ref, "datasource": DATASOURCE, "expr": expr, "legendFormat": legend, "format": format}
-    return query | ({"instant": True, "range": False} if instant else {"instant": False, "range": True})
+def default_threshold(name):
+    """The one in the alerts' rules: a color has a fixed level, and an override of one account does not change it."""
+    rules = (pathlib.Path(__file__).parent.parent / "prometheus" / "koodrive.rules.yml").read_text()
+    return float(re.search(rf":{name}\)\n *or account:koodrive_known:info \* (\S+)", rules)[1])
 
 
-def thresholds(steps):
-    return {"mode": "absolute", "steps": [{"value": value, "color": color} for value, color in steps]}
+FULLNESS = [
+    (None, "green"),
+    (default_threshold("space_usage_high_ratio"), "orange"),
+    (default_threshold("space_almost_full_ratio"), "red"),
+]
+NO_GROWTH = 10000
+DAYS_LEFT = [(None, "red"), (4, "orange"), (default_threshold("space_lead_time_days"), "green")]
 
 
-def defaults(unit, steps, **others):
-    return {"unit": unit, "thresholds": thresholds(steps), "color": {"mode": "thresholds"}} | others
-
-
-def panel(kind, title, description, targets, size, field, options, **others):
-    """A panel, without its place yet."""
-    for ref, query in zip("ABCDEFGH", targets):
-        query["refId"] = ref
-    return {
-        "type": kind,
-        "title": title,
-        "description": description,
-        "datasource": DATASOURCE,
-        "targets": targets,
-        "fieldConfig": {"defaults": field, "overrides": others.pop("overrides", [])},
-        "options": options,
-        "size": size,
-    } | others
-
-
-def stat(title, description, expr, unit, steps, *, size=(4, 4), **field):
-    options = {
-        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
-        "orientation": "auto",
-        "textMode": "auto",
-        "colorMode": "value",
-        "graphMode": "none",
-        "justifyMode": "auto",
-    }
-    return panel("stat", title, description, [target(expr, instant=True)], size, defaults(unit, steps, **field), options)
-
-
-def graph(title, description, targets, unit, *, steps=NEUTRAL, size=(12, 8), stacked=False, overrides=(), **field):
-    custom = {
-        "drawStyle": "line",
-        "lineWidth": 1,
-        "fillOpacity": 30 if stacked else 10,
-        "showPoints": "never",
-        "spanNulls": False,
-        "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
-        "thresholdsStyle": {"mode": "line" if len(steps) > 1 else "off"},
-    }
-    options = {
-        "legend": {"displayMode": "table", "placement": "bottom", "showLegend": True, "calcs": ["lastNotNull", "max"]},
-        "tooltip": {"mode": "multi", "sort": "desc"},
-    }
-    settings = defaults(unit, steps, custom=custom, **field) | {"color": {"mode": "palette-classic"}}
-    return panel("timeseries", title, description, targets, size, settings, options, overrides=list(overrides))
-
-
-def dashed(name, color):
-    style = {"lineStyle": {"fill": "dash", "dash": [10, 10]}, "fillOpacity": 0, "lineWidth": 2}
-    properties = [{"id": f"custom.{key}", "value": value} for key, value in style.items()]
-    properties.append({"id": "color", "value": {"mode": "fixed", "fixedColor": color}})
-    return {"matcher": {"id": "byRegexp", "options": name}, "properties": properties}
-
-
-def column(name, title, unit, steps=None, cell=None):
-    properties = [{"id": "displayName", "value": title}, {"id": "unit", "value": unit}]
-    if steps:
-        properties += [{"id": "thresholds", "value": thresholds(steps)}, {"id": "color", "value": {"mode": "thresholds"}}]
-    if cell:
-        properties.append({"id": "custom.cellOptions", "value": cell})
-    return {"matcher": {"id": "byName", "options": name}, "properties": properties}
-
-
-def days_until_full(labels):
-    """Where it grows: what is left, by the growth of seven days."""
-    return f"account:koodrive_space_full:days{{{labels}}}"
+ACCOUNT_LINK = {
+    "title": "This account alone",
+    "url": "/d/koodrive/koodrive?var-account=${__value.raw:percentencode}&${job:queryparam}&${datasource:queryparam}&${__url_time_range}",
+}
 
 
 def accounts_table():
-    queries = {
-        "account:koodrive_space_used:ratio": "used",
-        "account:koodrive_space_used_bytes:max": "bytes",
-        "account:koodrive_space_capacity_bytes:max": "capacity",
-        "account:koodrive_space_allocated:ratio": "allocated",
-        "account:koodrive_data_age_seconds:min": "age",
-        "account:koodrive_up:max": "up",
-    }
-    targets = [target(f"{name}{{{ACCOUNTS}}}", instant=True, format="table") for name in queries]
-    targets.append(target(days_until_full(ACCOUNTS), instant=True, format="table"))
-    bar = {"type": "gauge", "mode": "basic"}
-    colored = {"type": "color-text"}
-    up = [{"type": "value", "options": {"0": {"text": "down", "index": 0}, "1": {"text": "up", "index": 1}}}]
+    used, days = f"account:koodrive_space_used:ratio_last1d{{{ACCOUNTS}}}", f"account:koodrive_space_full:days{{{ACCOUNTS}}}"
     columns = [
-        column("Value #A", "Used", "percentunit", FULLNESS, bar),
-        column("Value #B", "Used bytes", "bytes"),
-        column("Value #C", "Capacity", "bytes"),
-        column("Value #D", "Allocated", "percentunit", [(None, "green"), (1.000001, "orange")], colored),
-        column("Value #E", "Data age", "s"),
-        column("Value #F", "Polls", "none", GOOD_IS_ONE, colored),
-        column("Value #G", "Days until full", "none", DAYS_LEFT, colored),
+        (f"0 * ({used} >= 1) or {days} or 0 * {used} + {NO_GROWTH}", "Days until full", "none", DAYS_LEFT, {"type": "color-text"}),
+        (used, "Used", "percentunit", FULLNESS, {"type": "gauge", "mode": "basic"}),
+        (f"account:koodrive_space_used_bytes:last1d{{{ACCOUNTS}}}", "Used bytes", "bytes", None, None),
+        (f"account:koodrive_space_capacity_bytes:last1d{{{ACCOUNTS}}}", "Capacity", "bytes", None, None),
+        (f"account:koodrive_space_free_bytes:last1d{{{ACCOUNTS}}}", "Free", "bytes", None, None),
+        (f"account:koodrive_space_used_bytes:growth_per_day7d{{{ACCOUNTS}}}", "Growth a day", "bytes", None, None),
+        (f"account:koodrive_up:max{{{ACCOUNTS}}}", "Polls", "none", GOOD_IS_ONE, {"type": "color-text"}),
+        (f"account:koodrive_data_age_seconds:min{{{ACCOUNTS}}}", "Data age", "s", None, None),
     ]
-    columns[0]["properties"] += [{"id": "min", "value": 0}, {"id": "max", "value": 1}]
-    columns[5]["properties"].append({"id": "mappings", "value": up})
-    columns[6]["properties"].append({"id": "decimals", "value": 1})
-    link = [{"title": "This account alone", "url": "/d/koodrive/koodrive?var-account=${__value.raw:percentencode}"}]
-    columns.append(
+    targets = [target(expr, instant=True, format="table") for expr, *_ in columns]
+    overrides = [column(f"Value #{ref}", *shown) for ref, (_, *shown) in zip("ABCDEFGH", columns)]
+    growing = {"type": "range", "options": {"from": NO_GROWTH, "to": None, "result": {"text": "no growth", "index": 0, "color": "green"}}}
+    overrides[0]["properties"] += [{"id": "mappings", "value": [growing]}, {"id": "decimals", "value": 1}]
+    overrides[1]["properties"] += [{"id": "min", "value": 0}, {"id": "max", "value": 1}]
+    overrides[6]["properties"].append({"id": "mappings", "value": [{"type": "value", "options": {"0": {"text": "failing", "index": 0}, "1": {"text": "good", "index": 1}}}]})
+    overrides.append(
         {
             "matcher": {"id": "byName", "options": "account"},
-            "properties": [{"id": "displayName", "value": "Account"}, {"id": "links", "value": link}],
+            "properties": [{"id": "displayName", "value": "Account"}, {"id": "links", "value": [ACCOUNT_LINK]}],
         }
     )
-    hidden = {"Time": True, "job": True, "__name__": True}
     return panel(
         "table",
-        "Accounts by fullness",
-        "Every account, the fullest first. An account whose numbers are too old has no space to show.",
+        "Which account will be full, and when",
+        "Every account, by the newest data of the last day; the first is the first that will be full. Growth is a day's, by the last seven days without the one that grew most.",
         targets,
-        (24, 8),
+        (24, 9),
         defaults("none", NEUTRAL),
-        {"showHeader": True, "cellHeight": "sm", "sortBy": [{"displayName": "Used", "desc": True}]},
-        overrides=columns,
+        {"showHeader": True, "cellHeight": "sm", "sortBy": [{"displayName": "Days until full", "desc": False}]},
+        overrides=overrides,
+        # Rows are joined by all labels: the job, the account and others that the targets have.
         transformations=[
-            {"id": "joinByField", "options": {"byField": "account", "mode": "outer"}},
-            {"id": "filterFieldsByName", "options": {"include": {"pattern": "^(account|Value #.)$"}}},
-            {"id": "organize", "options": {"excludeByName": hidden, "indexByName": {}, "renameByName": {}}},
+            {"id": "merge", "options": {}},
+            {"id": "organize", "options": {"excludeByName": {"Time": True}, "indexByName": {"account": 0}, "renameByName": {"job": "Job"}}},
+        ],
+    )
+
+
+def failing_table():
+    return panel(
+        "table",
+        "Failing accounts",
+        "Why the latest poll of each failing account failed. docs/metrics.md says what to look at for each reason.",
+        [target(f"account:koodrive_poll_failure:info{{{ACCOUNTS}}}", instant=True, format="table")],
+        (12, 6),
+        defaults("none", [(None, "red")]),
+        {"showHeader": True, "cellHeight": "sm", "sortBy": [{"displayName": "reason", "desc": False}]},
+        overrides=[{"matcher": {"id": "byName", "options": "account"}, "properties": [{"id": "links", "value": [ACCOUNT_LINK]}]}],
+        transformations=[
+            {
+                "id": "organize",
+                "options": {
+                    "excludeByName": {"Time": True, "Value": True, "__name__": True},
+                    "indexByName": {"account": 0, "reason": 1, "job": 2},
+                    "renameByName": {},
+                },
+            }
         ],
     )
 
@@ -176,12 +140,13 @@ def overview():
     yield stat("Used", "What all accounts use together.", f"sum({used}{{{ACCOUNTS}}})", "bytes", NEUTRAL)
     yield stat("Capacity", "What all accounts have together.", f"sum({capacity}{{{ACCOUNTS}}})", "bytes", NEUTRAL)
     yield accounts_table()
+    yield failing_table()
     yield panel(
         "table",
         "Firing alerts",
         "The alerts of this pack that fire now. Each name leads to its runbook.",
         [target('sort_desc(ALERTS{alertname=~"KooDrive.*",alertstate="firing"})', instant=True, format="table")],
-        (24, 6),
+        (12, 6),
         defaults("none", [(None, "red")]),
         {"showHeader": True, "cellHeight": "sm", "sortBy": [{"displayName": "severity", "desc": False}]},
         overrides=[
@@ -216,13 +181,21 @@ def account():
     yield stat("Capacity", "What the account has.", capacity, "bytes", NEUTRAL)
     yield stat("Allocated", "What the account has promised to its users.", allocated, "bytes", NEUTRAL)
     yield stat("Free", "What is left; below 0 where more is used than there is.", f"{capacity} - {used}", "bytes", [(None, "red"), (1, "green")])
-    yield stat("Days until full", "If it goes on as in the last seven days, without the one that grew most. Nothing where it does not grow, or before a week is known.", days_until_full(one), "none", DAYS_LEFT, decimals=1)
+    yield stat("Days until full", "If it goes on as in the last seven days, without the one that grew most. Nothing where it does not grow, or before a week is known.", f"account:koodrive_space_full:days{{{one}}}", "none", DAYS_LEFT, decimals=1)
+    yield stat("Full on", "The date when it is full, if it goes on so.", f"(time() + 86400 * account:koodrive_space_full:days{{{one}}}) * 1000", "dateTimeAsIso", NEUTRAL)
     yield graph(
         "Space",
-        "Used and allocated bytes under the line of the capacity.",
-        [target(used, "used"), target(allocated, "allocated"), target(capacity, "capacity")],
+        "Used and allocated bytes, the levels from which alerts fire, and what will be used in 30 days by the growth of the last seven.",
+        [
+            target(used, "used"),
+            target(allocated, "allocated"),
+            target(capacity, "capacity"),
+            target(f"{capacity} * account:koodrive_threshold:space_usage_high_ratio{{{one}}} < Inf", "usage high"),
+            target(f"{capacity} * account:koodrive_threshold:space_almost_full_ratio{{{one}}} < Inf", "almost full"),
+            target(f"{used} + 30 * account:koodrive_space_used_bytes:growth_per_day7d{{{one}}}", "in 30 days"),
+        ],
         "bytes",
-        overrides=[dashed("capacity", "red")],
+        overrides=[dashed("capacity", "red"), dashed("usage high", "yellow"), dashed("almost full", "orange"), dashed("in 30 days", "blue")],
         min=0,
     )
     yield graph(
@@ -271,6 +244,16 @@ def account():
         size=(4, 7),
     )
     yield panel(
+        "table",
+        "As the API reports",
+        "The API's own numbers, to compare the configured units with the console.",
+        [target(f"max by (field) (koodrive_space_reported{{{BOTH}}})", instant=True, format="table")],
+        (12, 5),
+        defaults("none", NEUTRAL),
+        {"showHeader": True, "cellHeight": "sm", "sortBy": []},
+        transformations=[{"id": "organize", "options": {"excludeByName": {"Time": True}, "indexByName": {}, "renameByName": {}}}],
+    )
+    yield panel(
         "state-timeline",
         "Polls",
         "Whether the latest poll succeeded, by exporter.",
@@ -291,112 +274,6 @@ def account():
         overrides=[dashed("stale", "red")],
         min=0,
     )
-
-
-def polls():
-    yield graph(
-        "Failures by reason",
-        "Failed polls per minute, by reason. docs/metrics.md says what to look at for each.",
-        [target(f"sum by (reason) (rate(koodrive_poll_failures_total{{{BOTH}}}[$__rate_interval])) * 60 > 0", "{{reason}}")],
-        "none",
-        size=(8, 8),
-        stacked=True,
-        min=0,
-    )
-    histogram = f"sum by (le) (rate(koodrive_exporter_poll_duration_seconds_bucket{{{EXPORTERS}}}[$__rate_interval]))"
-    yield graph(
-        "Poll duration",
-        "How long polls take, retries included: half, nine of ten, and all but one of a hundred are quicker. The line is where PollSlow begins.",
-        [target(f"histogram_quantile({quantile}, {histogram})", f"p{round(100 * quantile)}") for quantile in (0.5, 0.9, 0.99)],
-        "s",
-        steps=[(None, "green"), (5, "red")],
-        size=(8, 8),
-        min=0,
-    )
-    yield graph(
-        "API requests by code",
-        "HTTP requests to the API per minute, by the class of the answer's status; none is without an answer.",
-        [target(f"sum by (code) (rate(koodrive_exporter_api_requests_total{{{EXPORTERS}}}[$__rate_interval])) * 60", "{{code}}")],
-        "none",
-        size=(8, 8),
-        stacked=True,
-        min=0,
-    )
-    yield graph(
-        "Clock skew",
-        "The exporter's clock minus the API's. The exporter allows for it; beyond a minute the host's clock needs care.",
-        [target(f"koodrive_api_clock_skew_seconds{{{BOTH}}}", "{{account}} by {{instance}}")],
-        "s",
-        steps=[(None, "red"), (-60, "green"), (60, "red")],
-    )
-    yield graph(
-        "Duration of the latest poll",
-        "By account and exporter, retries included.",
-        [target(f"koodrive_poll_last_duration_seconds{{{BOTH}}}", "{{account}} by {{instance}}")],
-        "s",
-        min=0,
-    )
-
-
-def exporter():
-    yield graph("Memory", "Resident memory of each exporter.", [target(f"process_resident_memory_bytes{{{EXPORTERS}}}", "{{instance}}")], "bytes", size=(8, 7), min=0)
-    yield graph("CPU", "Processor time of each exporter, in cores.", [target(f"rate(process_cpu_seconds_total{{{EXPORTERS}}}[$__rate_interval])", "{{instance}}")], "none", size=(8, 7), min=0)
-    yield graph(
-        "File descriptors",
-        "Open ones of each exporter, and the limit.",
-        [target(f"process_open_fds{{{EXPORTERS}}}", "{{instance}}"), target(f"process_max_fds{{{EXPORTERS}}}", "limit of {{instance}}")],
-        "none",
-        size=(8, 7),
-        overrides=[dashed("limit of .*", "red")],
-        min=0,
-    )
-    yield graph(
-        "Requests to the exporter",
-        "Per minute, by page and status.",
-        [target(f"sum by (handler, code) (rate(koodrive_exporter_http_requests_total{{{EXPORTERS}}}[$__rate_interval])) * 60 > 0", "{{handler}} {{code}}")],
-        "none",
-        size=(12, 7),
-        min=0,
-    )
-    yield graph(
-        "Log messages",
-        "Per minute, by level.",
-        [target(f"sum by (level) (rate(koodrive_exporter_log_messages_total{{{EXPORTERS}}}[$__rate_interval])) * 60", "{{level}}")],
-        "none",
-        size=(12, 7),
-        stacked=True,
-        min=0,
-    )
-
-
-def variable(name, label, metric, *, label_of, multi=True):
-    query = f"label_values({metric}, {label_of})"
-    return {
-        "type": "query",
-        "name": name,
-        "label": label,
-        "datasource": DATASOURCE,
-        "query": {"query": query, "refId": name},
-        "definition": query,
-        "refresh": 2,
-        "sort": 1,
-        "multi": multi,
-        "includeAll": multi,
-        "current": {"selected": True, "text": "All", "value": "$__all"},
-        "options": [],
-    }
-
-
-def placed(panels, top):
-    """Gives the panels their places, from left to right and line by line."""
-    left = height = 0
-    for each in panels:
-        width, tall = each.pop("size")
-        if left + width > WIDTH:
-            top, left, height = top + height, 0, 0
-        each["gridPos"] = {"h": tall, "w": width, "x": left, "y": top}
-        left, height = left + width, max(height, tall)
-    return panels, top + height
 
 
 def dashboard():
@@ -423,9 +300,9 @@ def dashboard():
         "timezone": "browser",
         "editable": True,
         "graphTooltip": 1,
-        "refresh": "1m",
+        "refresh": "5m",
         "schemaVersion": 39,
-        "time": {"from": "now-24h", "to": "now"},
+        "time": {"from": "now-30d", "to": "now"},
         "links": [
             {
                 "type": "link",
@@ -440,7 +317,19 @@ def dashboard():
                 "keepTime": False,
             }
         ],
-        "annotations": {"list": []},
+        "annotations": {
+            "list": [
+                annotation("Alerts", "red", 'ALERTS{alertname=~"KooDrive.*",alertstate="firing",account=~"($account)?"}', "{{alertname}} {{account}}"),
+                annotation("Restarts", "blue", f"process_start_time_seconds{{{EXPORTERS}}} * 1000", "restart of {{instance}}", at_value=True),
+                annotation(
+                    "Reloads",
+                    "green",
+                    f"koodrive_exporter_config_last_reload_success_timestamp_seconds{{{EXPORTERS}}} * 1000",
+                    "reload of {{instance}}",
+                    at_value=True,
+                ),
+            ]
+        },
         "templating": {
             "list": [
                 {
