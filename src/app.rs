@@ -121,6 +121,7 @@ impl App {
         let Self { config, supervisor, own, clock, log, .. } = self;
         let reloader = Reloader {
             sources,
+            running: config.clone(),
             started: config,
             supervisor,
             own,

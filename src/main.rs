@@ -14,7 +14,7 @@ use koodrive_exporter::{
     check::{self, Online},
     cli::{self, Cli, Command, Options, OutputForm},
     clock::WallClock,
-    config::{Config, Listening, Setting, Sources},
+    config::{Config, Listening, Sources},
     demo::{self, DemoError},
     healthcheck::{self, Target},
     logging,
@@ -61,14 +61,14 @@ fn main() -> ExitCode {
 /// Prints the configuration.
 fn explain(options: &Options, strict: bool) -> ExitCode {
     match checked(options, strict) {
-        Ok((_, settings)) => tell(&format!("{}\nthe configuration is valid", check::settings(&settings))),
+        Ok(config) => tell(&format!("{}\nthe configuration is valid", check::settings(&config.settings))),
         Err(code) => code,
     }
 }
 
-/// The configuration and its settings, if all is well with them.
-fn checked(options: &Options, strict: bool) -> Result<(Config, Vec<Setting>), ExitCode> {
-    let (config, settings) = Config::explain(&sources(options)).map_err(|problems| invalid(&problems))?;
+/// The configuration, if all is well with it.
+fn checked(options: &Options, strict: bool) -> Result<Config, ExitCode> {
+    let config = Config::load(&sources(options)).map_err(|problems| invalid(&problems))?;
     if let Err(problems) = WebConfigHandle::new(config.web.options.web_config.as_ref()) {
         return Err(invalid(&problems));
     }
@@ -76,12 +76,12 @@ fn checked(options: &Options, strict: bool) -> Result<(Config, Vec<Setting>), Ex
     for warning in &warnings {
         logging::last_word(&format!("warning: {warning}"));
     }
-    if strict && !warnings.is_empty() { Err(BAD_CONFIGURATION.into()) } else { Ok((config, settings)) }
+    if strict && !warnings.is_empty() { Err(BAD_CONFIGURATION.into()) } else { Ok(config) }
 }
 
 async fn check_online(options: &Options, arguments: &cli::Check) -> ExitCode {
     let config = match checked(options, arguments.strict) {
-        Ok((config, _)) => config,
+        Ok(config) => config,
         Err(code) => return code,
     };
     let once = match poll_once(Online::with_usage(&config)).await {

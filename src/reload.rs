@@ -1,6 +1,6 @@
-//! The configuration read anew while the exporter runs: on SIGHUP, on a request, and on a change of its file.
+//! The configuration is read again while the exporter runs: on SIGHUP, on a request, and on a change of its file.
 //!
-//! A configuration is validated as a whole and put in force as a whole; a bad one changes nothing.
+//! A configuration is validated and applied as a whole; an invalid one changes nothing.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,10 +31,12 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a reload works on.
 pub struct Reloader {
-    /// Read anew each time.
+    /// Read each time.
     pub sources: Sources,
     /// The configuration that the exporter was started with.
     pub started: Config,
+    /// The latest one whose accounts are polled.
+    pub running: Config,
     /// Whose accounts change.
     pub supervisor: Supervisor,
     /// Where reloads are counted.
@@ -78,9 +80,9 @@ impl Reloader {
         self.systemd.reloading();
         let loaded = self.load().await;
         match &loaded {
-            Ok(changes) => {
+            Ok((changes, keys)) => {
                 self.own.config_loaded(unix_seconds(self.clock.now()));
-                info!(cause, changes, "configuration reloaded");
+                info!(cause, changes, keys, "configuration reloaded");
             }
             Err(problems) => {
                 self.own.config_failed();
@@ -88,11 +90,11 @@ impl Reloader {
             }
         }
         self.systemd.ready();
-        loaded
+        loaded.map(|(changes, _)| changes)
     }
 
-    /// Applies the configuration, and returns what that changed.
-    async fn load(&mut self) -> Result<String, String> {
+    /// Applies the configuration, and returns what that changed: in numbers, and by key.
+    async fn load(&mut self) -> Result<(String, String), String> {
         let sources = self.sources.clone();
         let load = async {
             let reading = Arc::clone(&self.reading).lock_owned().await;
@@ -114,13 +116,14 @@ impl Reloader {
         let Change { added, changed, removed } = change;
         let accounts = account::count(&accounts);
         let changes = format!("{accounts} accounts: {added} added, {changed} changed, {removed} removed");
-        let fixed = config.fixed_differences(&self.started);
+        let keys = config.account_differences(&self.running);
+        let fixed = config.fixed_differences(&self.started).join(", ");
+        self.running = config;
         if fixed.is_empty() {
-            return Ok(changes);
+            return Ok((changes, keys));
         }
-        let keys = fixed.join(", ");
-        warn!(keys, "changes need a restart");
-        Ok(format!("{changes}; these keys need a restart: {keys}"))
+        warn!(keys = fixed, "changes need a restart");
+        Ok((format!("{changes}; these keys need a restart: {fixed}"), keys))
     }
 }
 

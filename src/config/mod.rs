@@ -4,6 +4,7 @@
 //! value is parsed into its type, and every problem is reported at once.
 
 mod accounts;
+mod changes;
 mod collectors;
 mod effective;
 mod layers;

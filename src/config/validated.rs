@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use exporter_toolkit::{
-    Options,
-    settings::{Document, Key, Problems, Report, Reported, Section, Taken, boolean},
-};
+use exporter_toolkit::settings::{Document, Key, Problems, Report, Reported, Section, Taken, boolean};
 use tracing::Level;
 
 use super::{
@@ -34,6 +31,8 @@ pub struct Config {
     pub web: Web,
     /// The log.
     pub log: Log,
+    /// Each value, and where it comes from.
+    pub settings: Vec<Setting>,
 }
 
 /// The log.
@@ -60,19 +59,10 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with them, each with its file or variable and its key's path.
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
-        Self::of(&sources.merge()?, &sources.proxy()?)
-    }
-
-    /// Makes the configuration, and tells each of its values and where it comes from.
-    ///
-    /// # Errors
-    /// As [`Config::load`].
-    pub fn explain(sources: &Sources) -> Result<(Self, Vec<Setting>), Problems> {
-        let merged = sources.merge()?;
-        let proxy = sources.proxy()?;
-        let config = Self::of(&merged, &proxy)?;
-        let settings = effective::settings(&config, &merged, &proxy);
-        Ok((config, settings))
+        let (merged, proxy) = (sources.merge()?, sources.proxy()?);
+        let mut config = Self::of(&merged, &proxy)?;
+        config.settings = effective::settings(&config, &merged, &proxy);
+        Ok(config)
     }
 
     fn of(merged: &Document, proxy: &EnvironmentProxy) -> Result<Self, Problems> {
@@ -95,25 +85,6 @@ impl Config {
     pub fn accounts_of(&self, shard: Option<Shard>) -> Vec<Arc<Account>> {
         let own = |account: &&Arc<Account>| shard.is_none_or(|shard| shard.owns(&account.alias));
         self.accounts.iter().filter(own).cloned().collect()
-    }
-
-    /// The keys whose values differ from those that are `running` and are used at the start alone. (What the web configuration
-    /// file holds is followed by itself.)
-    #[must_use]
-    pub fn fixed_differences(&self, running: &Self) -> Vec<&'static str> {
-        let of_file = |config: &Self| config.web.options.web_config.as_ref().map(|file| file.path.clone());
-        let web = |config: &Self| {
-            let Web { options, enable_lifecycle } = config.web.clone();
-            (Options { web_config: None, ..options }, enable_lifecycle)
-        };
-        let fixed = [
-            ("poll.concurrency", self.concurrency != running.concurrency),
-            ("shard", self.shard != running.shard),
-            ("auto_reload", self.auto_reload != running.auto_reload),
-            ("web", web(self) != web(running) || of_file(self) != of_file(running)),
-            ("log", self.log != running.log),
-        ];
-        fixed.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
 }
 
@@ -154,6 +125,7 @@ fn read(mut root: Section<'_>, proxy: &EnvironmentProxy) -> Result<Config, Repor
         auto_reload: auto_reload?.unwrap_or(false),
         web: web?,
         log: log?,
+        settings: Vec::new(),
     })
 }
 

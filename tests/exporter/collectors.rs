@@ -195,6 +195,7 @@ async fn a_collector_of_which_nothing_comes_holds_up_no_readiness_and_its_units_
     exporter.signal("-HUP");
     let line = exporter.line(|line| line.contains("configuration reloaded")).await;
     assert!(line.contains("1 accounts: 0 added, 1 changed, 0 removed"), "{line}");
+    assert!(line.contains("keys=accounts.production.units.usage.reserved_space_quota"), "{line}");
     let page = exporter.get("/metrics").await;
     assert_eq!(page.value(r#"koodrive_up{account="production"}"#), Some(1.0));
     assert_eq!(page.value(r#"koodrive_polls_total{account="production"}"#), Some(1.0));

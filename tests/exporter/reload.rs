@@ -217,7 +217,9 @@ async fn what_cannot_be_reloaded_is_named() {
     assert_eq!(scene.post().await.status, 200);
     scene
         .exporter
-        .line(|line| line.contains("changes need a restart") && line.contains("poll.concurrency, web, log"))
+        .line(|line| {
+            line.contains("changes need a restart") && line.contains("log.level, poll.concurrency, web.telemetry_path")
+        })
         .await;
     assert_eq!(scene.exporter.get("/metrics").await.status, 200);
 }

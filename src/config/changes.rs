@@ -1,0 +1,102 @@
+//! What differs between two configurations, by key.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{effective::Setting, validated::Config};
+use crate::account::Account;
+
+/// The keys of so many accounts are named; the other accounts are counted.
+const NAMED: usize = 10;
+
+impl Config {
+    /// The keys whose values differ from those that are `running` and are used at the start alone. (What the web
+    /// configuration file holds is followed by itself.)
+    #[must_use]
+    pub fn fixed_differences<'a>(&'a self, running: &'a Self) -> Vec<&'a str> {
+        let is_fixed = |key: &str| !key.starts_with("accounts.");
+        differing(&self.values(is_fixed), &running.values(is_fixed)).into_iter().collect()
+    }
+
+    /// The keys of accounts that differ from those that are `running`. An account that is new or gone is one key.
+    #[must_use]
+    pub fn account_differences(&self, running: &Self) -> String {
+        let (now, before) = (self.by_alias(), running.by_alias());
+        let aliases: BTreeSet<_> = now.keys().chain(before.keys()).collect();
+        let changed: Vec<_> = aliases.into_iter().filter(|alias| now.get(*alias) != before.get(*alias)).collect();
+        let mut keys = Vec::new();
+        for alias in changed.iter().take(NAMED) {
+            let account = format!("accounts.{alias}");
+            let is_of = |key: &str| key.strip_prefix(&account).is_some_and(|rest| rest.starts_with('.'));
+            let of_account = differing(&self.values(is_of), &running.values(is_of));
+            // Of a secret and of the content of a file no value is known here.
+            if of_account.is_empty() || !now.contains_key(*alias) || !before.contains_key(*alias) {
+                keys.push(account);
+            } else {
+                keys.extend(of_account.into_iter().map(ToOwned::to_owned));
+            }
+        }
+        match changed.len().saturating_sub(NAMED) {
+            0 => keys.join(", "),
+            more => format!("{} and {more} more accounts", keys.join(", ")),
+        }
+    }
+
+    fn by_alias(&self) -> BTreeMap<&str, Vec<&Account>> {
+        let mut accounts: BTreeMap<&str, Vec<&Account>> = BTreeMap::new();
+        for account in &self.accounts {
+            accounts.entry(&account.alias).or_default().push(account);
+        }
+        accounts
+    }
+
+    /// Keys with their values, for people.
+    fn values(&self, is_wanted: impl Fn(&str) -> bool) -> BTreeSet<(&str, &str)> {
+        let wanted = self.settings.iter().filter(|setting| is_wanted(&setting.key));
+        wanted.map(|Setting { key, value, .. }| (key.as_str(), value.as_str())).collect()
+    }
+}
+
+fn differing<'a>(one: &BTreeSet<(&'a str, &'a str)>, other: &BTreeSet<(&'a str, &'a str)>) -> BTreeSet<&'a str> {
+    one.symmetric_difference(other).map(|(key, _)| *key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Document, Sources};
+
+    fn load(yaml: &str) -> Config {
+        let yaml = yaml.replace("AUTH", "user_id: \"1\", auth: { type: token, token: t }");
+        Config::load(&Sources { document: Some(Document::BuiltIn(yaml)), ..Sources::default() }).unwrap()
+    }
+
+    #[test]
+    fn account_differences_are_named_by_key_and_without_secrets() {
+        let running = load("accounts: { a: { AUTH }, b: { AUTH } }");
+        for (yaml, expected) in [
+            ("accounts: { a: { AUTH }, b: { AUTH } }", ""),
+            (
+                "accounts: { a: { AUTH }, b: { AUTH, poll: { interval: 30s } } }",
+                "accounts.b.poll.interval, accounts.b.poll.max_age",
+            ),
+            ("accounts: { a: { AUTH }, c: { AUTH } }", "accounts.b, accounts.c"),
+            ("accounts: { a: { user_id: \"1\", auth: { type: token, token: other } }, b: { AUTH } }", "accounts.a"),
+            ("language: en-us\naccounts: { a: { AUTH }, b: { AUTH } }", "accounts.a.language, accounts.b.language"),
+        ] {
+            let found = load(yaml).account_differences(&running);
+            assert!(found.starts_with(expected) && expected.is_empty() == found.is_empty(), "{yaml}: {found}");
+        }
+    }
+
+    #[test]
+    fn account_differences_of_many_accounts_are_counted() {
+        let accounts = |interval: &str| {
+            let accounts: Vec<_> =
+                (10..30).map(|n| format!("n{n}: {{ AUTH, poll: {{ interval: {interval} }} }}")).collect();
+            load(&format!("accounts: {{ {} }}", accounts.join(", ")))
+        };
+        let found = accounts("30s").account_differences(&accounts("40s"));
+        assert!(found.contains("accounts.n19.poll.interval") && !found.contains("n20"), "{found}");
+        assert!(found.ends_with(" and 10 more accounts"), "{found}");
+    }
+}
