@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::config::Overrides;
 
@@ -20,6 +20,42 @@ pub struct Cli {
     /// The options of every command.
     #[command(flatten)]
     pub options: Options,
+}
+
+/// The options of the exporter that a command's help shows, by their flags' beginnings. The command takes all of them, so
+/// that a service's own flags can be put behind `check` or `healthcheck`.
+const SHOWN: [(&str, &[&str]); 5] = [
+    ("check", &["config.file", "web.config.file"]),
+    ("once", &["config.file", "log."]),
+    ("healthcheck", &["config.file", "web.config.file", "web.listen-address"]),
+    ("demo", &["web.", "log."]),
+    ("simulate", &[]),
+];
+
+impl Cli {
+    /// The command line as it is given; ends the process where it is wrong or asks for help.
+    #[must_use]
+    pub fn given() -> Self {
+        Self::from_arg_matches(&Self::described().get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// The commands, each with the options in its help that concern it.
+    #[must_use]
+    pub fn described() -> clap::Command {
+        let mut described = Self::command();
+        // Now each command has the options of all.
+        described.build();
+        SHOWN.into_iter().fold(described, |described, (name, shown)| {
+            described.mut_subcommand(name, |command| {
+                command.mut_args(|argument| {
+                    let flag = argument.get_long().unwrap_or_default();
+                    let is_of_exporter = ["config.", "web.", "log."].iter().any(|group| flag.starts_with(group));
+                    let is_shown = shown.iter().any(|beginning| flag.starts_with(beginning));
+                    if is_of_exporter && !is_shown { argument.hide(true) } else { argument }
+                })
+            })
+        })
+    }
 }
 
 /// What to do.

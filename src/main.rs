@@ -7,7 +7,6 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Parser;
 use exporter_toolkit::{Inherited, WebConfigHandle, files, settings::Problems};
 use koodrive_exporter::{
     app::{App, Once, RunError},
@@ -33,7 +32,7 @@ const BAD_CONFIGURATION: u8 = 3;
 const FAILED_POLL: u8 = 4;
 
 fn main() -> ExitCode {
-    let Cli { command, options } = Cli::parse();
+    let Cli { command, options } = Cli::given();
     let inherited = match Inherited::from_environment() {
         Ok(inherited) => inherited,
         Err(error) => return fail(RUN_TIME_FAILURE, &error),

@@ -154,6 +154,20 @@ fn a_ca_file_that_holds_no_good_certificate_is_refused_before_the_start() {
 }
 
 #[test]
+fn a_commands_help_shows_the_options_that_concern_it() {
+    for (command, shown, hidden) in [
+        ("check", "--web.config.file", "--web.max-requests"),
+        ("once", "--include-exporter-metrics", "--web."),
+        ("healthcheck", "--web.listen-address", "--log."),
+        ("demo", "--web.listen-address", "--config.file"),
+        ("simulate", "--write-config", "--config.file"),
+    ] {
+        let help = String::from_utf8(run([command, "--help"], &[]).stdout).unwrap();
+        assert!(help.contains(shown) && !help.lines().any(|line| line.trim().starts_with(hidden)), "{help}");
+    }
+}
+
+#[test]
 fn a_wrong_flag_is_a_bad_command_line() {
     assert_eq!(run(["--no-such-flag"], &[]).status.code(), Some(2));
     assert_eq!(run(["no-such-command"], &[]).status.code(), Some(2));

@@ -2,7 +2,6 @@
 
 use std::{fs, io, path::Path};
 
-use clap::CommandFactory;
 use clap_complete::{Shell, generate_to};
 use koodrive_exporter::cli::Cli;
 
@@ -10,9 +9,9 @@ const NAME: &str = "koodrive-exporter";
 
 pub(crate) fn write(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    clap_mangen::generate_to(Cli::command(), folder)?;
+    clap_mangen::generate_to(Cli::described(), folder)?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        generate_to(shell, &mut Cli::command(), NAME, folder)?;
+        generate_to(shell, &mut Cli::described(), NAME, folder)?;
     }
     Ok(())
 }

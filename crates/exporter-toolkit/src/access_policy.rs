@@ -4,23 +4,28 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use hyper::header::{HeaderName, HeaderValue};
+use jiff::Timestamp;
 use rustls::{ServerConfig, pki_types::CertificateDer};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
     basic_auth::{PasswordChecker, Users},
-    files::Followed,
+    files::{Followed, Unread},
     metrics::ServerMetrics,
     settings::Problems,
     tls,
     web_config::{AllowedSan, ClientAuth, RateLimit, TlsServer, WebConfig},
 };
+
+/// For how long a version of the files that does not fit together may become another before it counts.
+const SETTLE_TIME: Duration = Duration::from_secs(3);
 
 /// The policy of the file as it is now, which is swapped whole.
 pub struct WebConfigHandle {
@@ -85,22 +90,33 @@ impl WebConfigHandle {
         let name = path.display().to_string();
         let mut followed = Followed::new(Some(Ok(file)), move || Some(WebConfig::load(&path)));
         loop {
-            let read = followed.changed().await.unwrap_or_else(|why| Err(Problems::one(&name, "", why.to_string())));
+            let or_problem = |read: Result<Result<WebConfig, Problems>, Unread>| {
+                read.unwrap_or_else(|why| Err(Problems::one(&name, "", why.to_string())))
+            };
+            let mut read = or_problem(followed.changed().await);
+            if self.policy_after(&read).is_err() {
+                // A certificate and its key are two files: the second comes a moment after the first.
+                read = timeout(SETTLE_TIME, followed.changed()).await.map_or(read, or_problem);
+            }
             self.apply(&read, metrics);
         }
     }
 
     fn apply(&self, read: &Result<WebConfig, Problems>, metrics: &ServerMetrics) {
-        let policy = read.as_ref().map_err(Clone::clone).and_then(|file| self.safe_after(file));
-        let applied = policy.map(|policy| self.replace(policy));
+        let applied = self.policy_after(read).map(|policy| self.replace(policy));
         metrics.web_config_read(applied.is_ok(), self.policy().certificate_expiry);
         match applied {
             Ok(()) => {
-                info!("web configuration reloaded");
+                let expiry = self.policy().certificate_expiry.and_then(|expiry| Timestamp::from_second(expiry).ok());
+                info!(certificate_expiry = expiry.map(tracing::field::display), "web configuration reloaded");
                 read.iter().for_each(warn);
             }
             Err(problems) => error!(%problems, "web configuration reload failed, keeping the previous configuration"),
         }
+    }
+
+    fn policy_after(&self, read: &Result<WebConfig, Problems>) -> Result<AccessPolicy, Problems> {
+        read.as_ref().map_err(Clone::clone).and_then(|file| self.safe_after(file))
     }
 
     fn replace(&self, mut policy: AccessPolicy) {
@@ -203,8 +219,6 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -223,6 +237,35 @@ mod tests {
             assert_eq!(metrics.web_config_failures(), failures, "{content}");
             assert_eq!(web_config.policy().bucket.is_some(), limited, "{content}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_certificate_whose_key_comes_a_moment_later_is_no_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, content: String| std::fs::write(folder.path().join(name), content).unwrap();
+        let pair = || {
+            let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+            (pair.cert.pem(), pair.signing_key.serialize_pem())
+        };
+        let ((certificate, key), (renewed, its_key)) = (pair(), pair());
+        write("server.crt", certificate);
+        write("server.key", key);
+        write("web.yml", "tls_server_config: { cert_file: server.crt, key_file: server.key }".to_owned());
+        let file = WebConfig::load(&folder.path().join("web.yml")).unwrap();
+        let (web_config, metrics) =
+            (Arc::new(WebConfigHandle::new(Some(&file)).unwrap()), Arc::<ServerMetrics>::default());
+        let (following, counting) = (Arc::clone(&web_config), Arc::clone(&metrics));
+        tokio::spawn(async move { following.follow(file, &counting).await });
+        let before = web_config.admission().unwrap().0;
+        write("server.crt", renewed);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        write("server.key", its_key);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(metrics.web_config_failures(), 0);
+        assert!(!Arc::ptr_eq(&before, &web_config.admission().unwrap().0), "the new pair is used");
+        write("server.key", "no key".to_owned());
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(metrics.web_config_failures(), 1);
     }
 
     #[tokio::test(start_paused = true)]
