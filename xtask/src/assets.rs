@@ -9,7 +9,9 @@ const NAME: &str = "koodrive-exporter";
 
 pub(crate) fn write(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    clap_mangen::generate_to(Cli::described(), folder)?;
+    // `--help` says what pages on `help` would.
+    let documented = Cli::described().mut_subcommand("help", |help| help.hide(true));
+    clap_mangen::generate_to(documented, folder)?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         generate_to(shell, &mut Cli::described(), NAME, folder)?;
     }
