@@ -82,6 +82,7 @@ impl Reloader {
         match &loaded {
             Ok((changes, keys)) => {
                 self.own.config_loaded(unix_seconds(self.clock.now()));
+                let keys = Some(keys).filter(|keys| !keys.is_empty());
                 info!(cause, changes, keys, "configuration reloaded");
             }
             Err(problems) => {
