@@ -57,7 +57,7 @@ impl Collector for KooDrive {
     }
 
     fn landing_page(&self, paths: &Paths) -> String {
-        status_page::render(self.store(), paths, &self.exposition.own.problems(), self.clock.moment())
+        status_page::render(self.store(), paths, &self.exposition.own, self.clock.moment())
     }
 
     fn content_security_policy(&self) -> &'static str {

@@ -131,7 +131,7 @@ impl OwnMetrics {
         self.reload_success_timestamp.set(unix_seconds);
     }
 
-    /// The configuration was read anew and is bad.
+    /// The configuration was read again and is not valid.
     pub fn config_failed(&self) {
         self.reload_successful.set(0);
     }
@@ -174,8 +174,15 @@ impl OwnMetrics {
         self.log_messages.with_label_values(&[level.as_str().to_lowercase()])
     }
 
+    /// When the configuration was last read, in Unix time.
+    #[must_use]
+    pub fn config_time(&self) -> f64 {
+        self.reload_success_timestamp.get()
+    }
+
     /// When they began, in Unix time.
-    pub(super) fn created(&self) -> f64 {
+    #[must_use]
+    pub fn created(&self) -> f64 {
         self.created
     }
 

@@ -3,11 +3,14 @@
 mod further;
 mod overview;
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use exporter_toolkit::Paths;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use koodrive::{
     FieldSpec, UnitVerdict,
     overview::{TOTAL_CAPACITY, TOTAL_USED},
@@ -19,9 +22,14 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     account,
-    clock::Moment,
+    clock::{Moment, unix_seconds},
+    human,
+    metrics::OwnMetrics,
     poll::{AccountEntry, AccountState, AccountStore},
 };
+
+/// In seconds; the threshold of the alert.
+const MAX_CLOCK_SKEW: f64 = 60.0;
 
 /// Colours that can be told apart on either ground; nothing is told by colour alone. On a narrow screen each row is a
 /// list, with the names of its columns.
@@ -54,13 +62,12 @@ pub(super) fn content_security_policy() -> &'static str {
 }
 
 /// The page.
-pub(super) fn render(store: &AccountStore, paths: &Paths, problems: &[String], now: Moment) -> String {
+pub(super) fn render(store: &AccountStore, paths: &Paths, own: &OwnMetrics, now: Moment) -> String {
     let mut accounts = Account::all(store, now);
     // Whoever needs care comes first.
     accounts.sort_by(|a, b| b.care().total_cmp(&a.care()));
     let up = accounts.iter().filter(|account| account.overview.state.up()).count();
     let Paths { links, telemetry, .. } = paths;
-    let as_of = Timestamp::try_from(now.wall).map(|now| now.strftime("%Y-%m-%d %H:%M:%S UTC").to_string());
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -81,7 +88,7 @@ pub(super) fn render(store: &AccountStore, paths: &Paths, problems: &[String], n
                     }
                 }
                 main {
-                    @for problem in problems { p role="alert" { (problem) } }
+                    @for problem in own.problems().into_iter().chain(clock_skew(&accounts)) { p role="alert" { (problem) } }
                     (table("Accounts", &overview::COLUMNS, accounts.iter().map(|account| overview::row(account, now))))
                     @if accounts.iter().any(Account::has_further) {
                         (table("Usage and subscription", &further::COLUMNS,
@@ -90,14 +97,31 @@ pub(super) fn render(store: &AccountStore, paths: &Paths, problems: &[String], n
                 }
                 footer {
                     p {
-                        "Version " (env!("CARGO_PKG_VERSION")) ", revision " (env!("BUILD_REVISION")) ". As of "
-                        (as_of.unwrap_or_default()) "."
+                        "Version " (env!("CARGO_PKG_VERSION")) ", revision " (env!("BUILD_REVISION")) ". Started "
+                        (date(own.created())) ", configuration of " (date(own.config_time())) ". As of "
+                        (date(unix_seconds(now.wall))) "."
                     }
                 }
             }
         }
     };
     page.into_string()
+}
+
+fn date(unix_seconds: f64) -> String {
+    let time = SignedDuration::try_from_secs_f64(unix_seconds).and_then(Timestamp::from_duration);
+    time.map(|time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()).unwrap_or_default()
+}
+
+/// The largest difference between this host's clock and that of an account's API, where it fires `KooDriveClockSkew`.
+fn clock_skew(accounts: &[Account]) -> Option<String> {
+    let skews = accounts.iter().filter_map(|account| Some((account.overview.state.clock_skew?.abs(), account)));
+    let (skew, account) = skews.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(skew, _)| *skew > MAX_CLOCK_SKEW)?;
+    let skew = human::duration(Duration::try_from_secs_f64(skew).ok()?);
+    let alias = &account.overview.account.alias;
+    Some(format!(
+        "This host's clock and that of the API of {alias} are {skew} apart. Look at the time synchronisation of this host."
+    ))
 }
 
 fn table(caption: &str, columns: &[&str], rows: impl Iterator<Item = Markup>) -> Markup {

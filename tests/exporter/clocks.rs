@@ -31,6 +31,8 @@ async fn a_host_whose_clock_is_20_minutes_off_polls_all_the_same_and_warns_once(
             assert!((skew + f64::from(i32::try_from(ahead).unwrap())).abs() < 2.0, "{skew}");
             assert_eq!(page.value(&format!("koodrive_up{{account=\"{alias}\"}}")), Some(1.0));
         }
+        let page = exporter.get("/").await.body;
+        assert!(page.contains("role=\"alert\">This host's clock and that of the API of"), "{page}");
         let log = exporter.log();
         assert_eq!(log.matches("level=warn").count(), 1, "{log}");
         assert_eq!(log.matches("correcting X-Date").count(), 1, "{log}");
