@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 
+import _gojsonnet
 import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
@@ -88,6 +89,31 @@ def check_thresholds():
     examples = yaml.safe_load(active)["groups"][0]["rules"]
     assert len(examples) == 3 and all(rule["record"].removeprefix("koodrive:override:") in names for rule in examples)
     print(f"{len(names)} thresholds have a default, an override and a line in the table")
+
+
+def check_mixin():
+    """As it stands it gives the files' own rules and dashboard; its parameters give good rules."""
+    mixin = f"(import '{DEPLOY}/mixin/mixin.libsonnet')"
+    fields = "{ rules: m.prometheusRules, alerts: m.prometheusAlerts, dashboard: m.grafanaDashboards['koodrive.json'] }"
+    evaluate = lambda config: json.loads(_gojsonnet.evaluate_snippet("mixin", f"local m = {mixin} + {{ _config+:: {config} }}; {fields}"))
+    plain = evaluate("{}")
+    assert plain["rules"] == yaml.safe_load(RULES[0].read_text()) and plain["alerts"] == yaml.safe_load(RULES[1].read_text())
+    assert plain["dashboard"] == json.loads((DEPLOY / "grafana" / "dashboards" / "koodrive.json").read_text())
+    override = "{ job: 'x/kd', account: 'archive', threshold: 'space_full_ratio', value: '+Inf' }"
+    other = evaluate(
+        "{ jobRegex: 'x/kd', runbookUrl: 'https://r.example/k', grafanaUrl: 'https://g.example',"
+        f" thresholds: {{ space_full_ratio: 0.99, space_usage_high_ratio: 0.9 }}, overrides: [{override}] }}"
+    )
+    text = json.dumps(other)
+    assert "koodrive|koodrive-exporter" not in text and "runbooks.example" not in text and "grafana.example" not in text
+    changed = {rule["record"]: rule["expr"] for group in other["rules"]["groups"] for rule in group["rules"]}
+    assert changed["account:koodrive_threshold:space_full_ratio"].endswith(" or account:koodrive_known:info * 0.99")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("rules", "alerts"):
+            path = pathlib.Path(folder, f"{name}.yml")
+            path.write_text(yaml.safe_dump(other[name], sort_keys=False))
+            run("promtool", "check", "rules", "--lint=all", "--lint-fatal", path)
+    print("the mixin gives the same rules and dashboard, and good ones with other parameters")
 
 
 def check_runbooks():
@@ -205,5 +231,5 @@ def check_compose():
     print(f"the compose stack's {len(services)} services are pinned, and all that they mount is there")
 
 
-for check in (check_rules, check_thresholds, check_runbooks, check_alertmanager, check_prometheus, check_dashboard, check_compose):
+for check in (check_rules, check_thresholds, check_mixin, check_runbooks, check_alertmanager, check_prometheus, check_dashboard, check_compose):
     check()

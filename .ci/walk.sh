@@ -5,11 +5,12 @@ cd "$(dirname "$0")/.."
 section="$(sed -n '/^## Quick start/,/^## Install/p' README.md)"
 commands="$(sed -n '/^```sh$/,/^```$/p' <<<"$section" | sed '/^```/d')"
 [[ $(grep -c . <<<"$commands") -gt 10 ]] || { echo "the README has no way to walk" >&2; exit 1; }
-rm -rf /tmp/koodrive-prometheus /tmp/koodrive.yml
-for port in 9090 10710 10711; do
+rm -rf /tmp/koodrive-{prometheus,alertmanager} /tmp/koodrive.yml
+for port in 9090 9093 10710 10711; do
     ! (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "port $port is taken" >&2; exit 1; }
 done
 timeout 900 bash -euo pipefail <<<"trap 'kill \$(jobs -p) 2>/dev/null || true' EXIT
+command -v alertmanager >/dev/null || alertmanager() { exec prometheus-alertmanager \"\$@\"; }
 $commands"
-rm -rf /tmp/koodrive-prometheus /tmp/koodrive.yml
+rm -rf /tmp/koodrive-{prometheus,alertmanager} /tmp/koodrive.yml
 echo "the README's way leads to a firing alert"
