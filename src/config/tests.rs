@@ -175,6 +175,10 @@ fn a_credential_has_its_kind_and_one_form_of_its_secret() {
         ("{ type: app, app_secret: s }", Some("auth.app_id: is missing")),
         ("{ type: app, app_id: i }", Some("auth.app_secret_file: is missing")),
         (
+            "{ type: token, token: t, tokn_prefix: x }",
+            Some("a.auth.tokn_prefix: is not a known key; known here: type, token, token_file"),
+        ),
+        (
             "{ type: token, token: t, hunter2: x }",
             Some("a.auth: has an unknown key; known here: type, token, token_file"),
         ),

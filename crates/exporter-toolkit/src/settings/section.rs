@@ -212,13 +212,14 @@ impl<'a> Section<'a> {
         self.origin(key, self.table.get(key).map_or(self.origin.as_deref(), Value::origin))
     }
 
-    /// Reports every key that nobody took. What does not look like a key, and every key beside a secret, is not
-    /// repeated: without the space after its colon, `token:secret` is a key.
+    /// Reports every key that nobody took. What does not look like a key, and beside a secret what does not look like a
+    /// known key, is not repeated: without the space after its colon, `token:secret` is a key.
     pub fn finish(&self) {
         let known = self.known.join(", ");
         for (key, value) in self.table.iter().filter(|(key, _)| !self.known.contains(&key.as_str())) {
             let presentable = key.len() <= 32 && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-            if presentable && self.path.rsplit('.').next() != Some("auth") {
+            let beside_secret = self.path.rsplit('.').next() == Some("auth");
+            if presentable && (!beside_secret || self.known.iter().any(|known| is_misspelt(key, known))) {
                 self.wrong(key, value, format!("is not a known key; known here: {known}"));
             } else {
                 self.wrong("", value, format!("has an unknown key; known here: {known}"));
@@ -273,4 +274,9 @@ fn refusal<T, E: Display>(parse: impl Fn(&str) -> Result<T, E>) -> Option<String
     let refusal = parse("\0").err()?.to_string();
     let taken = refusal.strip_prefix("must be ")?;
     Some(taken.split(", and ").next().unwrap_or(taken).to_owned())
+}
+
+/// Whether a key begins as a known one and has about its length: then it holds hardly more than that.
+fn is_misspelt(key: &str, known: &str) -> bool {
+    key.bytes().zip(known.bytes()).take_while(|(a, b)| a == b).count() >= 3 && key.len().abs_diff(known.len()) <= 2
 }
