@@ -45,6 +45,8 @@ FULLNESS = [
     (default_threshold("space_almost_full_ratio"), "red"),
 ]
 NO_GROWTH = 10000
+# By name: the alerts of many accounts would cover the graphs. Only where one begins is marked.
+FIRING = 'count by (alertname) (last_over_time(ALERTS{alertname=~"KooDrive.*",alertstate="firing",account=~"($account)?"}[1m]))'
 DAYS_LEFT = [(None, "red"), (4, "orange"), (default_threshold("space_lead_time_days"), "green")]
 
 
@@ -57,7 +59,7 @@ ACCOUNT_LINK = {
 def accounts_table():
     used, days = f"account:koodrive_space_used:ratio_last1d{{{ACCOUNTS}}}", f"account:koodrive_space_full:days{{{ACCOUNTS}}}"
     columns = [
-        (f"0 * ({used} >= 1) or {days} or 0 * {used} + {NO_GROWTH}", "Days until full", "none", DAYS_LEFT, {"type": "color-text"}),
+        (f"0 * ({used} >= 1) or 1 * {days} or 0 * {used} + {NO_GROWTH}", "Days until full", "none", DAYS_LEFT, {"type": "color-text"}),
         (used, "Used", "percentunit", FULLNESS, {"type": "gauge", "mode": "basic"}),
         (f"account:koodrive_space_used_bytes:last1d{{{ACCOUNTS}}}", "Used bytes", "bytes", None, None),
         (f"account:koodrive_space_capacity_bytes:last1d{{{ACCOUNTS}}}", "Capacity", "bytes", None, None),
@@ -66,7 +68,8 @@ def accounts_table():
         (f"account:koodrive_up:max{{{ACCOUNTS}}}", "Polls", "none", GOOD_IS_ONE, {"type": "color-text"}),
         (f"account:koodrive_data_age_seconds:min{{{ACCOUNTS}}}", "Data age", "s", None, None),
     ]
-    targets = [target(expr, instant=True, format="table") for expr, *_ in columns]
+    # Without names of metrics: rows that differ in one are not joined.
+    targets = [target(f"1 * ({expr})", instant=True, format="table") for expr, *_ in columns]
     overrides = [column(f"Value #{ref}", *shown) for ref, (_, *shown) in zip("ABCDEFGH", columns)]
     growing = {"type": "range", "options": {"from": NO_GROWTH, "to": None, "result": {"text": "no growth", "index": 0, "color": "green"}}}
     overrides[0]["properties"] += [{"id": "mappings", "value": [growing]}, {"id": "decimals", "value": 1}]
@@ -176,13 +179,13 @@ def account():
     one = 'job=~"$job",account=~"$account"'
     used, capacity = f"account:koodrive_space_used_bytes:max{{{one}}}", f"account:koodrive_space_capacity_bytes:max{{{one}}}"
     allocated = f"account:koodrive_space_allocated_bytes:max{{{one}}}"
-    yield stat("Used", "How full the account is.", f"account:koodrive_space_used:ratio{{{one}}}", "percentunit", FULLNESS, decimals=1)
-    yield stat("Used", "What the account uses.", used, "bytes", NEUTRAL)
-    yield stat("Capacity", "What the account has.", capacity, "bytes", NEUTRAL)
-    yield stat("Allocated", "What the account has promised to its users.", allocated, "bytes", NEUTRAL)
-    yield stat("Free", "What is left; below 0 where more is used than there is.", f"{capacity} - {used}", "bytes", [(None, "red"), (1, "green")])
-    yield stat("Days until full", "If it goes on as in the last seven days, without the one that grew most. Nothing where it does not grow, or before a week is known.", f"account:koodrive_space_full:days{{{one}}}", "none", DAYS_LEFT, decimals=1)
-    yield stat("Full on", "The date when it is full, if it goes on so.", f"(time() + 86400 * account:koodrive_space_full:days{{{one}}}) * 1000", "dateTimeAsIso", NEUTRAL)
+    yield stat("Used", "How full the account is.", f"account:koodrive_space_used:ratio{{{one}}}", "percentunit", FULLNESS, decimals=1, size=(3, 4))
+    yield stat("Used", "What the account uses.", used, "bytes", NEUTRAL, size=(3, 4))
+    yield stat("Capacity", "What the account has.", capacity, "bytes", NEUTRAL, size=(3, 4))
+    yield stat("Allocated", "What the account has promised to its users.", allocated, "bytes", NEUTRAL, size=(3, 4))
+    yield stat("Free", "What is left; below 0 where more is used than there is.", f"{capacity} - {used}", "bytes", [(None, "red"), (1, "green")], size=(3, 4))
+    yield stat("Days until full", "If it goes on as in the last seven days, without the one that grew most. Nothing where it does not grow, or before a week is known.", f"account:koodrive_space_full:days{{{one}}}", "none", DAYS_LEFT, decimals=1, size=(3, 4))
+    yield stat("Full on", "The date when it is full, if it goes on so.", f"(time() + 86400 * account:koodrive_space_full:days{{{one}}}) * 1000", "dateTimeAsIso", NEUTRAL, size=(6, 4))
     yield graph(
         "Space",
         "Used and allocated bytes, the levels from which alerts fire, and what will be used in 30 days by the growth of the last seven.",
@@ -319,7 +322,7 @@ def dashboard():
         ],
         "annotations": {
             "list": [
-                annotation("Alerts", "red", 'ALERTS{alertname=~"KooDrive.*",alertstate="firing",account=~"($account)?"}', "{{alertname}} {{account}}"),
+                annotation("Alerts", "red", f"{FIRING} unless {FIRING.replace('[1m]', '[1m] offset 5m')}", "{{alertname}}"),
                 annotation("Restarts", "blue", f"process_start_time_seconds{{{EXPORTERS}}} * 1000", "restart of {{instance}}", at_value=True),
                 annotation(
                     "Reloads",
