@@ -34,16 +34,17 @@ def polls():
     )
     yield graph(
         "Clock skew",
-        "The exporter's clock minus the API's. The exporter allows for it; beyond a minute the host's clock needs care.",
-        [target(f"koodrive_api_clock_skew_seconds{{{BOTH}}}", "{{account}} by {{instance}}")],
+        "The exporter's clock minus the API's: the most and the least of all accounts. The exporter allows for it; beyond a minute the host's clock needs care.",
+        [target(f"{which} by (instance) (koodrive_api_clock_skew_seconds{{{BOTH}}})", f"{which} at {{{{instance}}}}") for which in ("max", "min")],
         "s",
         steps=[(None, "red"), (-60, "green"), (60, "red")],
     )
     yield graph(
         "Duration of the latest poll",
-        "By account and exporter, retries included.",
-        [target(f"koodrive_poll_last_duration_seconds{{{BOTH}}}", "{{account}} by {{instance}}")],
+        "By account, retries included; the slowest first.",
+        [target(f"max by (account) (koodrive_poll_last_duration_seconds{{{BOTH}}})", "{{account}}")],
         "s",
+        slowest_first=True,
         min=0,
     )
 

@@ -45,8 +45,10 @@ FULLNESS = [
     (default_threshold("space_almost_full_ratio"), "red"),
 ]
 NO_GROWTH = 10000
-# By name: the alerts of many accounts would cover the graphs. Only where one begins is marked.
-FIRING = 'count by (alertname) (last_over_time(ALERTS{alertname=~"KooDrive.*",alertstate="firing",account=~"($account)?"}[1m]))'
+NEVER = 10**10
+# Annotations are those of all chosen accounts in every graph: where each alert is a band, fifty accounts paint it red.
+CRITICAL = 'ALERTS{alertname=~"KooDrive.*",alertstate="firing",severity="critical",account=~"($account)?"}'
+SEVERITIES = [("critical", "red"), ("warning", "orange"), ("info", "blue")]
 DAYS_LEFT = [(None, "red"), (4, "orange"), (default_threshold("space_lead_time_days"), "green")]
 
 
@@ -56,10 +58,15 @@ ACCOUNT_LINK = {
 }
 
 
+def linked(name, title, link):
+    """The override of a column whose cells lead elsewhere."""
+    return {"matcher": {"id": "byName", "options": name}, "properties": [{"id": "displayName", "value": title}, {"id": "links", "value": [link]}]}
+
+
 def accounts_table():
     used, days = f"account:koodrive_space_used:ratio_last1d{{{ACCOUNTS}}}", f"account:koodrive_space_full:days{{{ACCOUNTS}}}"
     columns = [
-        (f"0 * ({used} >= 1) or 1 * {days} or 0 * {used} + {NO_GROWTH}", "Days until full", "none", DAYS_LEFT, {"type": "color-text"}),
+        (f"0 * ({used} >= 1) or {days} or 0 * {used} + {NO_GROWTH}", "Days until full", "none", DAYS_LEFT, {"type": "color-text"}),
         (used, "Used", "percentunit", FULLNESS, {"type": "gauge", "mode": "basic"}),
         (f"account:koodrive_space_used_bytes:last1d{{{ACCOUNTS}}}", "Used bytes", "bytes", None, None),
         (f"account:koodrive_space_capacity_bytes:last1d{{{ACCOUNTS}}}", "Capacity", "bytes", None, None),
@@ -68,19 +75,14 @@ def accounts_table():
         (f"account:koodrive_up:max{{{ACCOUNTS}}}", "Polls", "none", GOOD_IS_ONE, {"type": "color-text"}),
         (f"account:koodrive_data_age_seconds:min{{{ACCOUNTS}}}", "Data age", "s", None, None),
     ]
-    # Without names of metrics: rows that differ in one are not joined.
-    targets = [target(f"1 * ({expr})", instant=True, format="table") for expr, *_ in columns]
+    targets = [target(expr, instant=True, format="table", ref=ref) for ref, (expr, *_) in zip("ABCDEFGH", columns)]
     overrides = [column(f"Value #{ref}", *shown) for ref, (_, *shown) in zip("ABCDEFGH", columns)]
     growing = {"type": "range", "options": {"from": NO_GROWTH, "to": None, "result": {"text": "no growth", "index": 0, "color": "green"}}}
     overrides[0]["properties"] += [{"id": "mappings", "value": [growing]}, {"id": "decimals", "value": 1}]
     overrides[1]["properties"] += [{"id": "min", "value": 0}, {"id": "max", "value": 1}]
     overrides[6]["properties"].append({"id": "mappings", "value": [{"type": "value", "options": {"0": {"text": "failing", "index": 0}, "1": {"text": "good", "index": 1}}}]})
-    overrides.append(
-        {
-            "matcher": {"id": "byName", "options": "account"},
-            "properties": [{"id": "displayName", "value": "Account"}, {"id": "links", "value": [ACCOUNT_LINK]}],
-        }
-    )
+    overrides.append(linked("account", "Account", ACCOUNT_LINK))
+    order = {name: place for place, name in enumerate(["account", *(f"Value #{query['refId']}" for query in targets), "job"])}
     return panel(
         "table",
         "Which account will be full, and when",
@@ -90,31 +92,64 @@ def accounts_table():
         defaults("none", NEUTRAL),
         {"showHeader": True, "cellHeight": "sm", "sortBy": [{"displayName": "Days until full", "desc": False}]},
         overrides=overrides,
-        # Rows are joined by all labels: the job, the account and others that the targets have.
+        # Rows are joined by all labels: the job, the account and others that the targets have. A metric's name is a label
+        # too, and would keep the rows of one account apart.
         transformations=[
+            {"id": "filterFieldsByName", "options": {"exclude": {"names": ["Time", "__name__"]}}},
             {"id": "merge", "options": {}},
-            {"id": "organize", "options": {"excludeByName": {"Time": True}, "indexByName": {"account": 0}, "renameByName": {"job": "Job"}}},
+            {"id": "organize", "options": {"excludeByName": {}, "indexByName": order, "renameByName": {"job": "Job"}}},
         ],
     )
 
 
 def failing_table():
+    failing = f"account:koodrive_poll_failure:info{{{ACCOUNTS}}}"
+    age = column("Value", "Data age", "s")
+    age["properties"].append({"id": "mappings", "value": [{"type": "range", "options": {"from": NEVER, "to": None, "result": {"text": "no data yet", "index": 0}}}]})
     return panel(
         "table",
         "Failing accounts",
-        "Why the latest poll of each failing account failed. docs/metrics.md says what to look at for each reason.",
-        [target(f"account:koodrive_poll_failure:info{{{ACCOUNTS}}}", instant=True, format="table")],
-        (12, 6),
+        "Why the latest poll of each failing account failed, and how old its newest good numbers are. docs/metrics.md says what to look at for each reason.",
+        [target(f"{failing} * ignoring (reason) group_left () account:koodrive_data_age_seconds:min{{{ACCOUNTS}}} or {failing} * {NEVER}", instant=True, format="table")],
+        (10, 6),
         defaults("none", [(None, "red")]),
-        {"showHeader": True, "cellHeight": "sm", "sortBy": [{"displayName": "reason", "desc": False}]},
-        overrides=[{"matcher": {"id": "byName", "options": "account"}, "properties": [{"id": "links", "value": [ACCOUNT_LINK]}]}],
+        {"showHeader": True, "cellHeight": "sm", "sortBy": [{"displayName": "Data age", "desc": True}]},
+        overrides=[linked("account", "Account", ACCOUNT_LINK), age],
         transformations=[
             {
                 "id": "organize",
                 "options": {
-                    "excludeByName": {"Time": True, "Value": True, "__name__": True},
-                    "indexByName": {"account": 0, "reason": 1, "job": 2},
-                    "renameByName": {},
+                    "excludeByName": {"Time": True, "__name__": True},
+                    "indexByName": {"account": 0, "reason": 1, "Value": 2, "job": 3},
+                    "renameByName": {"reason": "Reason", "job": "Job"},
+                },
+            }
+        ],
+    )
+
+
+def alerts_table():
+    firing = [f'ALERTS{{alertname=~"KooDrive.*",alertstate="firing",severity="{severity}",account=~"($account)?"}} * {grade}' for grade, (severity, _) in enumerate(SEVERITIES, 1)]
+    severity = column("Value", "Severity", "none", [(None, "text")], {"type": "color-text"})
+    texts = {str(grade): {"text": name, "index": grade - 1, "color": color} for grade, (name, color) in enumerate(SEVERITIES, 1)}
+    severity["properties"].append({"id": "mappings", "value": [{"type": "value", "options": texts}]})
+    return panel(
+        "table",
+        "Firing alerts",
+        "The alerts of this pack that fire now, critical ones first. Each name leads to its runbook.",
+        [target(" or ".join(firing), instant=True, format="table")],
+        (14, 6),
+        defaults("none", [(None, "red")]),
+        # By the number of the severity: their names sort info before warning.
+        {"showHeader": True, "cellHeight": "sm", "sortBy": [{"displayName": "Severity", "desc": False}]},
+        overrides=[severity, linked("alertname", "Alert", {"title": "Runbook", "url": RUNBOOKS + "/${__value.raw}.md", "targetBlank": True})],
+        transformations=[
+            {
+                "id": "organize",
+                "options": {
+                    "excludeByName": {"Time": True, "__name__": True, "alertstate": True, "severity": True},
+                    "indexByName": {"Value": 0, "alertname": 1, "account": 2, "instance": 3, "job": 4},
+                    "renameByName": {"account": "Account", "instance": "Exporter", "job": "Job"},
                 },
             }
         ],
@@ -122,56 +157,26 @@ def failing_table():
 
 
 def overview():
-    used, capacity = "account:koodrive_space_used_bytes:max", "account:koodrive_space_capacity_bytes:max"
-    yield stat("Accounts", "How many accounts are polled.", f"count(account:koodrive_up:max{{{ACCOUNTS}}})", "none", NEUTRAL)
-    yield stat(
-        "Accounts down",
-        "Accounts whose latest poll failed at every exporter.",
-        f"count(account:koodrive_up:max{{{ACCOUNTS}}} == 0) or 0 * count(account:koodrive_up:max{{{ACCOUNTS}}})",
-        "none",
-        [(None, "green"), (1, "red")],
-    )
-    yield stat(
-        "Used of all",
-        "What all accounts use together, of their capacity.",
-        f"sum({used}{{{ACCOUNTS}}}) / sum({capacity}{{{ACCOUNTS}}})",
-        "percentunit",
-        FULLNESS,
-        decimals=1,
-    )
-    yield stat("Fullest account", "The highest use of one account.", f"max(account:koodrive_space_used:ratio{{{ACCOUNTS}}})", "percentunit", FULLNESS, decimals=1)
-    yield stat("Used", "What all accounts use together.", f"sum({used}{{{ACCOUNTS}}})", "bytes", NEUTRAL)
-    yield stat("Capacity", "What all accounts have together.", f"sum({capacity}{{{ACCOUNTS}}})", "bytes", NEUTRAL)
+    used, capacity = f"account:koodrive_space_used_bytes:last1d{{{ACCOUNTS}}}", f"account:koodrive_space_capacity_bytes:last1d{{{ACCOUNTS}}}"
+    ratio, days = f"account:koodrive_space_used:ratio_last1d{{{ACCOUNTS}}}", f"account:koodrive_space_full:days{{{ACCOUNTS}}}"
+    up = f"account:koodrive_up:max{{{ACCOUNTS}}}"
+    none_is_good = [(None, "green"), (1, "red")]
+
+    def number(title, description, condition, steps):
+        return stat(title, description, f"count({condition}) or 0 * count({up})", "none", steps, size=(3, 4))
+
+    # By the newest data of the last day: an outage of the API must not hide which account is full.
+    yield stat("Accounts", "How many accounts are polled.", f"count({up})", "none", NEUTRAL, size=(3, 4))
+    yield number("Accounts down", "Accounts whose latest poll failed at every exporter.", f"{up} == 0", none_is_good)
+    yield number("Almost full", "Accounts above the threshold of KooDriveSpaceAlmostFull, by the newest data of the last day.", f"{ratio} >= account:koodrive_threshold:space_almost_full_ratio{{{ACCOUNTS}}}", none_is_good)
+    yield number("Full in lead time", "Accounts that will be full within their lead time, which is 30 days unless you set another.", f"{days} < account:koodrive_threshold:space_lead_time_days{{{ACCOUNTS}}}", [(None, "green"), (1, "orange")])
+    yield stat("Fullest account", "The highest use of one account.", f"max({ratio})", "percentunit", FULLNESS, size=(3, 4), decimals=1)
+    yield stat("Used of all", "What all accounts use together, of their capacity.", f"sum({used}) / sum({capacity})", "percentunit", FULLNESS, size=(3, 4), decimals=1)
+    yield stat("Used bytes", "What all accounts use together.", f"sum({used})", "bytes", NEUTRAL, size=(3, 4))
+    yield stat("Capacity", "What all accounts have together.", f"sum({capacity})", "bytes", NEUTRAL, size=(3, 4))
     yield accounts_table()
     yield failing_table()
-    yield panel(
-        "table",
-        "Firing alerts",
-        "The alerts of this pack that fire now. Each name leads to its runbook.",
-        [target('sort_desc(ALERTS{alertname=~"KooDrive.*",alertstate="firing"})', instant=True, format="table")],
-        (12, 6),
-        defaults("none", [(None, "red")]),
-        {"showHeader": True, "cellHeight": "sm", "sortBy": [{"displayName": "severity", "desc": False}]},
-        overrides=[
-            {
-                "matcher": {"id": "byName", "options": "alertname"},
-                "properties": [
-                    {"id": "displayName", "value": "Alert"},
-                    {"id": "links", "value": [{"title": "Runbook", "url": RUNBOOKS + "/${__value.raw}.md", "targetBlank": True}]},
-                ],
-            }
-        ],
-        transformations=[
-            {
-                "id": "organize",
-                "options": {
-                    "excludeByName": {"Time": True, "Value": True, "__name__": True, "alertstate": True},
-                    "indexByName": {"alertname": 0, "severity": 1, "account": 2, "instance": 3, "job": 4},
-                    "renameByName": {},
-                },
-            }
-        ],
-    )
+    yield alerts_table()
 
 
 def account():
@@ -179,13 +184,14 @@ def account():
     one = 'job=~"$job",account=~"$account"'
     used, capacity = f"account:koodrive_space_used_bytes:max{{{one}}}", f"account:koodrive_space_capacity_bytes:max{{{one}}}"
     allocated = f"account:koodrive_space_allocated_bytes:max{{{one}}}"
-    yield stat("Used", "How full the account is.", f"account:koodrive_space_used:ratio{{{one}}}", "percentunit", FULLNESS, decimals=1, size=(3, 4))
-    yield stat("Used", "What the account uses.", used, "bytes", NEUTRAL, size=(3, 4))
-    yield stat("Capacity", "What the account has.", capacity, "bytes", NEUTRAL, size=(3, 4))
-    yield stat("Allocated", "What the account has promised to its users.", allocated, "bytes", NEUTRAL, size=(3, 4))
-    yield stat("Free", "What is left; below 0 where more is used than there is.", f"{capacity} - {used}", "bytes", [(None, "red"), (1, "green")], size=(3, 4))
-    yield stat("Days until full", "If it goes on as in the last seven days, without the one that grew most. Nothing where it does not grow, or before a week is known.", f"account:koodrive_space_full:days{{{one}}}", "none", DAYS_LEFT, decimals=1, size=(3, 4))
-    yield stat("Full on", "The date when it is full, if it goes on so.", f"(time() + 86400 * account:koodrive_space_full:days{{{one}}}) * 1000", "dateTimeAsIso", NEUTRAL, size=(6, 4))
+    yield stat("Used", "How full the account is.", f"account:koodrive_space_used:ratio_last1d{{{one}}}", "percentunit", FULLNESS, size=(3, 4), decimals=1)
+    yield stat("Days until full", "If it goes on as in the last seven days, without the one that grew most. Nothing where it does not grow, or before a week is known.", f"account:koodrive_space_full:days{{{one}}}", "none", DAYS_LEFT, size=(3, 4), decimals=1)
+    yield stat("Full on", "The date when it is full, if it goes on so.", f"(time() + 86400 * account:koodrive_space_full:days{{{one}}}) * 1000", "time:YYYY-MM-DD", NEUTRAL, size=(3, 4))
+    yield stat("Used bytes", "What the account uses.", f"account:koodrive_space_used_bytes:last1d{{{one}}}", "bytes", NEUTRAL, size=(3, 4))
+    yield stat("Free", "What is left.", f"account:koodrive_space_free_bytes:last1d{{{one}}}", "bytes", [(None, "red"), (1, "green")], size=(3, 4))
+    yield stat("Capacity", "What the account has.", f"account:koodrive_space_capacity_bytes:last1d{{{one}}}", "bytes", NEUTRAL, size=(3, 4))
+    yield stat("Allocated", "What the account has promised to its users.", f"last_over_time({allocated}[1d])", "bytes", NEUTRAL, size=(3, 4))
+    yield stat("Data age", "How old these numbers are.", f"account:koodrive_data_age_seconds:min{{{one}}}", "s", NEUTRAL, size=(3, 4))
     yield graph(
         "Space",
         "Used and allocated bytes, the levels from which alerts fire, and what will be used in 30 days by the growth of the last seven.",
@@ -198,6 +204,7 @@ def account():
             target(f"{used} + 30 * account:koodrive_space_used_bytes:growth_per_day7d{{{one}}}", "in 30 days"),
         ],
         "bytes",
+        size=(12, 11),
         overrides=[dashed("capacity", "red"), dashed("usage high", "yellow"), dashed("almost full", "orange"), dashed("in 30 days", "blue")],
         min=0,
     )
@@ -209,7 +216,40 @@ def account():
             target(f"account:koodrive_space_used_bytes:growth_per_day7d{{{one}}}", "a day of seven"),
         ],
         "bytes",
+        size=(12, 11),
     )
+    yield panel(
+        "state-timeline",
+        "Polls",
+        "Whether the latest poll succeeded, by exporter.",
+        [target(f"koodrive_up{{{BOTH}}}", "{{instance}}")],
+        (8, 6),
+        defaults("none", GOOD_IS_ONE, mappings=[{"type": "value", "options": {"0": {"text": "down", "index": 0, "color": "red"}, "1": {"text": "up", "index": 1, "color": "green"}}}]),
+        {"showValue": "never", "mergeValues": True, "rowHeight": 0.8, "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False, "calcs": []}, "tooltip": {"mode": "single", "sort": "none"}},
+    )
+    yield graph(
+        "Data age",
+        "How old the newest good numbers are. The line is three intervals: from there the numbers count as stale.",
+        [
+            target(f"account:koodrive_data_age_seconds:min{{{one}}}", "age"),
+            target(f"3 * account:koodrive_poll_interval_seconds:min{{{one}}}", "stale"),
+        ],
+        "s",
+        size=(8, 6),
+        overrides=[dashed("stale", "red")],
+        min=0,
+    )
+    yield panel(
+        "table",
+        "As the API reports",
+        "The API's own numbers, to compare the configured units with the console.",
+        [target(f"max by (field) (koodrive_space_reported{{{BOTH}}})", instant=True, format="table")],
+        (8, 6),
+        defaults("none", NEUTRAL),
+        {"showHeader": True, "cellHeight": "sm", "sortBy": []},
+        transformations=[{"id": "organize", "options": {"excludeByName": {"Time": True}, "indexByName": {}, "renameByName": {}}}],
+    )
+    # What only some accounts collect comes last.
     yield graph(
         "Used by kind of space",
         "What individuals, departments and groups use, where the usage is collected.",
@@ -246,49 +286,19 @@ def account():
         [(None, "green"), (1, "red")],
         size=(4, 7),
     )
-    yield panel(
-        "table",
-        "As the API reports",
-        "The API's own numbers, to compare the configured units with the console.",
-        [target(f"max by (field) (koodrive_space_reported{{{BOTH}}})", instant=True, format="table")],
-        (12, 5),
-        defaults("none", NEUTRAL),
-        {"showHeader": True, "cellHeight": "sm", "sortBy": []},
-        transformations=[{"id": "organize", "options": {"excludeByName": {"Time": True}, "indexByName": {}, "renameByName": {}}}],
-    )
-    yield panel(
-        "state-timeline",
-        "Polls",
-        "Whether the latest poll succeeded, by exporter.",
-        [target(f"koodrive_up{{{BOTH}}}", "{{instance}}")],
-        (12, 5),
-        defaults("none", GOOD_IS_ONE, mappings=[{"type": "value", "options": {"0": {"text": "down", "index": 0, "color": "red"}, "1": {"text": "up", "index": 1, "color": "green"}}}]),
-        {"showValue": "never", "mergeValues": True, "rowHeight": 0.8, "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False, "calcs": []}, "tooltip": {"mode": "single", "sort": "none"}},
-    )
-    yield graph(
-        "Data age",
-        "How old the newest good numbers are. The line is three intervals: from there the numbers count as stale.",
-        [
-            target(f"account:koodrive_data_age_seconds:min{{{one}}}", "age"),
-            target(f"3 * account:koodrive_poll_interval_seconds:min{{{one}}}", "stale"),
-        ],
-        "s",
-        size=(12, 5),
-        overrides=[dashed("stale", "red")],
-        min=0,
-    )
 
 
 def dashboard():
     panels, top = [], 0
+    # The rows of the accounts come last: below fifty of them, nobody would find another one.
     for title, content, others in (
         ("All accounts", overview(), {}),
-        ("Account $account", account(), {"repeat": "account"}),
         ("Polls and the API", polls(), {}),
         ("The exporter", exporter(), {}),
+        ("Account $account", account(), {"repeat": "account"}),
     ):
-        # The row of each account is closed until somebody looks at it: what is not shown asks nothing.
-        collapsed = "repeat" in others
+        # All others are closed until somebody looks at them: what is not shown asks nothing.
+        collapsed = bool(panels)
         row = {"type": "row", "title": title, "collapsed": collapsed, "gridPos": {"h": 1, "w": WIDTH, "x": 0, "y": top}}
         inside, below = placed(list(content), top + 1)
         panels += [row | others | {"panels": inside}] if collapsed else [row | others | {"panels": []}, *inside]
@@ -322,7 +332,7 @@ def dashboard():
         ],
         "annotations": {
             "list": [
-                annotation("Alerts", "red", f"{FIRING} unless {FIRING.replace('[1m]', '[1m] offset 5m')}", "{{alertname}}"),
+                annotation("Alerts", "red", f"{CRITICAL} unless {CRITICAL} offset 5m", "{{alertname}} {{account}}"),
                 annotation("Restarts", "blue", f"process_start_time_seconds{{{EXPORTERS}}} * 1000", "restart of {{instance}}", at_value=True),
                 annotation(
                     "Reloads",

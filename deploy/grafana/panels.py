@@ -52,7 +52,7 @@ def stat(title, description, expr, unit, steps, *, size=(4, 4), **field):
     return panel("stat", title, description, [target(expr, instant=True)], size, defaults(unit, steps, **field), options)
 
 
-def graph(title, description, targets, unit, *, steps=NEUTRAL, size=(12, 8), stacked=False, overrides=(), **field):
+def graph(title, description, targets, unit, *, steps=NEUTRAL, size=(12, 8), stacked=False, slowest_first=False, overrides=(), **field):
     custom = {
         "drawStyle": "line",
         "lineWidth": 1,
@@ -66,6 +66,8 @@ def graph(title, description, targets, unit, *, steps=NEUTRAL, size=(12, 8), sta
         "legend": {"displayMode": "table", "placement": "bottom", "showLegend": True, "calcs": ["lastNotNull", "max"]},
         "tooltip": {"mode": "multi", "sort": "desc"},
     }
+    if slowest_first:
+        options["legend"] |= {"sortBy": "Last *", "sortDesc": True}
     settings = defaults(unit, steps, custom=custom, **field) | {"color": {"mode": "palette-classic"}}
     return panel("timeseries", title, description, targets, size, settings, options, overrides=list(overrides))
 

@@ -1,6 +1,7 @@
 """A month of 50 accounts: how often does each alert notify, how often is that false, repeated or missing?
 
 Usage: python3 tests/month [RULES_FOLDER]
+       python3 tests/month --picture FILE.png     # draws the Grafana dashboard from the month; needs chromium
 
 RULES_FOLDER has koodrive.rules.yml and koodrive.alerts.yml; it is deploy/prometheus unless given. It needs prometheus
 and promtool.
@@ -23,6 +24,7 @@ and 2 where rules read a metric that is not simulated.
 """
 
 import collections
+import contextlib
 import gc
 import pathlib
 import re
@@ -35,6 +37,7 @@ import yaml
 import alerts
 from accounts import DAY, HISTORY, SHOWN, STEP, accounts
 from exporter import series
+from picture import draw, fail_at_end
 from prometheus import Prometheus, lines
 from truth import conditions, truths, truths_of_job
 
@@ -66,8 +69,9 @@ def load(folder):
     return rules("koodrive.rules.yml"), rules("koodrive.alerts.yml")
 
 
-def fire(records, alerting, made):
-    """Each episode of each alert, as a real Prometheus evaluates the rules."""
+@contextlib.contextmanager
+def simulated(records, alerting, made):
+    """A real Prometheus that holds the month and what the recording rules make of it."""
     names = set(ABSENT)
 
     def samples():
@@ -84,10 +88,15 @@ def fire(records, alerting, made):
                 print(f"the rules read what is not simulated: {', '.join(sorted(read - names))}", file=sys.stderr)
                 sys.exit(2)
             prometheus.record(records)
-            results = prometheus.parallel(lambda rule: prometheus.query(rule["expr"]), alerting)
-            return [one for rule, result in zip(alerting, results) for one in alerts.episodes(rule, result, SHOWN)]
+            yield prometheus
         finally:
             prometheus.stop()
+
+
+def fire(prometheus, alerting):
+    """Each episode of each alert, as a real Prometheus evaluates the rules."""
+    results = prometheus.parallel(lambda rule: prometheus.query(rule["expr"]), alerting)
+    return [one for rule, result in zip(alerting, results) for one in alerts.episodes(rule, result, SHOWN)]
 
 
 def judge(episodes, made):
@@ -161,9 +170,16 @@ def main():
     began = time.monotonic()
     # Nothing here has cycles, and millions of samples make collections slow.
     gc.disable()
-    folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else RULES
+    picture = sys.argv[2] if sys.argv[1:2] == ["--picture"] else None
+    folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 and not picture else RULES
     made = accounts()
-    episodes = fire(*load(folder), made)
+    if picture:
+        fail_at_end(made)
+    records, alerting = load(folder)
+    with simulated(records, alerting, made) as prometheus:
+        episodes = fire(prometheus, alerting)
+        if picture:
+            return draw(prometheus, episodes, picture)
     alerts.inhibit(episodes, yaml.safe_load((DEPLOY / "alertmanager" / "alertmanager.yml").read_text())["inhibit_rules"])
     counts, faults = judge(episodes, made)
     for line in listed(faults):
