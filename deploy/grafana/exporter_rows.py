@@ -26,7 +26,7 @@ def polls():
     yield graph(
         "API requests by code",
         "HTTP requests to the API per minute, by the class of the answer's status; none is without an answer.",
-        [target(f"sum by (code) (rate(koodrive_exporter_api_requests_total{{{EXPORTERS}}}[$__rate_interval])) * 60", "{{code}}")],
+        [target(f"sum by (code) (rate(koodrive_exporter_api_requests_total{{{EXPORTERS}}}[$__rate_interval])) * 60 > 0", "{{code}}")],
         "none",
         size=(8, 8),
         stacked=True,
@@ -72,7 +72,7 @@ def exporter():
         transformations=[
             {
                 "id": "organize",
-                "options": {"excludeByName": {"Time": True, "Value": True, "__name__": True}, "indexByName": {"instance": 0, "version": 1}, "renameByName": {}},
+                "options": {"excludeByName": {"Time": True, "Value": True, "__name__": True, "rustc": True, "target": True}, "indexByName": {"instance": 0, "version": 1, "revision": 2, "job": 3}, "renameByName": {}},
             }
         ],
     )

@@ -44,6 +44,8 @@ FULLNESS = [
     (default_threshold("space_usage_high_ratio"), "orange"),
     (default_threshold("space_almost_full_ratio"), "red"),
 ]
+# From here the critical KooDriveSpaceFillingUp counts.
+PACE = [(None, "red"), (1, "text")]
 NO_GROWTH = 10000
 NEVER = 10**10
 # Annotations are those of all chosen accounts in every graph: where each alert is a band, fifty accounts paint it red.
@@ -65,13 +67,14 @@ def linked(name, title, link):
 
 def accounts_table():
     used, days = f"account:koodrive_space_used:ratio_last1d{{{ACCOUNTS}}}", f"account:koodrive_space_full:days{{{ACCOUNTS}}}"
+    free = f"account:koodrive_space_free_bytes:last1d{{{ACCOUNTS}}}"
     columns = [
         (f"0 * ({used} >= 1) or {days} or 0 * {used} + {NO_GROWTH}", "Days until full", "none", DAYS_LEFT, {"type": "color-text"}),
         (used, "Used", "percentunit", FULLNESS, {"type": "gauge", "mode": "basic"}),
-        (f"account:koodrive_space_used_bytes:last1d{{{ACCOUNTS}}}", "Used bytes", "bytes", None, None),
+        (free, "Free", "bytes", None, None),
         (f"account:koodrive_space_capacity_bytes:last1d{{{ACCOUNTS}}}", "Capacity", "bytes", None, None),
-        (f"account:koodrive_space_free_bytes:last1d{{{ACCOUNTS}}}", "Free", "bytes", None, None),
         (f"account:koodrive_space_used_bytes:growth_per_day7d{{{ACCOUNTS}}}", "Growth a day", "bytes", None, None),
+        (f"{free} / (account:koodrive_space_used_bytes:growth1d{{{ACCOUNTS}}} > 0)", "Days at last day's pace", "none", PACE, {"type": "color-text"}),
         (f"account:koodrive_up:max{{{ACCOUNTS}}}", "Polls", "none", GOOD_IS_ONE, {"type": "color-text"}),
         (f"account:koodrive_data_age_seconds:min{{{ACCOUNTS}}}", "Data age", "s", None, None),
     ]
@@ -80,13 +83,14 @@ def accounts_table():
     growing = {"type": "range", "options": {"from": NO_GROWTH, "to": None, "result": {"text": "no growth", "index": 0, "color": "green"}}}
     overrides[0]["properties"] += [{"id": "mappings", "value": [growing]}, {"id": "decimals", "value": 1}]
     overrides[1]["properties"] += [{"id": "min", "value": 0}, {"id": "max", "value": 1}]
+    overrides[5]["properties"].append({"id": "decimals", "value": 1})
     overrides[6]["properties"].append({"id": "mappings", "value": [{"type": "value", "options": {"0": {"text": "failing", "index": 0}, "1": {"text": "good", "index": 1}}}]})
     overrides.append(linked("account", "Account", ACCOUNT_LINK))
     order = {name: place for place, name in enumerate(["account", *(f"Value #{query['refId']}" for query in targets), "job"])}
     return panel(
         "table",
         "Which account will be full, and when",
-        "Every account, by the newest data of the last day; the first is the first that will be full. Growth is a day's, by the last seven days without the one that grew most.",
+        "Every account, by the newest data of the last day; the first is the first that will be full. Growth is a day's, by the last seven days without the one that grew most; an account that began to grow fast today shows only in the pace of the last day.",
         targets,
         (24, 9),
         defaults("none", NEUTRAL),
@@ -111,8 +115,8 @@ def failing_table():
         "Failing accounts",
         "Why the latest poll of each failing account failed, and how old its newest good numbers are. docs/metrics.md says what to look at for each reason.",
         [target(f"{failing} * ignoring (reason) group_left () account:koodrive_data_age_seconds:min{{{ACCOUNTS}}} or {failing} * {NEVER}", instant=True, format="table")],
-        (10, 6),
-        defaults("none", [(None, "red")]),
+        (10, 8),
+        defaults("none", [(None, "red")], noValue="No account fails"),
         {"showHeader": True, "cellHeight": "sm", "sortBy": [{"displayName": "Data age", "desc": True}]},
         overrides=[linked("account", "Account", ACCOUNT_LINK), age],
         transformations=[
@@ -138,8 +142,8 @@ def alerts_table():
         "Firing alerts",
         "The alerts of this pack that fire now, critical ones first. Each name leads to its runbook.",
         [target(" or ".join(firing), instant=True, format="table")],
-        (14, 6),
-        defaults("none", [(None, "red")]),
+        (14, 8),
+        defaults("none", [(None, "red")], noValue="No alert fires"),
         # By the number of the severity: their names sort info before warning.
         {"showHeader": True, "cellHeight": "sm", "sortBy": [{"displayName": "Severity", "desc": False}]},
         overrides=[severity, linked("alertname", "Alert", {"title": "Runbook", "url": RUNBOOKS + "/${__value.raw}.md", "targetBlank": True})],
@@ -185,8 +189,8 @@ def account():
     used, capacity = f"account:koodrive_space_used_bytes:max{{{one}}}", f"account:koodrive_space_capacity_bytes:max{{{one}}}"
     allocated = f"account:koodrive_space_allocated_bytes:max{{{one}}}"
     yield stat("Used", "How full the account is.", f"account:koodrive_space_used:ratio_last1d{{{one}}}", "percentunit", FULLNESS, size=(3, 4), decimals=1)
-    yield stat("Days until full", "If it goes on as in the last seven days, without the one that grew most. Nothing where it does not grow, or before a week is known.", f"account:koodrive_space_full:days{{{one}}}", "none", DAYS_LEFT, size=(3, 4), decimals=1)
-    yield stat("Full on", "The date when it is full, if it goes on so.", f"(time() + 86400 * account:koodrive_space_full:days{{{one}}}) * 1000", "time:YYYY-MM-DD", NEUTRAL, size=(3, 4))
+    yield stat("Days until full", "If it goes on as in the last seven days, without the one that grew most. Nothing where it does not grow, or before a week is known.", f"0 * (account:koodrive_space_used:ratio_last1d{{{one}}} >= 1) or account:koodrive_space_full:days{{{one}}}", "none", DAYS_LEFT, size=(3, 4), decimals=1, noValue="no growth")
+    yield stat("Full on", "The date when it is full, if it goes on so.", f"(time() + 86400 * account:koodrive_space_full:days{{{one}}}) * 1000", "time:YYYY-MM-DD", NEUTRAL, size=(3, 4), noValue="no growth")
     yield stat("Used bytes", "What the account uses.", f"account:koodrive_space_used_bytes:last1d{{{one}}}", "bytes", NEUTRAL, size=(3, 4))
     yield stat("Free", "What is left.", f"account:koodrive_space_free_bytes:last1d{{{one}}}", "bytes", [(None, "red"), (1, "green")], size=(3, 4))
     yield stat("Capacity", "What the account has.", f"account:koodrive_space_capacity_bytes:last1d{{{one}}}", "bytes", NEUTRAL, size=(3, 4))
@@ -204,7 +208,7 @@ def account():
             target(f"{used} + 30 * account:koodrive_space_used_bytes:growth_per_day7d{{{one}}}", "in 30 days"),
         ],
         "bytes",
-        size=(12, 11),
+        size=(12, 12),
         overrides=[dashed("capacity", "red"), dashed("usage high", "yellow"), dashed("almost full", "orange"), dashed("in 30 days", "blue")],
         min=0,
     )
@@ -216,7 +220,7 @@ def account():
             target(f"account:koodrive_space_used_bytes:growth_per_day7d{{{one}}}", "a day of seven"),
         ],
         "bytes",
-        size=(12, 11),
+        size=(12, 12),
     )
     yield panel(
         "state-timeline",

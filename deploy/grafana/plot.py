@@ -21,22 +21,22 @@ def ticks(low, high, binary, count=5):
     return [index * step for index in range(first, max(last, first + 1) + 1)]
 
 
-def days(begin, end, every=3):
+def days(begin, end, every):
     time = begin - begin % 86400 + 86400
     while time < end:
         yield time, f"{datetime.datetime.fromtimestamp(time, datetime.UTC):%m/%d}"
         time += every * 86400
 
 
-def frame(begin, end, width, height):
+def frame(begin, end, width, height, left=LEFT):
     """The place of a time, and the axis of time."""
 
     def across(time):
-        return LEFT + (time - begin) / (end - begin) * (width - LEFT - 12)
+        return left + (time - begin) / (end - begin) * (width - left - 12)
 
     axis = "".join(
         f'<path d="M{across(time):.1f} 6V{height - BOTTOM}" stroke="#2a2c32"/><text x="{across(time):.1f}" y="{height - 4}" text-anchor="middle">{text}</text>'
-        for time, text in days(begin, end)
+        for time, text in days(begin, end, 3 if width > 500 else 6)
     )
     return across, axis
 
@@ -112,12 +112,13 @@ def graph(panel, series, times, marks, width, height):
 
 def timeline(panel, series, times, marks, width, height):
     begin, end, step = times
-    across, axis = frame(begin, end, width, height)
+    left = max(len(title) for title, *_ in series) * 6 + 20
+    across, axis = frame(begin, end, width, height, left)
     tall = (height - BOTTOM - 6) / len(series)
     parts = [axis]
     for index, (title, points, field) in enumerate(series):
         top, thick = 6 + index * tall + tall * 0.1, tall * panel["options"]["rowHeight"]
-        parts.append(f'<text x="{LEFT - 6}" y="{top + thick / 2 + 4:.1f}" text-anchor="end">{escape(title)}</text>')
+        parts.append(f'<text x="{left - 6}" y="{top + thick / 2 + 4:.1f}" text-anchor="end">{escape(title)}</text>')
         for (time, value), (until, _) in zip(points, [*points[1:], (end, 0)]):
             wide = across(min(until, time + step)) - across(time)
             parts.append(f'<rect x="{across(time):.1f}" y="{top:.1f}" width="{wide + 0.3:.2f}" height="{thick:.1f}" fill="{color_at(value, field)}"/>')

@@ -11,12 +11,15 @@ import json
 import pathlib
 import re
 import sys
+import urllib.error
 import urllib.parse
 import urllib.request
 from html import escape
 
 import plot
-from units import color_at, mapped, shown
+from common import field_of, nothing, substituted
+from tables import table
+from units import color_at, shown
 
 WIDTH, UNIT, GAP = 1400, 30, 8
 COLUMN = (WIDTH - GAP) / 24
@@ -30,7 +33,7 @@ body { margin: 0; background: #111217; color: #ccccdc; font: 13px/1.45 Inter, 'D
 table { border-collapse: collapse; width: 100%; font-size: 12px }
 th { text-align: left; color: #6e9fff; font-weight: 500 } th, td { padding: 0 8px; height: 26px; border-bottom: 1px solid #25272c; white-space: nowrap }
 td.number, th.number { text-align: right }
-.gauge { display: flex; align-items: center; gap: 8px } .gauge i { flex: 1; height: 14px; background: #22252b } .gauge i b { display: block; height: 14px }
+.gauge { display: flex; min-width: 240px; align-items: center; gap: 8px } .gauge i { flex: 1; height: 14px; background: #22252b } .gauge i b { display: block; height: 14px }
 .gauge span { width: 52px; text-align: right }
 .legend { font-size: 11px } .legend td, .legend th { height: 19px; border: 0 } .legend i { display: inline-block; width: 14px; height: 4px; margin-right: 6px; vertical-align: middle }
 svg text { font: 10.5px Inter, 'DejaVu Sans', sans-serif; fill: #9c9ca8 }
@@ -61,10 +64,6 @@ class Source:
         return [(one["metric"], [(time, float(value)) for time, value in one["values"]]) for one in result]
 
 
-def substituted(text, variables):
-    return re.sub(r"\$\{?(\w+)(?::\w+)?\}?", lambda match: variables.get(match[1], match[0]), text)
-
-
 def variables_of(dashboard, source):
     """All values of each variable, as the pattern that Grafana makes of the choice of all; and the accounts' own."""
     found = {"__rate_interval": f"{source.step + 300}s"}
@@ -78,100 +77,10 @@ def variables_of(dashboard, source):
     return found, values
 
 
-def field_of(panel, name, title=None):
-    """The field's settings: the panel's own, and those of the overrides that match its name."""
-    config = panel["fieldConfig"]
-    field = dict(config["defaults"])
-    custom = dict(field.get("custom", {}))
-    for override in config["overrides"]:
-        matcher = override["matcher"]
-        if matcher["options"] == name if matcher["id"] == "byName" else re.search(matcher["options"], title or name):
-            for each in override["properties"]:
-                if each["id"].startswith("custom."):
-                    custom[each["id"].removeprefix("custom.")] = each["value"]
-                else:
-                    field[each["id"]] = each["value"]
-    return field | {"custom": custom}
-
-
-def frames(panel, source, variables):
-    """The table of each query: a column for each label and one for the value."""
-    targets = panel["targets"]
-    for target in targets:
-        result = source.instant(substituted(target["expr"], variables))
-        value = "Value" if len(targets) == 1 else f"Value #{target['refId']}"
-        labels = sorted({name for metric, _ in result for name in metric})
-        rows = [{"Time": source.end} | {name: metric.get(name, "") for name in labels} | {value: number} for metric, number in result]
-        if rows:
-            yield ["Time", *labels, value], rows
-
-
-def merged(tables):
-    common = set.intersection(*(set(names) for names, _ in tables))
-    columns = list(dict.fromkeys(name for names, _ in tables for name in names))
-    rows = {}
-    for _, more in tables:
-        for row in more:
-            same = rows.setdefault(tuple(row[name] for name in sorted(common)), [])
-            into = next((one for one in same if all(one.get(name, value) == value for name, value in row.items())), None)
-            if into is None:
-                same.append(into := {})
-            into.update(row)
-    return columns, [row for same in rows.values() for row in same]
-
-
-def table(panel, source, variables, _):
-    tables = list(frames(panel, source, variables))
-    if not tables:
-        return '<div class="stat none">No data</div>'
-    for step in panel.get("transformations", []):
-        options = step["options"]
-        if step["id"] == "filterFieldsByName":
-            dropped = set(options["exclude"]["names"])
-            tables = [([name for name in names if name not in dropped], [{key: value for key, value in row.items() if key not in dropped} for row in rows]) for names, rows in tables]
-        elif step["id"] == "merge":
-            tables = [merged(tables)]
-        else:
-            assert step["id"] == "organize", step["id"]
-            order, renamed, excluded = options["indexByName"], options["renameByName"], options["excludeByName"]
-            tables = [
-                (sorted((name for name in names if not excluded.get(name)), key=lambda name: order.get(name, len(order))), rows)
-                for names, rows in tables
-            ]
-            tables = [([renamed.get(name, name) for name in names], [{renamed.get(key, key): value for key, value in row.items()} for row in rows]) for names, rows in tables]
-    names, rows = tables[0]
-    fields = {name: field_of(panel, name) for name in names}
-    titles = {name: field.get("displayName", name) for name, field in fields.items()}
-    for order in reversed(panel["options"]["sortBy"]):
-        # Grafana sorts by the title, and leaves rows as they are where no column has it.
-        name = next((name for name, title in titles.items() if title == order["displayName"]), None)
-        if name:
-            rows = sorted(rows, key=lambda row: (row.get(name) is None, row.get(name)), reverse=order["desc"])
-    numeric = {name: any(isinstance(row.get(name), float) for row in rows) for name in names}
-    side = {name: ' class="number"' if numeric[name] else "" for name in names}
-    head = "".join(f"<th{side[name]}>{escape(titles[name])}</th>" for name in names)
-    body = "".join("<tr>" + "".join(f"<td{side[name]}>{cell(row.get(name), fields[name])}</td>" for name in names) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
-def cell(value, field):
-    if value is None or value == "":
-        return ""
-    if isinstance(value, str):
-        found = mapped(value, field)
-        return escape(found["text"] if found else value)
-    text, color = escape(shown(value, field)), color_at(value, field)
-    kind = field["custom"].get("cellOptions", {}).get("type")
-    if kind == "gauge":
-        part = min(max((value - field["min"]) / (field["max"] - field["min"]), 0), 1)
-        return f'<div class="gauge"><i><b style="width:{100 * part:.1f}%;background:{color}"></b></i><span style="color:{color}">{text}</span></div>'
-    return f'<span style="color:{color}">{text}</span>' if kind == "color-text" else text
-
-
 def stat(panel, source, variables, _):
     result = [value for target in panel["targets"] for _, value in source.instant(substituted(target["expr"], variables))]
     if not result:
-        return '<div class="stat none">No data</div>'
+        return nothing(panel)
     field, parts = field_of(panel, "Value"), []
     for value in result:
         text = shown(value, field)
@@ -193,7 +102,7 @@ def drawn(kind):
         series = list(curves(panel, source, variables))
         width, height = round(panel["gridPos"]["w"] * COLUMN - GAP - 2), panel["gridPos"]["h"] * (UNIT + GAP) - GAP - 32
         if not series:
-            return '<div class="stat none">No data</div>'
+            return nothing(panel)
         return kind(panel, series, (source.start, source.end, source.step), marks, width, height)
 
     return draw

@@ -4,7 +4,7 @@ import datetime
 import math
 
 COLORS = {"green": "#73bf69", "orange": "#ff9830", "red": "#f2495c", "blue": "#5794f2", "yellow": "#fade2a", "text": "#ccccdc"}
-SECONDS = [(31536000, "years"), (604800, "weeks"), (86400, "days"), (3600, "hours"), (60, "mins"), (1, "s"), (0.001, "ms")]
+SECONDS = [(31536000, "years"), (604800, "weeks"), (86400, "days"), (3600, "hours"), (60, "mins"), (1, "s"), (0.001, "ms"), (0.000001, "µs")]
 
 
 def rounded(value, decimals=None):

@@ -14,7 +14,7 @@ GRAFANA = pathlib.Path(__file__).parents[2] / "deploy" / "grafana"
 END = at(25, 10)
 OPENED = ["Account order"]
 # Down to the row of further panels that only some accounts fill.
-HEIGHT = 1460
+HEIGHT = 1794
 
 
 def fail_at_end(accounts):
