@@ -15,7 +15,7 @@ import tempfile
 
 import bcrypt
 
-from servers import Prometheus, free_port, wait_until
+from servers import Prometheus, answers, free_port, wait_until
 
 DEPLOY = pathlib.Path(__file__).parent.parent / "deploy"
 # There is neither systemd nor a time service here, nor the exporter's own folders.
@@ -88,13 +88,13 @@ def run(command):
 
 def main(binary, folder, scene):
     config = folder / "prometheus.yml"
-    target = f"scheme: https, tls_config: {{ ca_file: ca.crt }}, basic_auth: {{ username: prometheus, password: correct-horse }}"
+    target = "scheme: https, tls_config: { ca_file: ca.crt }, basic_auth: { username: prometheus, password: correct-horse }"
     scene.begin(binary)
     config.write_text(f"scrape_configs: [{{ job_name: koodrive, {target}, static_configs: [{{ targets: ['{scene.exporter}'] }}] }}]\n")
     count = 0
     with Prometheus(config, folder / "data") as prometheus:
         wait_until("Prometheus scrapes", lambda: prometheus.query("up"))
-        wait_until("Alertmanager answers", lambda: subprocess.run(["curl", "-sf", f"http://{scene.alertmanager}/-/ready"], capture_output=True).returncode == 0)
+        wait_until("Alertmanager answers", lambda: answers(f"http://{scene.alertmanager}/-/ready"))
         prelude = scene.prelude(binary, prometheus.address)
         for page, lines in blocks():
             for line in lines:

@@ -24,6 +24,12 @@ def get_json(url):
         return json.load(answer)
 
 
+def answers(url):
+    """Whether there is a page."""
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return answer.status == 200
+
+
 def wait_until(what, condition):
     """What `condition` gives as soon as it is something; a server that does not answer yet gives nothing."""
     deadline = time.monotonic() + PATIENCE

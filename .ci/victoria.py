@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 from alerts import DEPLOY, Servers, shorten
-from servers import free_port, get_json, wait_until
+from servers import answers, free_port, get_json, wait_until
 
 
 def start(servers, name, *flags):
@@ -19,12 +19,8 @@ def start(servers, name, *flags):
     command = [programs / name, f"-httpListenAddr={address}", "-loggerLevel=FATAL", *flags]
     servers.processes[name] = subprocess.Popen(command)
     url = f"http://{address}"
-    wait_until(f"{name} answers", lambda: get_json_or_text(f"{url}/health"))
+    wait_until(f"{name} answers", lambda: answers(f"{url}/health"))
     return url
-
-
-def get_json_or_text(url):
-    return subprocess.run(["curl", "--silent", "--fail", url], capture_output=True).stdout
 
 
 def alerts(vmalert):
@@ -49,7 +45,6 @@ def main(servers, folder):
     rules = [f"-rule={folder}/koodrive.{name}.yml" for name in ("rules", "alerts", "overrides")]
     urls = [f"-datasource.url={database}", f"-remoteWrite.url={database}", f"-remoteRead.url={database}"]
     vmalert = start(servers, "vmalert", *rules, *urls, "-notifier.blackhole", "-evaluationInterval=1s", "-rule.evalDelay=0s", "-remoteWrite.flushInterval=100ms")
-    groups = lambda: get_json(f"{vmalert}/api/v1/rules")["data"]["groups"]
     wait_until("the full account alerts", lambda: ("KooDriveSpaceUsageHigh", "archive") in alerts(vmalert))
     outage = {("KooDrivePollFailing", "finance"), ("KooDriveDataStale", "finance")}
     servers.order("finance", fault={"kind": "status", "status": 500})
@@ -57,7 +52,7 @@ def main(servers, folder):
     servers.order("finance")
     wait_until("its alerts end", lambda: not outage & alerts(vmalert))
     assert ("KooDriveSpaceUsageHigh", "archive") in alerts(vmalert)
-    rules = [rule for group in groups() for rule in group["rules"]]
+    rules = [rule for group in get_json(f"{vmalert}/api/v1/rules")["data"]["groups"] for rule in group["rules"]]
     bad = [(rule["name"], rule["lastError"]) for rule in rules if rule.get("lastError")]
     assert not bad, bad
     print(f"vmalert evaluates {len(rules)} rules, none in error; the alerts of an outage came and ended")

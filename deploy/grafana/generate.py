@@ -78,15 +78,16 @@ def accounts_table():
         (f"account:koodrive_up:max{{{ACCOUNTS}}}", "Polls", "none", GOOD_IS_ONE, {"type": "color-text"}),
         (f"account:koodrive_data_age_seconds:min{{{ACCOUNTS}}}", "Data age", "s", None, None),
     ]
-    targets = [target(expr, instant=True, format="table", ref=ref) for ref, (expr, *_) in zip("ABCDEFGH", columns)]
-    overrides = [column(f"Value #{ref}", *shown) for ref, (_, *shown) in zip("ABCDEFGH", columns)]
+    targets = [target(expr, instant=True, format="table") for expr, *_ in columns]
+    values = [f"Value #{ref}" for ref in "ABCDEFGH"]
+    overrides = [column(value, *shown) for value, (_, *shown) in zip(values, columns)]
     growing = {"type": "range", "options": {"from": NO_GROWTH, "to": None, "result": {"text": "no growth", "index": 0, "color": "green"}}}
     overrides[0]["properties"] += [{"id": "mappings", "value": [growing]}, {"id": "decimals", "value": 1}]
     overrides[1]["properties"] += [{"id": "min", "value": 0}, {"id": "max", "value": 1}]
     overrides[5]["properties"].append({"id": "decimals", "value": 1})
     overrides[6]["properties"].append({"id": "mappings", "value": [{"type": "value", "options": {"0": {"text": "failing", "index": 0}, "1": {"text": "good", "index": 1}}}]})
     overrides.append(linked("account", "Account", ACCOUNT_LINK))
-    order = {name: place for place, name in enumerate(["account", *(f"Value #{query['refId']}" for query in targets), "job"])}
+    order = {name: place for place, name in enumerate(["account", *values, "job"])}
     return panel(
         "table",
         "Which account will be full, and when",
@@ -185,17 +186,16 @@ def overview():
 
 def account():
     """The row that is repeated for each account."""
-    one = 'job=~"$job",account=~"$account"'
-    used, capacity = f"account:koodrive_space_used_bytes:max{{{one}}}", f"account:koodrive_space_capacity_bytes:max{{{one}}}"
-    allocated = f"account:koodrive_space_allocated_bytes:max{{{one}}}"
-    yield stat("Used", "How full the account is.", f"account:koodrive_space_used:ratio_last1d{{{one}}}", "percentunit", FULLNESS, size=(3, 4), decimals=1)
-    yield stat("Days until full", "If it goes on as in the last seven days, without the one that grew most. Nothing where it does not grow, or before a week is known.", f"0 * (account:koodrive_space_used:ratio_last1d{{{one}}} >= 1) or account:koodrive_space_full:days{{{one}}}", "none", DAYS_LEFT, size=(3, 4), decimals=1, noValue="no growth")
-    yield stat("Full on", "The date when it is full, if it goes on so.", f"(time() + 86400 * account:koodrive_space_full:days{{{one}}}) * 1000", "time:YYYY-MM-DD", NEUTRAL, size=(3, 4), noValue="no growth")
-    yield stat("Used bytes", "What the account uses.", f"account:koodrive_space_used_bytes:last1d{{{one}}}", "bytes", NEUTRAL, size=(3, 4))
-    yield stat("Free", "What is left.", f"account:koodrive_space_free_bytes:last1d{{{one}}}", "bytes", [(None, "red"), (1, "green")], size=(3, 4))
-    yield stat("Capacity", "What the account has.", f"account:koodrive_space_capacity_bytes:last1d{{{one}}}", "bytes", NEUTRAL, size=(3, 4))
+    used, capacity = f"account:koodrive_space_used_bytes:max{{{ACCOUNTS}}}", f"account:koodrive_space_capacity_bytes:max{{{ACCOUNTS}}}"
+    allocated = f"account:koodrive_space_allocated_bytes:max{{{ACCOUNTS}}}"
+    yield stat("Used", "How full the account is.", f"account:koodrive_space_used:ratio_last1d{{{ACCOUNTS}}}", "percentunit", FULLNESS, size=(3, 4), decimals=1)
+    yield stat("Days until full", "If it goes on as in the last seven days, without the one that grew most. Nothing where it does not grow, or before a week is known.", f"0 * (account:koodrive_space_used:ratio_last1d{{{ACCOUNTS}}} >= 1) or account:koodrive_space_full:days{{{ACCOUNTS}}}", "none", DAYS_LEFT, size=(3, 4), decimals=1, noValue="no growth")
+    yield stat("Full on", "The date when it is full, if it goes on so.", f"(time() + 86400 * account:koodrive_space_full:days{{{ACCOUNTS}}}) * 1000", "time:YYYY-MM-DD", NEUTRAL, size=(3, 4), noValue="no growth")
+    yield stat("Used bytes", "What the account uses.", f"account:koodrive_space_used_bytes:last1d{{{ACCOUNTS}}}", "bytes", NEUTRAL, size=(3, 4))
+    yield stat("Free", "What is left.", f"account:koodrive_space_free_bytes:last1d{{{ACCOUNTS}}}", "bytes", [(None, "red"), (1, "green")], size=(3, 4))
+    yield stat("Capacity", "What the account has.", f"account:koodrive_space_capacity_bytes:last1d{{{ACCOUNTS}}}", "bytes", NEUTRAL, size=(3, 4))
     yield stat("Allocated", "What the account has promised to its users.", f"last_over_time({allocated}[1d])", "bytes", NEUTRAL, size=(3, 4))
-    yield stat("Data age", "How old these numbers are.", f"account:koodrive_data_age_seconds:min{{{one}}}", "s", NEUTRAL, size=(3, 4))
+    yield stat("Data age", "How old these numbers are.", f"account:koodrive_data_age_seconds:min{{{ACCOUNTS}}}", "s", NEUTRAL, size=(3, 4))
     yield graph(
         "Space",
         "Used and allocated bytes, the levels from which alerts fire, and what will be used in 30 days by the growth of the last seven.",
@@ -203,9 +203,9 @@ def account():
             target(used, "used"),
             target(allocated, "allocated"),
             target(capacity, "capacity"),
-            target(f"{capacity} * account:koodrive_threshold:space_usage_high_ratio{{{one}}} < Inf", "usage high"),
-            target(f"{capacity} * account:koodrive_threshold:space_almost_full_ratio{{{one}}} < Inf", "almost full"),
-            target(f"{used} + 30 * account:koodrive_space_used_bytes:growth_per_day7d{{{one}}}", "in 30 days"),
+            target(f"{capacity} * account:koodrive_threshold:space_usage_high_ratio{{{ACCOUNTS}}} < Inf", "usage high"),
+            target(f"{capacity} * account:koodrive_threshold:space_almost_full_ratio{{{ACCOUNTS}}} < Inf", "almost full"),
+            target(f"{used} + 30 * account:koodrive_space_used_bytes:growth_per_day7d{{{ACCOUNTS}}}", "in 30 days"),
         ],
         "bytes",
         size=(12, 12),
@@ -216,8 +216,8 @@ def account():
         "Growth a day",
         "By how much the used bytes have grown in the last day, and on a day of the last seven without the one that grew most.",
         [
-            target(f"account:koodrive_space_used_bytes:growth1d{{{one}}}", "last day"),
-            target(f"account:koodrive_space_used_bytes:growth_per_day7d{{{one}}}", "a day of seven"),
+            target(f"account:koodrive_space_used_bytes:growth1d{{{ACCOUNTS}}}", "last day"),
+            target(f"account:koodrive_space_used_bytes:growth_per_day7d{{{ACCOUNTS}}}", "a day of seven"),
         ],
         "bytes",
         size=(12, 12),
@@ -235,8 +235,8 @@ def account():
         "Data age",
         "How old the newest good numbers are. The line is three intervals: from there the numbers count as stale.",
         [
-            target(f"account:koodrive_data_age_seconds:min{{{one}}}", "age"),
-            target(f"3 * account:koodrive_poll_interval_seconds:min{{{one}}}", "stale"),
+            target(f"account:koodrive_data_age_seconds:min{{{ACCOUNTS}}}", "age"),
+            target(f"3 * account:koodrive_poll_interval_seconds:min{{{ACCOUNTS}}}", "stale"),
         ],
         "s",
         size=(8, 6),
@@ -266,7 +266,7 @@ def account():
     yield stat(
         "Seats used",
         "Users that were created, of those that the subscription allows, where the usage is collected.",
-        f"account:koodrive_users:ratio{{{one}}}",
+        f"account:koodrive_users:ratio{{{ACCOUNTS}}}",
         "percentunit",
         [(None, "green"), (0.95, "orange"), (1, "red")],
         size=(4, 7),
@@ -276,7 +276,7 @@ def account():
     yield stat(
         "Service",
         "Whether the service is frozen, where the subscription is collected.",
-        f"account:koodrive_service_frozen:max{{{one}}}",
+        f"account:koodrive_service_frozen:max{{{ACCOUNTS}}}",
         "none",
         [(None, "green"), (1, "red")],
         size=(4, 7),
@@ -285,7 +285,7 @@ def account():
     yield stat(
         "Units in doubt",
         "How many configured units the usage contradicts, where it is collected.",
-        f"sum(account:koodrive_units_doubtful:max{{{one}}})",
+        f"sum(account:koodrive_units_doubtful:max{{{ACCOUNTS}}})",
         "none",
         [(None, "green"), (1, "red")],
         size=(4, 7),

@@ -11,8 +11,8 @@ EXPORTERS = 'job=~"$job",instance=~"$instance"'
 BOTH = f"{EXPORTERS},account=~\"$account\""
 
 
-def target(expr, legend="", *, instant=False, format="time_series", ref="A"):
-    query = {"refId": ref, "datasource": DATASOURCE, "expr": expr, "legendFormat": legend, "format": format}
+def target(expr, legend="", *, instant=False, format="time_series"):
+    query = {"refId": "A", "datasource": DATASOURCE, "expr": expr, "legendFormat": legend, "format": format}
     return query | ({"instant": True, "range": False} if instant else {"instant": False, "range": True})
 
 

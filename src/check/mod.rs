@@ -5,6 +5,7 @@ mod remedy;
 mod warnings;
 
 pub use online::Online;
+pub(crate) use remedy::HARMLESS_SKEW;
 pub use remedy::{remedy, remedy_of_reason};
 pub use warnings::warnings;
 

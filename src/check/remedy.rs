@@ -5,7 +5,7 @@ use koodrive::Reason;
 use crate::{account::Account, poll::Failure};
 
 /// Requests that are dated by this host's clock are good until it is this far off, in seconds.
-pub(super) const HARMLESS_SKEW: f64 = 60.0;
+pub(crate) const HARMLESS_SKEW: f64 = 60.0;
 
 /// What to look at after this failure of a collector, as far as it is known. The codes are those of the vendor's list.
 #[must_use]

@@ -22,14 +22,12 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     account,
+    check::HARMLESS_SKEW,
     clock::{Moment, unix_seconds},
     human,
     metrics::OwnMetrics,
     poll::{AccountEntry, AccountState, AccountStore},
 };
-
-/// In seconds; the threshold of the alert.
-const MAX_CLOCK_SKEW: f64 = 60.0;
 
 /// Colours that can be told apart on either ground; nothing is told by colour alone. On a narrow screen each row is a
 /// list, with the names of its columns.
@@ -116,7 +114,7 @@ fn date(unix_seconds: f64) -> String {
 /// The largest difference between this host's clock and that of an account's API, where it fires `KooDriveClockSkew`.
 fn clock_skew(accounts: &[Account]) -> Option<String> {
     let skews = accounts.iter().filter_map(|account| Some((account.overview.state.clock_skew?.abs(), account)));
-    let (skew, account) = skews.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(skew, _)| *skew > MAX_CLOCK_SKEW)?;
+    let (skew, account) = skews.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(skew, _)| *skew > HARMLESS_SKEW)?;
     let skew = human::duration(Duration::try_from_secs_f64(skew).ok()?);
     let alias = &account.overview.account.alias;
     Some(format!(

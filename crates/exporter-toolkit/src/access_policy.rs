@@ -94,16 +94,26 @@ impl WebConfigHandle {
                 read.unwrap_or_else(|why| Err(Problems::one(&name, "", why.to_string())))
             };
             let mut read = or_problem(followed.changed().await);
-            if self.policy_after(&read).is_err() {
+            let mut policy = self.policy_after(&read);
+            if policy.is_err() {
                 // A certificate and its key are two files: the second comes a moment after the first.
-                read = timeout(SETTLE_TIME, followed.changed()).await.map_or(read, or_problem);
+                if let Ok(next) = timeout(SETTLE_TIME, followed.changed()).await {
+                    read = or_problem(next);
+                    policy = self.policy_after(&read);
+                }
             }
-            self.apply(&read, metrics);
+            self.apply(&read, policy, metrics);
         }
     }
 
-    fn apply(&self, read: &Result<WebConfig, Problems>, metrics: &ServerMetrics) {
-        let applied = self.policy_after(read).map(|policy| self.replace(policy));
+    /// Applies the policy of what was `read`.
+    fn apply(
+        &self,
+        read: &Result<WebConfig, Problems>,
+        policy: Result<AccessPolicy, Problems>,
+        metrics: &ServerMetrics,
+    ) {
+        let applied = policy.map(|policy| self.replace(policy));
         metrics.web_config_read(applied.is_ok(), self.policy().certificate_expiry);
         match applied {
             Ok(()) => {
