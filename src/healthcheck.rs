@@ -14,6 +14,9 @@ use crate::config::Listening;
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Requests for one page, where a connection ends without a reason.
+const ATTEMPTS: usize = 3;
+
 /// The alerts by which an exporter ends a connection without a client's certificate (TLS 1.3, TLS 1.2).
 const CERTIFICATE_REQUIRED: [AlertDescription; 3] =
     [AlertDescription::CertificateRequired, AlertDescription::HandshakeFailure, AlertDescription::BadCertificate];
@@ -66,7 +69,7 @@ pub async fn ask(target: &Target) -> Result<(), String> {
     let client = client(target).map_err(|error| format!("cannot make an HTTP client: {error}"))?;
     let mut result = Ok(());
     for url in &target.urls {
-        result = match client.get(url).send().await {
+        result = match answer(&client, url).await {
             Ok(answer) if answer.status().is_success() || answer.status() == 401 => return Ok(()),
             Ok(answer) => Err(format!("the exporter answers {}", answer.status())),
             Err(error) if wants_certificate(&error) => return Ok(()),
@@ -74,6 +77,21 @@ pub async fn ask(target: &Target) -> Result<(), String> {
         };
     }
     result
+}
+
+/// The answer of a page. By TLS 1.3 a server refuses a client without a certificate after the handshake, and may end the
+/// connection before the request is written: then its alert is not seen, and another try may see it.
+async fn answer(client: &reqwest::Client, url: &str) -> reqwest::Result<reqwest::Response> {
+    let mut answer = client.get(url).send().await;
+    for _ in 1..ATTEMPTS {
+        match &answer {
+            Err(error) if !(error.is_connect() || error.is_timeout() || wants_certificate(error)) => {
+                answer = client.get(url).send().await;
+            }
+            _ => break,
+        }
+    }
+    answer
 }
 
 /// An error, then its causes down to the innermost, which says what happened.
