@@ -220,10 +220,12 @@ impl Worker {
     }
 
     fn make(&mut self, page: Arc<PageState>) {
-        // Whoever asks from here on wants another one.
+        // Whoever asks from here on puts it into the queue again, and so does whoever came while the latest one was made;
+        // where that one will do for them, it is not made twice.
         page.queued.store(false, Ordering::Release);
         let (began, changes) = (Instant::now(), (self.changes)());
-        if page.latest.receiver_count() == 0 {
+        let latest_will_do = page.latest.borrow().for_request(began, changes).is_some();
+        if latest_will_do || page.latest.receiver_count() == 0 {
             return;
         }
         self.limit_memory(page.length.load(Ordering::Relaxed));
@@ -353,6 +355,39 @@ mod tests {
             assert_eq!(made.load(Ordering::SeqCst), change);
             changes.fetch_add(1, Ordering::SeqCst);
         }
+    }
+
+    #[tokio::test]
+    async fn request_that_arrives_while_a_page_is_made_gets_that_page() {
+        let (maker, _) = maker();
+        let made = Arc::new(AtomicU64::new(0));
+        let (count, (begun, begins)) = (Arc::clone(&made), sync_channel(2));
+        let (go, gate) = sync_channel::<()>(2);
+        let gate = Mutex::new(gate);
+        let page = maker.page(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            begun.send(()).unwrap();
+            gate.lock().unwrap().recv().unwrap();
+            Content { pieces: Vec::new(), valid_until: None }
+        });
+        let ask = || {
+            let page = page.clone();
+            tokio::spawn(async move { page.body().await.is_some() })
+        };
+        // One of many that takes its time.
+        let _slow = page.state.latest.subscribe();
+        let first = ask();
+        tokio::task::yield_now().await;
+        begins.recv().unwrap();
+        let second = ask();
+        tokio::task::yield_now().await;
+        go.send(()).unwrap();
+        assert!(first.await.unwrap() && second.await.unwrap());
+        go.send(()).unwrap();
+        // The thread has taken the second request out of the queue once it answers for another page.
+        let (other, _) = self::page(&maker, 7);
+        answer(&other).await;
+        assert_eq!(made.load(Ordering::SeqCst), 1);
     }
 
     #[tokio::test]
