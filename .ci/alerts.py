@@ -172,6 +172,24 @@ def fires(name, account, severity="warning", receiver="tickets"):
     return key
 
 
+def check_inhibitions(servers):
+    """One endpoint of two fails: Alertmanager holds back the alerts of its accounts, and no others."""
+    alert = lambda name, **labels: {"labels": {"alertname": name, "job": "two-endpoints", "severity": "critical"} | labels}
+    alerts = [alert("KooDriveAccountsFailing", scope="endpoint", endpoint="one.example")]
+    alerts += [alert("KooDriveDataStale", account=name, endpoint=f"{name}.example") for name in ("one", "two")]
+    url = f"http://{servers.alertmanager}/api/v2/alerts"
+    body = json.dumps(alerts).encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    wait_until("Alertmanager takes alerts", lambda: urllib.request.urlopen(request, timeout=10).close() is None)
+    state = lambda: {
+        one["labels"].get("account"): one["status"]["state"]
+        for one in get_json(url)
+        if one["labels"]["job"] == "two-endpoints"
+    }
+    wait_until("one of them is held back", lambda: state() == {None: "active", "one": "suppressed", "two": "active"})
+    print("KooDriveAccountsFailing of an endpoint holds back the alerts of its accounts alone")
+
+
 def drive(servers, prometheus):
     """Drives the simulator into states, and sees alerts come and go."""
     numbers = {"totalCapacity": TERABYTE, "totalUsed": TERABYTE // 2, "totalAllocation": TERABYTE // 2}
@@ -221,6 +239,7 @@ def main():
         with servers.start_prometheus() as prometheus:
             print(f"Prometheus evaluates the {no_rule_fails(prometheus)} rules as they are shipped, none in error")
         servers.start_alertmanager()
+        check_inhibitions(servers)
         with servers.start_prometheus(shorten) as prometheus:
             drive(servers, prometheus)
             no_rule_fails(prometheus)

@@ -138,7 +138,7 @@ def check_alertmanager():
         (["alertname=KooDriveSpaceAlmostFull", "severity=critical", "account=finance"], "pager"),
         (["alertname=KooDriveSpaceUsageHigh", "severity=warning", "account=finance"], "tickets"),
         (["alertname=KooDriveSpaceFillingUp", "severity=info", "account=finance"], "tickets"),
-        (["alertname=KooDriveAccountsFailing", "severity=critical"], "pager"),
+        (["alertname=KooDriveAccountsFailing", "severity=critical", "scope=endpoint"], "pager"),
         (["alertname=KooDriveExporterDown", "severity=critical", "scope=all"], "pager"),
         (["alertname=KooDriveExporterDown", "severity=warning", "scope=replica"], "tickets"),
         (["alertname=NodeDown", "severity=critical"], "tickets"),

@@ -129,6 +129,7 @@ def overview(account, index):
             used.append((step, int(account.used[seen])))
             allocated.append((step, int(account.allocation(seen))))
     yield from ((name, {}, samples) for name, samples in families.items())
+    yield "koodrive_account_info", {"endpoint": "api.example", "auth_type": "token"}, [(step, 1) for step, _ in interval]
     yield from (("koodrive_poll_failure_info", {"reason": reason}, samples) for reason, samples in failures.items())
 
 
