@@ -1,27 +1,43 @@
 #!/usr/bin/env bash
-# A Debian 13 root in which the gate starts containers and services. Nothing in it changes this machine: it has its own
-# processes, mounts and network, and what is written goes to memory.
+# A Debian root in which the gate starts containers and services, or builds for arm64. Nothing in it changes this machine:
+# it has its own processes, mounts and network, and what is written goes to memory.
 #
-#   debian_root.sh make ROOT                     makes it, unless it is there already
+#   debian_root.sh make ROOT                     makes one of Debian 13 with Podman and systemd, unless it is there already
+#   debian_root.sh make-arm64 ROOT               the same of Debian's unstable suite, with Rust and an emulator
 #   debian_root.sh run ROOT SHARED COMMAND...    runs a command in it; SHARED is seen at /mnt, read-only
 #   debian_root.sh boot ROOT SHARED COMMAND...   the same, with systemd running
 #
 # Exit code 77: this machine cannot do that.
 set -euo pipefail
 packages=adduser,buildah,ca-certificates,crun,curl,dbus,init-system-helpers,iproute2,podman,procps,rpm,systemd,systemd-sysv,util-linux
+cross_packages=(rustc cargo gcc libc6-dev libstd-rust-dev:arm64 libc6-dev:arm64 gcc-aarch64-linux-gnu qemu-user)
 unavailable() { echo "$*" >&2; exit 77; }
 
 make() {
-    local root="$1" mirror
-    [[ ! -e $root.packages || "$(cat "$root.packages")" != "$packages" ]] || return 0
+    local root="$1" suite="$2" include="$3" mirror
     mirror="$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1)"
     [[ -n $mirror ]] || unavailable "apt is not set up for Debian here"
     rm -rf "$root" "$root.packages"
-    timeout 500 debootstrap --variant=minbase --include="$packages" trixie "$root" "$mirror" >"$root.log" ||
+    timeout 500 debootstrap --variant=minbase --include="$include" "$suite" "$root" "$mirror" >"$root.log" ||
         { tail -n 5 "$root.log" >&2; unavailable "debootstrap failed"; }
-    rm -f "$root"/var/cache/apt/archives/*.deb
     mkdir -p "$root.memory"
-    echo "$packages" >"$root.packages"
+}
+
+# Packages of another architecture are none that debootstrap takes.
+add_cross_packages() {
+    local root="$1"
+    cp /etc/apt/apt.conf.d/* "$root/etc/apt/apt.conf.d/"
+    chroot "$root" dpkg --add-architecture arm64
+    { chroot "$root" apt-get -o Acquire::Check-Valid-Until=false update &&
+        DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get install --yes --no-install-recommends "${cross_packages[@]}"; } \
+        >>"$root.log" 2>&1 || { tail -n 5 "$root.log" >&2; unavailable "there is no compiler for arm64"; }
+}
+
+# Notes what a root was made with: it is made again where that is something else.
+is_made() { [[ -e $1.packages && "$(cat "$1.packages")" == "$2" ]]; }
+made() {
+    rm -f "$1"/var/cache/apt/archives/*.deb
+    echo "$2" >"$1.packages"
 }
 
 # Runs as the first process of new namespaces: changes to the root, then starts what is asked for.
@@ -117,7 +133,10 @@ in_namespaces() {
 }
 
 case "$1" in
-    make) make "$2" ;;
+    make) is_made "$2" "$packages" || { make "$2" trixie "$packages" && made "$2" "$packages"; } ;;
+    make-arm64)
+        is_made "$2" "${cross_packages[*]}" ||
+            { make "$2" sid ca-certificates && add_cross_packages "$2" && made "$2" "${cross_packages[*]}"; } ;;
     run | boot) start "$@" ;;
     enter) shift; enter "$@" ;;
     *) unavailable "there is no $1: see the head of this file" ;;

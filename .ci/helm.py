@@ -5,7 +5,6 @@ Usage: helm.py HELM NODE_FOLDER BINARY     # the folder has the packages that cu
 """
 
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -259,23 +258,35 @@ def check_monitoring(rendered):
 
 
 def check_package(rendered):
-    """helm gives entries the time of their files: with equal times, as deploy/release sets them, packages are equal."""
+    """The chart among the release files is what helm makes of the folder, but for times."""
+    (package,) = (ROOT / "target" / "release-files").glob("*.tgz")
     with tempfile.TemporaryDirectory() as folder:
-        packages = []
-        for clock in (1, 2_000_000_000):
-            twin = pathlib.Path(folder, str(clock), CHART.name)
-            shutil.copytree(CHART, twin)
-            for time in (clock, 1_000_000_000):
-                for path in twin.rglob("*"):
-                    os.utime(path, (time, time))
-            run(HELM, "package", twin, "--destination", twin.parent)
-            packages += twin.parent.glob("*.tgz")
-        assert packages[0].read_bytes() == packages[1].read_bytes(), "two packages of one chart differ"
-        with tarfile.open(packages[0]) as archive:
-            names = archive.getnames()
-        assert not [name for name in names if "/ci/" in name], "the package has the examples of values"
-        assert documents(template(packages[0], VALUES["monitoring"])) == rendered["monitoring"]
-    print(f"two packages have the same bytes, and render as the folder does: {len(names)} files")
+        run(HELM, "package", CHART, "--destination", folder)
+        with tarfile.open(package) as ours, tarfile.open(pathlib.Path(folder, package.name)) as helms:
+            names = {entry.name for entry in ours if entry.isfile()}
+            assert names == set(helms.getnames()), f"the package has other files: {names ^ set(helms.getnames())}"
+    assert documents(template(package, VALUES["monitoring"])) == rendered["monitoring"]
+    print(f"the chart's package has {len(names)} files, as helm's has, and renders as the folder does")
+
+
+def installed_by_readme():
+    """What the commands of the README's way to install give, with `template` instead of `install`: there is no cluster."""
+    commands = run(ROOT / ".ci" / "readme_block", "Each block") + run(ROOT / ".ci" / "readme_block", "**Kubernetes")
+    commands = commands.replace("sha256sum --check", "sha256sum --quiet --check")
+    values = yaml.safe_load(re.search(r"## Configure\n\n```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1])
+    for account in values["accounts"].values():
+        account["auth"]["app_secret_file"] = "/run/secrets/koodrive-exporter/app-secret"
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(ROOT / "target" / "release-files", folder, dirs_exist_ok=True)
+        pathlib.Path(folder, "values.yaml").write_text(yaml.safe_dump({"config": values}))
+        shims = 'kubectl() { [[ "$*" == "--namespace monitoring create secret generic koodrive --from-file="* ]]; }\n'
+        shims += f'helm() {{ [[ $1 == install ]] && {HELM} template "${{@:2}}"; }}\n'
+        done = subprocess.run(["bash", "-euc", shims + commands], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    resources = documents(done.stdout)
+    mounted = [r for r in resources if r["kind"] == "Deployment" and "koodrive" in json.dumps(r["spec"]["template"]["spec"]["volumes"])]
+    assert mounted, "no Deployment mounts the secret"
+    return resources
 
 
 def readme_resources():
@@ -295,7 +306,7 @@ def main():
     check_restarts()
     check_monitoring(rendered)
     check_package(rendered)
-    check_kubernetes(rendered | {"README": list(readme_resources())})
+    check_kubernetes(rendered | {"README": list(readme_resources()), "installed": installed_by_readme()})
     helm_pod.check(rendered, BINARY)
 
 

@@ -2,7 +2,6 @@
 # Podman loads the container image's archive and runs it with no more rights than it needs. Runs in the root of
 # debian_root.sh, with the repository at /mnt.
 set -euo pipefail
-archive="$(echo /mnt/target/release-files/*.oci.tar)"
 version="$(sed -n 's/^version = "\(.*\)"$/\1/p' /mnt/Cargo.toml | head -n 1)"
 image="docker.io/library/koodrive-exporter:$version"
 networking="--cgroups=disabled --network host"
@@ -27,7 +26,22 @@ metrics() { curl -sf http://127.0.0.1:10710/metrics; }
 has_metric() { grep -qE "$1" <<<"$(metrics)"; }
 remove() { podman rm --force --time 0 "$@" >/dev/null; }
 
-podman load --quiet --input "$archive"
+# The README's ways to install from an archive and as a container, in a folder with the release files.
+install="$(/mnt/.ci/readme_block "Each block"; /mnt/.ci/readme_block "**Archive")"
+container="$(/mnt/.ci/readme_block "Each block"; /mnt/.ci/readme_block "**Container")"
+cp -r /mnt/target/release-files /tmp/files
+cd /tmp/files
+cat >koodrive.yml <<'CONFIG'
+endpoint: http://127.0.0.1:1
+accounts: { production: { user_id: "1", auth: { type: token, token_file: /none } } }
+CONFIG
+sudo() { "$@"; }
+eval "$install"
+[[ "$(koodrive-exporter --version)" == "koodrive-exporter $version" ]] || fail "another program is installed"
+eval "${container//podman run /podman run $networking }"
+until_true "the container is healthy" podman healthcheck run koodrive-exporter
+remove koodrive-exporter
+echo "the README's ways to install the archive and the container work as they stand"
 [[ "$(podman image inspect "$image" --format '{{.Architecture}}')" == "$(dpkg --print-architecture)" ]] ||
     fail "the image is of another architecture"
 
@@ -92,6 +106,7 @@ podman image unmount "$image" >/dev/null
 revision="$(podman image inspect "$image" --format '{{index .Labels "org.opencontainers.image.revision"}}')"
 buildah --storage-driver vfs build --quiet --isolation chroot --format docker --tag dockerfile \
     --build-context build=/tmp/build --build-arg VERSION="$version" --build-arg REVISION="$revision" \
+    --build-arg SOURCE="$(sed -n 's/^repository = "\(.*\)"$/\1/p' /mnt/Cargo.toml)" \
     --unsetlabel io.buildah.version --file /mnt/deploy/docker/Dockerfile /mnt >/dev/null
 describe() {
     local folder

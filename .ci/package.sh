@@ -37,14 +37,23 @@ newer() {
     dpkg-deb --build --root-owner-group -Znone /tmp/newer /tmp/newer.deb >/dev/null
 }
 
-dpkg --install "$package" >/dev/null
+# As the README says, line by line.
+readarray -t install < <(/mnt/.ci/readme_block "Each block" | grep '^version='; /mnt/.ci/readme_block "**Debian")
+((${#install[@]} == 3)) || fail "the README's commands for Debian are others than a version and two commands"
+sudo() { "$@"; }
+apt-get() { command apt-get --quiet=2 "$@" >/dev/null; }
+cd /mnt/target/release-files
+eval "${install[0]}"
+eval "${install[1]}"
 getent passwd koodrive-exporter >/dev/null || fail "no user was made"
 [[ $(stat -c '%a %U:%G' $config) == "640 root:koodrive-exporter" ]] || fail "the configuration has other permissions"
 [[ "$(property UnitFileState) $(property ActiveState)" == "disabled inactive" ]] || fail "the service is enabled or started"
 bash -c '. /usr/share/bash-completion/completions/koodrive-exporter && complete -p koodrive-exporter' >/dev/null
 systemd-analyze verify --man=no /usr/lib/systemd/system/$unit
 simulate
-systemctl enable --quiet --now $unit
+eval "${install[2]}" 2>/dev/null
+[[ "$(property UnitFileState)" == enabled ]] || fail "the README's command does not enable the service"
+systemctl start $unit
 until_true "the exporter polls" polls
 [[ "$(ps -o user:32= -p "$(property MainPID)" | tr -d ' ')" == koodrive-exporter ]] || fail "it runs as another user"
 (($(awk '/^Seccomp_filters:/ { print $2 }' "/proc/$(property MainPID)/status") > 0)) || fail "system calls are not filtered"
@@ -130,8 +139,9 @@ in_state inactive || fail "the purged service runs"
 echo "the purge leaves nothing behind"
 
 # The database of Debian's rpm knows no library: the needs of the package are looked at by name.
-install_rpm=(rpm --root / --dbpath /tmp/rpm --nodeps)
-"${install_rpm[@]}" --install "$rpm"
+rpm() { command rpm --root / --dbpath /tmp/rpm "$@"; }
+readarray -t install < <(/mnt/.ci/readme_block "**Fedora")
+eval "${install[0]/--install/--install --nodeps}"
 rpm_files="$(rpm --query --list --package "$rpm" | listed | grep -v '^/usr/share/licenses/' | sort)"
 diff <(echo "$deb_files") <(echo "$rpm_files") || fail "the .rpm has other files than the .deb"
 rpm --query --requires --package "$rpm" | grep -q '^libc\.so\.6' || fail "the .rpm does not name the C library"
@@ -139,7 +149,7 @@ rpm --query --requires --package "$rpm" | grep -q '^libc\.so\.6' || fail "the .r
 simulate
 systemctl start $unit
 until_true "the exporter of the .rpm polls" polls
-"${install_rpm[@]}" --erase koodrive-exporter
+rpm --erase koodrive-exporter
 in_state inactive || fail "the erased service runs"
 [[ ! -e /usr/bin/koodrive-exporter && -e $config.rpmsave ]] || fail "erasing left the program, or took the configuration"
 systemctl stop simulator

@@ -28,7 +28,7 @@ pub mod logging;
 pub mod metrics;
 /// When each account is asked, and what is known of it.
 pub mod poll;
-/// The configuration read anew while the exporter runs.
+/// The configuration, read again while the exporter runs.
 pub mod reload;
 /// Which of several exporters polls an account.
 pub mod roots;

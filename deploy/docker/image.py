@@ -92,6 +92,7 @@ def labels(package, revision):
         "org.opencontainers.image.title": package["name"],
         "org.opencontainers.image.description": package["description"],
         "org.opencontainers.image.licenses": package["license"],
+        "org.opencontainers.image.source": package["repository"],
         "org.opencontainers.image.version": package["version"],
         "org.opencontainers.image.revision": revision,
     }
@@ -144,7 +145,7 @@ def main():
     output, revision, *programs = sys.argv[1:]
     package = tomllib.loads((ROOT / "Cargo.toml").read_text())
     package = {**package["package"], **package["workspace"]["package"]}
-    image_labels = labels({key: package[key] for key in ("name", "description", "license", "version")}, revision)
+    image_labels = labels({key: package[key] for key in ("name", "description", "license", "repository", "version")}, revision)
     name = f"{package['name']}:{package['version']}"
     layout = Layout()
     images = []

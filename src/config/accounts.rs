@@ -1,4 +1,4 @@
-//! The accounts, and the settings that each may set anew.
+//! The accounts, and the settings that each may set for itself.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

@@ -55,7 +55,7 @@ pub fn unanswered() -> Exchange {
 /// How requests are answered, by their number from 0: after how long, and with what.
 type Answers = Box<dyn Fn(usize) -> (Duration, Exchange) + Send + Sync>;
 
-/// An upstream that does as it is told, and does not heed deadlines.
+/// An upstream that follows orders, and ignores deadlines.
 pub struct Fake {
     answers: Answers,
     pub differs: bool,

@@ -94,7 +94,7 @@ impl Deadline {
         poll_fn(|context| {
             loop {
                 let deadline = self.state().deadline();
-                // Mostly the deadline moves on: the timer is set anew when it has gone off.
+                // Mostly the deadline moves on: the timer is set again when it has gone off.
                 if deadline < timer.deadline() {
                     timer.as_mut().reset(deadline);
                 }

@@ -22,7 +22,7 @@ const MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// As many links are followed (`ELOOP` of Linux).
 const MAX_LINKS: usize = 40;
 
-/// How often followed files are read anew: no time stamp tells every change (a secret mounted by Kubernetes changes
+/// How often followed files are read again: no time stamp shows every change (a secret mounted by Kubernetes changes
 /// by a link), and they are a few kilobytes.
 const READ_INTERVAL: Duration = Duration::from_millis(500);
 

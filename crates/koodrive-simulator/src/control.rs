@@ -1,6 +1,6 @@
 //! The simulator's own interface, beside the API's path:
 //!
-//! - `GET /simulator` tells what each account was told so far, and `GET /simulator/requests` the number of
+//! - `GET /simulator` shows what each account was asked so far, and `GET /simulator/requests` the number of
 //!   requests to the API alone;
 //! - `PUT /simulator/accounts/<user id>` with `{"fault": {...}, "numbers": {...}}` makes an account fail
 //!   or answer given numbers from now on; a part that is absent or null goes back to normal. With `"endpoint":
@@ -21,7 +21,7 @@ use super::{Answer, Endpoint, Fault, Simulator, Units, fault::FaultyBody};
 
 const MAX_ORDER_BYTES: usize = 64 * 1024;
 
-/// What is to befall an account from now on.
+/// How an account fails from now on.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Order {

@@ -1,4 +1,4 @@
-//! What can befall a simulated account: the failures a year brings.
+//! How a simulated account can fail: the failures of a year.
 
 use std::{
     io,
@@ -46,8 +46,8 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Lets the fault befall the right answer.
-    pub(super) async fn befall(self, right: impl FnOnce() -> Response<FaultyBody>) -> io::Result<Response<FaultyBody>> {
+    /// Gives the right answer as the fault makes it.
+    pub(super) async fn apply(self, right: impl FnOnce() -> Response<FaultyBody>) -> io::Result<Response<FaultyBody>> {
         match self {
             Self::Status { status } => {
                 let mut response = Response::new(FaultyBody::whole(Bytes::from_static(b"<html>failure</html>")));

@@ -56,7 +56,7 @@ pub struct Simulator {
     started: SystemTime,
 }
 
-/// One account's place: what it is, what befalls it, and what it was told.
+/// One account's place: what it is, how it fails, and what it was asked.
 #[derive(Debug)]
 struct Seat {
     account: SimulatedAccount,
@@ -69,7 +69,7 @@ struct Seat {
     record: Record,
 }
 
-/// What an account was told so far.
+/// What an account was asked and answered so far.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Record {
     /// All requests that named the account.
@@ -166,7 +166,7 @@ impl Simulator {
         if step < 0 { now - magnitude } else { now + magnitude }
     }
 
-    /// What an account was told so far.
+    /// What an account was asked and answered so far.
     #[must_use]
     pub fn record(&self, user_id: &str) -> Option<Record> {
         self.seats().get(user_id).map(|seat| seat.record.clone())
@@ -183,7 +183,7 @@ impl Simulator {
         };
         match fault {
             None => Ok(self.envelope(StatusCode::OK, 0, "success", Some(data))),
-            Some(fault) => fault.befall(|| self.envelope(StatusCode::OK, 0, "success", Some(data))).await,
+            Some(fault) => fault.apply(|| self.envelope(StatusCode::OK, 0, "success", Some(data))).await,
         }
     }
 

@@ -31,7 +31,7 @@ pub enum Credential {
         /// What goes before a token that bears no scheme of its own: `Bearer ` unless configured.
         prefix: String,
     },
-    /// `Authorization: HMAC-SHA256 AppId=...`: each request is signed anew.
+    /// `Authorization: HMAC-SHA256 AppId=...`: each request has a signature of its own.
     App {
         /// The application's public id.
         app_id: AppId,

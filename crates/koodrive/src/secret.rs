@@ -11,7 +11,7 @@ use crate::credential::{SecretError, read_file};
 pub enum Secret {
     /// Given in the configuration or an environment variable.
     Inline(SecretString),
-    /// Read from this file anew for each poll, so that a rotated secret is used at once.
+    /// Read from this file for each poll, so that a rotated secret is used at once.
     File(PathBuf),
 }
 

@@ -1,7 +1,7 @@
 //! The app scheme's signature: HMAC-SHA256 over a canonical form of the request.
 //!
 //! It is the vendor's own scheme, not `SDK-HMAC-SHA256` of Huawei's API gateway. A signature holds for
-//! 15 minutes, so each request is signed anew.
+//! 15 minutes, so each request is signed by itself.
 
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
