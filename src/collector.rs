@@ -2,27 +2,35 @@
 
 use std::sync::Arc;
 
-use exporter_toolkit::{Collector, Encoder, Paths};
+use exporter_toolkit::{Collector, Encoder, Paths, WebConfigState};
 use serde_json::{Map, Value, json};
 
 use crate::{
     clock::{Moment, WallClock},
     metrics::Exposition,
     poll::{AccountEntry, AccountStore},
-    status_page,
+    status_page::{self, Shown},
 };
 
 /// What the exporter shows of its accounts and of itself.
 pub struct KooDrive {
     exposition: Exposition,
     clock: WallClock,
+    runbooks: Option<String>,
 }
 
 impl KooDrive {
     /// Shows `exposition` by the time of `clock`.
     #[must_use]
     pub fn new(exposition: Exposition, clock: WallClock) -> Self {
-        Self { exposition, clock }
+        Self { exposition, clock, runbooks: None }
+    }
+
+    /// Links from the status page to the runbooks below this URL.
+    #[must_use]
+    pub fn runbooks(mut self, url: Option<String>) -> Self {
+        self.runbooks = url;
+        self
     }
 
     fn store(&self) -> &Arc<AccountStore> {
@@ -56,8 +64,9 @@ impl Collector for KooDrive {
         Some(format!("{}\n", json!({ "healthy": self.store().alive(), "accounts": accounts })))
     }
 
-    fn landing_page(&self, paths: &Paths) -> String {
-        status_page::render(self.store(), paths, &self.exposition.own, self.clock.moment())
+    fn landing_page(&self, paths: &Paths, web_config: Option<WebConfigState>) -> String {
+        let (own, runbooks, now) = (&*self.exposition.own, self.runbooks.as_deref(), self.clock.moment());
+        status_page::render(self.store(), &Shown { own, paths, web_config, runbooks, now })
     }
 
     fn content_security_policy(&self) -> &'static str {

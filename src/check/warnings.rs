@@ -8,7 +8,7 @@ use koodrive::{Credential, Secret};
 use crate::{account::Account, clock::unix_seconds, config::Config, human};
 
 /// A certificate that expires within this time is worth a word; `KooDriveCertificateExpiry` begins then, too.
-const SOON: f64 = 14.0 * 86_400.0;
+pub(crate) const CERTIFICATE_EXPIRES_SOON: f64 = 14.0 * 86_400.0;
 
 /// The bits of a file's mode by which everybody may read or write it.
 const EVERYBODY: u32 = 0o006;
@@ -42,7 +42,9 @@ fn of_certificate(expiry: i64, now: SystemTime) -> Option<String> {
         left if left <= 0.0 => {
             Some(format!("tls_server_config: the certificate expired {} ago", human::duration(time)))
         }
-        left if left < SOON => Some(format!("tls_server_config: the certificate expires in {}", human::duration(time))),
+        left if left < CERTIFICATE_EXPIRES_SOON => {
+            Some(format!("tls_server_config: the certificate expires in {}", human::duration(time)))
+        }
         _ => None,
     }
 }

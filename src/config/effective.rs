@@ -48,6 +48,7 @@ pub(super) fn settings(config: &Config, merged: &Document, proxy: &EnvironmentPr
         at_top("web.config_file", file),
         at_top("web.health_without_password", web.health_without_password.to_string()),
         at_top("web.enable_lifecycle", config.web.enable_lifecycle.to_string()),
+        at_top("web.runbook_url", config.web.runbook_url.clone().unwrap_or_else(|| "none".to_owned())),
         at_top("web.max_requests", web.max_requests.unwrap_or(0).to_string()),
         at_top("web.max_connections", web.max_connections.to_string()),
         at_top("log.level", config.log.level.as_str().to_lowercase()),

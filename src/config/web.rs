@@ -15,6 +15,8 @@ pub struct Web {
     pub options: Options,
     /// Whether a request may have the configuration reloaded.
     pub enable_lifecycle: bool,
+    /// What the addresses of the runbooks begin with, without a `/` at its end.
+    pub runbook_url: Option<String>,
 }
 
 impl Default for Web {
@@ -25,7 +27,7 @@ impl Default for Web {
             realm: "koodrive-exporter".to_owned(),
             ..Options::default()
         };
-        Self { options, enable_lifecycle: false }
+        Self { options, enable_lifecycle: false, runbook_url: None }
     }
 }
 
@@ -47,6 +49,11 @@ pub(super) fn web(mut section: Section<'_>) -> Result<Web, Reported> {
         boolean,
     );
     let enable_lifecycle = section.take("enable_lifecycle", "Whether POST and PUT `/-/reload` are allowed.", boolean);
+    let runbook_url = section.take(
+        "runbook_url",
+        "The URL under which the runbooks are, as in the alerts' annotations; the status page links to them.",
+        external_url,
+    );
     let max_requests = section.take(
         "max_requests",
         "Requests that may wait for a page at once; a further one gets status 503.",
@@ -64,7 +71,7 @@ pub(super) fn web(mut section: Section<'_>) -> Result<Web, Reported> {
         },
     );
     section.finish();
-    let Web { options: default, enable_lifecycle: default_lifecycle } = Web::default();
+    let Web { options: default, enable_lifecycle: default_lifecycle, .. } = Web::default();
     let options = Options {
         listen_addresses: addresses?.unwrap_or(default.listen_addresses),
         systemd_socket: systemd_socket?.unwrap_or(default.systemd_socket),
@@ -75,7 +82,8 @@ pub(super) fn web(mut section: Section<'_>) -> Result<Web, Reported> {
         max_connections: max_connections?.unwrap_or(default.max_connections),
         ..default
     };
-    Ok(Web { options, enable_lifecycle: enable_lifecycle?.unwrap_or(default_lifecycle) })
+    let runbook_url = runbook_url?.map(|url| url.as_str().trim_end_matches('/').to_owned());
+    Ok(Web { options, enable_lifecycle: enable_lifecycle?.unwrap_or(default_lifecycle), runbook_url })
 }
 
 fn file(section: &mut Section<'_>) -> Taken<WebConfig> {

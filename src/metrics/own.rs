@@ -92,18 +92,16 @@ impl OwnMetrics {
         })
     }
 
-    /// What is wrong with the exporter itself, in words.
+    /// Whether the latest reading of the configuration succeeded.
     #[must_use]
-    pub fn problems(&self) -> Vec<String> {
-        let dropped = self.dropped_lines.get().map_or(0, |dropped| dropped());
-        let mut problems = Vec::new();
-        if self.reload_successful.get() == 0 {
-            problems.push("The latest reload of the configuration failed; the log says why.".to_owned());
-        }
-        if dropped > 0 {
-            problems.push(format!("{dropped} log lines were dropped, as standard error was not read in time."));
-        }
-        problems
+    pub fn config_is_good(&self) -> bool {
+        self.reload_successful.get() == 1
+    }
+
+    /// How many log lines were dropped so far.
+    #[must_use]
+    pub fn dropped_log_lines(&self) -> usize {
+        self.dropped_lines.get().map_or(0, |dropped| dropped())
     }
 
     /// Counts a finished poll and its requests.
@@ -188,9 +186,7 @@ impl OwnMetrics {
 
     /// The registry, up to date.
     pub(super) fn registry(&self) -> &Registry {
-        if let Some(dropped) = self.dropped_lines.get() {
-            self.log_dropped.inc_by((dropped() as u64).saturating_sub(self.log_dropped.get()));
-        }
+        self.log_dropped.inc_by((self.dropped_log_lines() as u64).saturating_sub(self.log_dropped.get()));
         &self.registry
     }
 

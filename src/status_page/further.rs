@@ -7,7 +7,7 @@ use koodrive::{
 };
 use maud::{Markup, html};
 
-use super::{Account, Collected, cell, overview::poll_state, text};
+use super::{Account, Collected, cell, overview::poll_state, runbook, text};
 use crate::human;
 
 pub(super) const COLUMNS: [&str; 6] =
@@ -17,7 +17,7 @@ pub(super) const COLUMNS: [&str; 6] =
 const KINDS: [(&str, &str, FieldSpec); 3] =
     [("personal", "one", PERSONAL_USED), ("department", "two", DEPARTMENT_USED), ("group", "three", GROUP_USED)];
 
-pub(super) fn row(account: &Account) -> Markup {
+pub(super) fn row(account: &Account, runbooks: Option<&str>) -> Markup {
     let of = |collected: &Option<Collected>, field| collected.as_ref()?.value(field);
     let max_users = of(&account.usage, MAX_USERS).or_else(|| of(&account.subscription, USER_QUOTA));
     let users = match (of(&account.usage, USERS), max_users) {
@@ -27,23 +27,25 @@ pub(super) fn row(account: &Account) -> Markup {
         (None, None) => None,
     };
     let poll = |column, collected: &Option<Collected>| match collected {
-        Some(collected) => poll_state(column, collected),
+        Some(collected) => poll_state(column, collected, runbooks),
         None => cell(column, "unknown", &html! { "not configured" }),
     };
     html! {
         th scope="row" { (account.overview.account.alias) }
         (cell("Used by kind of space", "", &by_kind(account.usage.as_ref())))
         (text("Users", users))
-        (service(of(&account.subscription, FROZEN)))
+        (service(of(&account.subscription, FROZEN), runbooks))
         (poll("Usage poll", &account.usage))
         (poll("Subscription poll", &account.subscription))
     }
 }
 
-fn service(frozen: Option<f64>) -> Markup {
+fn service(frozen: Option<f64>, runbooks: Option<&str>) -> Markup {
     match frozen {
         Some(1.0) => {
-            cell("Service", "down", &html! { strong { "frozen" } small { "Nobody can use it; data is kept." } })
+            let words =
+                html! { small { "Nobody can use it; data is kept." (runbook(runbooks, "KooDriveServiceFrozen")) } };
+            cell("Service", "down", &html! { strong { "frozen" } (words) })
         }
         Some(_) => cell("Service", "up", &html! { "normal" }),
         None => text("Service", None),

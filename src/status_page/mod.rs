@@ -1,15 +1,13 @@
 //! `/`: what an operator wants to see in five seconds. Plain HTML and CSS, no script, nothing from outside.
 
+mod banners;
 mod further;
 mod overview;
 
-use std::{
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::sync::{Arc, LazyLock};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use exporter_toolkit::Paths;
+use exporter_toolkit::{Paths, WebConfigState};
 use jiff::{SignedDuration, Timestamp};
 use koodrive::{
     FieldSpec, UnitVerdict,
@@ -22,9 +20,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     account,
-    check::HARMLESS_SKEW,
     clock::{Moment, unix_seconds},
-    human,
     metrics::OwnMetrics,
     poll::{AccountEntry, AccountState, AccountStore},
 };
@@ -48,6 +44,9 @@ footer,small,.unknown{color:var(--soft)}[role=alert]{border-left:.3rem solid var
 @media(max-width:48rem){thead{display:none}tr,td,th[scope=row]{display:block;border:0;padding:.1rem 0}\
 tr{border-bottom:1px solid var(--line);padding:.6rem 0}td::before{content:attr(data-label) ': ';color:var(--soft)}}";
 
+/// How often a browser loads the page again, where somebody chose that.
+const REFRESH_SECONDS: u8 = 10;
+
 /// What the page may load: nothing but its own style, told by its digest (Content Security Policy Level 3).
 pub(super) fn content_security_policy() -> &'static str {
     static POLICY: LazyLock<String> = LazyLock::new(|| {
@@ -59,8 +58,19 @@ pub(super) fn content_security_policy() -> &'static str {
     &POLICY
 }
 
+/// What the page shows, beside the accounts.
+pub(super) struct Shown<'a> {
+    pub(super) own: &'a OwnMetrics,
+    pub(super) paths: &'a Paths,
+    pub(super) web_config: Option<WebConfigState>,
+    /// Where the operator's runbooks are.
+    pub(super) runbooks: Option<&'a str>,
+    pub(super) now: Moment,
+}
+
 /// The page.
-pub(super) fn render(store: &AccountStore, paths: &Paths, own: &OwnMetrics, now: Moment) -> String {
+pub(super) fn render(store: &AccountStore, shown: &Shown) -> String {
+    let Shown { own, paths, web_config, runbooks, now } = *shown;
     let mut accounts = Account::all(store, now);
     // Whoever needs care comes first.
     accounts.sort_by(|a, b| b.care().total_cmp(&a.care()));
@@ -83,14 +93,16 @@ pub(super) fn render(store: &AccountStore, paths: &Paths, own: &OwnMetrics, now:
                         a href={ (links) (telemetry) } { "Metrics" }
                         a href={ (links) "/-/healthy" } { "Health" }
                         a href={ (links) "/-/ready" } { "Readiness" }
+                        a href={ (links) "/?refresh=" (REFRESH_SECONDS) } { "Refresh every " (REFRESH_SECONDS) " seconds" }
                     }
                 }
                 main {
-                    @for problem in own.problems().into_iter().chain(clock_skew(&accounts)) { p role="alert" { (problem) } }
-                    (table("Accounts", &overview::COLUMNS, accounts.iter().map(|account| overview::row(account, now))))
+                    (banners::banners(own, web_config, &accounts, runbooks, now))
+                    (table("Accounts", &overview::COLUMNS,
+                        accounts.iter().map(|account| overview::row(account, runbooks, now))))
                     @if accounts.iter().any(Account::has_further) {
                         (table("Usage and subscription", &further::COLUMNS,
-                            accounts.iter().filter(|account| account.has_further()).map(further::row)))
+                            accounts.iter().filter(|account| account.has_further()).map(|account| further::row(account, runbooks))))
                     }
                 }
                 footer {
@@ -111,15 +123,11 @@ fn date(unix_seconds: f64) -> String {
     time.map(|time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()).unwrap_or_default()
 }
 
-/// The largest difference between this host's clock and that of an account's API, where it fires `KooDriveClockSkew`.
-fn clock_skew(accounts: &[Account]) -> Option<String> {
-    let skews = accounts.iter().filter_map(|account| Some((account.overview.state.clock_skew?.abs(), account)));
-    let (skew, account) = skews.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(skew, _)| *skew > HARMLESS_SKEW)?;
-    let skew = human::duration(Duration::try_from_secs_f64(skew).ok()?);
-    let alias = &account.overview.account.alias;
-    Some(format!(
-        "This host's clock and that of the API of {alias} are {skew} apart. Look at the time synchronisation of this host."
-    ))
+/// A link to the runbook of an alert, where the operator has said where they are.
+fn runbook(runbooks: Option<&str>, alert: &str) -> Markup {
+    html! {
+        @if let Some(base) = runbooks { " " a href={ (base) "/" (alert) ".md" } { "Runbook" } }
+    }
 }
 
 fn table(caption: &str, columns: &[&str], rows: impl Iterator<Item = Markup>) -> Markup {

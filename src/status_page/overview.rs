@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use koodrive::overview::{TOTAL_ALLOCATION, TOTAL_CAPACITY, TOTAL_USED};
+use koodrive::{
+    Reason,
+    overview::{TOTAL_ALLOCATION, TOTAL_CAPACITY, TOTAL_USED},
+};
 use maud::{Markup, html};
 
-use super::{Account, Collected, cell, text};
+use super::{Account, Collected, cell, runbook, text};
 use crate::{check, clock::Moment, human};
 
 pub(super) const COLUMNS: [&str; 7] =
@@ -16,7 +19,7 @@ const FULL: f64 = 1.0;
 const ALMOST_FULL: f64 = 0.95;
 const FILLING: f64 = 0.85;
 
-pub(super) fn row(account: &Account, now: Moment) -> Markup {
+pub(super) fn row(account: &Account, runbooks: Option<&str>, now: Moment) -> Markup {
     let Collected { entry, account: configured, state, .. } = &account.overview;
     let allocated = account.overview.value(TOTAL_ALLOCATION).map(|amount| configured.allocation(amount));
     let next = entry.due().map(|due| match due.monotonic.saturating_duration_since(now.monotonic) {
@@ -26,8 +29,8 @@ pub(super) fn row(account: &Account, now: Moment) -> Markup {
     let last_poll = state.latest.as_ref().map(|latest| ago(latest.began.age(now)));
     html! {
         th scope="row" { (configured.alias) }
-        (poll_state("State", &account.overview))
-        (cell("Usage", "", &usage(account)))
+        (poll_state("State", &account.overview, runbooks))
+        (cell("Usage", "", &usage(account, runbooks)))
         (text("Allocated", allocated))
         (text("Last poll", last_poll))
         (text("Numbers are from", state.numbers.as_ref().map(|numbers| ago(numbers.age(now)))))
@@ -36,23 +39,28 @@ pub(super) fn row(account: &Account, now: Moment) -> Markup {
 }
 
 /// Whether the latest poll succeeded; if not, why, and what to look at.
-pub(super) fn poll_state(column: &str, collected: &Collected) -> Markup {
+pub(super) fn poll_state(column: &str, collected: &Collected, runbooks: Option<&str>) -> Markup {
     match collected.state.latest.as_ref().map(|latest| &latest.failure) {
         None => cell(column, "unknown", &html! { "not polled yet" }),
         Some(None) => cell(column, "up", &html! { "up" }),
         Some(Some(failure)) => {
             let remedy = check::remedy(&collected.account, failure, collected.state.clock_skew);
+            let alert = match failure.reason {
+                _ if !collected.account.is_overview() => "KooDriveCollectorFailing",
+                Reason::Auth | Reason::Credentials => "KooDriveAuthFailing",
+                _ => "KooDrivePollFailing",
+            };
             let content = html! {
                 strong { "down: " (failure.reason.as_str()) }
                 small { (failure.words) }
-                small { "Look at " (remedy) "." }
+                small { "Look at " (remedy) "." (runbook(runbooks, alert)) }
             };
             cell(column, "down", &content)
         }
     }
 }
 
-fn usage(account: &Account) -> Markup {
+fn usage(account: &Account, runbooks: Option<&str>) -> Markup {
     let (used, capacity) = (account.overview.value(TOTAL_USED), account.overview.value(TOTAL_CAPACITY));
     let shown = |amount: Option<f64>| amount.map_or_else(|| "unknown".to_owned(), human::bytes);
     let free = used.zip(capacity).map(|(used, capacity)| capacity - used);
@@ -65,8 +73,11 @@ fn usage(account: &Account) -> Markup {
             }
             " "
             @match share {
-                FULL.. => { strong .down { (percent) " full" } },
-                ALMOST_FULL.. => { strong .down { (percent) " almost full" } },
+                FULL.. => { strong .down { (percent) " full" } (runbook(runbooks, "KooDriveSpaceFull")) },
+                ALMOST_FULL.. => {
+                    strong .down { (percent) " almost full" }
+                    (runbook(runbooks, "KooDriveSpaceAlmostFull"))
+                },
                 FILLING.. => { span .warn { (percent) } },
                 _ => { span { (percent) } },
             }
@@ -84,7 +95,7 @@ fn usage(account: &Account) -> Markup {
             span .unknown { "unknown" }
         }
         @for verdict in account.verdicts.iter().filter(|verdict| verdict.is_doubtful()) {
-            small .warn { (verdict.to_string()) "." }
+            small .warn { (verdict.to_string()) "." (runbook(runbooks, "KooDriveUnitsDoubtful")) }
         }
     }
 }

@@ -25,6 +25,7 @@ mod scrapes;
 mod scripted;
 mod secrets;
 mod simulator;
+mod status_page;
 mod support;
 mod systemd;
 mod transport;

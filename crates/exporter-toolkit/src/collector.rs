@@ -1,6 +1,6 @@
 //! What an exporter shows.
 
-use crate::{Encoder, Paths, landing_page};
+use crate::{Encoder, Paths, landing_page, metrics::WebConfigState};
 
 /// What an exporter shows: metrics, and if it wants, its health and a page for people.
 ///
@@ -37,8 +37,9 @@ pub trait Collector: Send + Sync + 'static {
         None
     }
 
-    /// The page at `/`, in HTML.
-    fn landing_page(&self, paths: &Paths) -> String {
+    /// The page at `/`, in HTML. With the query `refresh=SECONDS`, browsers load it again and again.
+    fn landing_page(&self, paths: &Paths, web_config: Option<WebConfigState>) -> String {
+        let _ = web_config;
         landing_page::links(paths)
     }
 

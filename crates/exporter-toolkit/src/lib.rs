@@ -63,7 +63,7 @@ pub use exporter::{BoundExporter, Error, Exporter, Options};
 pub use flags::WebFlags;
 pub use listen_address::{ListenAddress, UnixSocket};
 pub use listeners::{Inherited, open_file_limit};
-pub use metrics::{SERVER_FAMILIES, ServerFamily};
+pub use metrics::{SERVER_FAMILIES, ServerFamily, WebConfigState};
 pub use output::Coding;
 pub use paths::Paths;
 pub use routes::{ReloadReply, Reloads, Routes};

@@ -100,14 +100,18 @@ pub(crate) struct ServerMetrics {
     others: Mutex<BTreeMap<(Handler, u16), u64>>,
     open: AtomicU64,
     over_bound: AtomicU64,
-    web_config: Mutex<Option<WebConfigMetrics>>,
+    web_config: Mutex<Option<WebConfigState>>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct WebConfigMetrics {
-    successful: bool,
-    failures: u64,
-    certificate_expiry: Option<i64>,
+/// How a web configuration file was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WebConfigState {
+    /// Whether the latest reading succeeded.
+    pub successful: bool,
+    /// How many readings failed.
+    pub failures: u64,
+    /// When the certificate in use expires, in Unix time.
+    pub certificate_expiry: Option<i64>,
 }
 
 /// An open connection, for as long as it lasts.
@@ -146,12 +150,12 @@ impl ServerMetrics {
     pub(crate) fn web_config_read(&self, successful: bool, certificate_expiry: Option<i64>) {
         let mut web_config = lock(&self.web_config);
         let failures = web_config.map_or(0, |before| before.failures) + u64::from(!successful);
-        *web_config = Some(WebConfigMetrics { successful, failures, certificate_expiry });
+        *web_config = Some(WebConfigState { successful, failures, certificate_expiry });
     }
 
-    #[cfg(test)]
-    pub(crate) fn web_config_failures(&self) -> u64 {
-        lock(&self.web_config).map_or(0, |read| read.failures)
+    /// How the web configuration file was read; `None` without one.
+    pub(crate) fn web_config(&self) -> Option<WebConfigState> {
+        *lock(&self.web_config)
     }
 
     /// Writes the families, with names that begin with `namespace`.
@@ -166,7 +170,7 @@ impl ServerMetrics {
         };
         one(CONNECTIONS, float(self.open.load(Ordering::Relaxed)));
         one(OVER_BOUND, float(self.over_bound.load(Ordering::Relaxed)));
-        if let Some(read) = *lock(&self.web_config) {
+        if let Some(read) = self.web_config() {
             one(WEB_CONFIG, f64::from(u8::from(read.successful)));
             one(WEB_CONFIG_FAILURES, float(read.failures));
             #[expect(clippy::cast_precision_loss, reason = "certificates end within the range of exact floats")]

@@ -25,7 +25,7 @@ use hyper::{
     body::Incoming,
     header::{
         ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
-        HeaderName, HeaderValue, LOCATION, REFERRER_POLICY, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+        HeaderName, HeaderValue, LOCATION, REFERRER_POLICY, REFRESH, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
         X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
     },
     service::Service,
@@ -213,7 +213,7 @@ impl RouteTable {
             Handler::Reload => self.reload(request.method()).await,
             _ if !readable => method_not_allowed("GET, HEAD"),
             Handler::Status if request.uri().path() != self.paths.landing_page() => self.to_landing_page(),
-            Handler::Status => self.landing_page().await,
+            Handler::Status => self.landing_page(request.uri().query()).await,
             Handler::Metrics => self.metrics(request.headers()).await,
             Handler::Healthy => self.healthy(policy, request).await,
             Handler::Ready => self.ready(),
@@ -246,12 +246,16 @@ impl RouteTable {
         answer
     }
 
-    async fn landing_page(&self) -> Answer {
+    async fn landing_page(&self, query: Option<&str>) -> Answer {
         let landing_page = &self.pages.landing_page;
-        match self.shared(&landing_page.page).await {
+        let mut answer = match self.shared(&landing_page.page).await {
             Ok(body) => html(body, landing_page.content_security_policy.as_ref()),
-            Err(refusal) => refusal,
+            Err(refusal) => return refusal,
+        };
+        if let Some(seconds) = query.and_then(refresh_interval) {
+            answer.headers_mut().insert(REFRESH, seconds.into());
         }
+        answer
     }
 
     /// Shows details to those alone who might read the metrics, too.
@@ -334,10 +338,10 @@ impl Pages {
             };
             Compressed { plain: page(Coding::Identity), gzip: page(Coding::Gzip) }
         };
-        let (shown, paths) = (Arc::clone(collector), options.paths.clone());
+        let (shown, paths, server) = (Arc::clone(collector), options.paths.clone(), Arc::clone(metrics));
         let landing_page = LandingPage {
             content_security_policy: HeaderValue::from_str(collector.content_security_policy()).ok(),
-            page: maker.page(move || text(&shown.landing_page(&paths))),
+            page: maker.page(move || text(&shown.landing_page(&paths, server.web_config()))),
         };
         let shown = Arc::clone(collector);
         let health =
@@ -362,6 +366,12 @@ impl Pages {
             Coding::Gzip => &page.gzip,
         }
     }
+}
+
+/// After how many seconds a browser should load the page again: a query `refresh=10`.
+fn refresh_interval(query: &str) -> Option<u16> {
+    let seconds = query.strip_prefix("refresh=")?.parse().ok()?;
+    (1..=3600).contains(&seconds).then_some(seconds)
 }
 
 fn health_json(healthy: bool) -> String {
