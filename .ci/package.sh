@@ -89,6 +89,24 @@ has_finance() { has_metric '^koodrive_up\{account="finance"\} 1'; }
 until_true "a credential that root alone may read is used" has_finance
 echo "LoadCredential works"
 
+for program in fetch-token renew-token; do
+    sed -n "/^cat >$program <<'EOF'\$/,/^EOF\$/p" /mnt/docs/tokens.md | sed '1d;$d' >/usr/local/bin/$program
+    chmod 755 /usr/local/bin/$program
+done
+cp /mnt/deploy/systemd/koodrive-token.* /etc/systemd/system/
+sed -i "s|/run/credentials/$unit/koodrive-token|/run/koodrive-token/token|" $config
+systemctl daemon-reload
+systemctl start koodrive-token.timer
+until_true "the timer writes a token" test -s /run/koodrive-token/token
+[[ $(stat -c '%a %U:%G' /run/koodrive-token/token) == "640 koodrive-exporter:koodrive-exporter" ]] || fail "the token's mode or owner"
+systemctl reload $unit
+until_true "the token of the timer is used" has_finance
+systemctl start koodrive-token.service
+until_true "a renewed token is used without a restart" has_metric '^koodrive_credential_rotations_total\{account="finance"\} [1-9]'
+until_true "a renewed token is the right one" has_finance
+systemctl stop koodrive-token.timer
+echo "the guide's timer renews the token"
+
 systemctl stop $unit
 systemctl start koodrive-exporter.socket
 [[ "$(property ActiveState)" == inactive ]] || fail "the socket started the service"
