@@ -15,6 +15,7 @@ use tracing_appender::non_blocking::WorkerGuard;
 
 use crate::{
     account::{self, Account},
+    check,
     clock::{Moment, WallClock, unix_seconds},
     collector::KooDrive,
     config::{Config, Sources},
@@ -101,11 +102,15 @@ impl App {
         let exporter = Exporter::new(KooDrive::new(exposition, self.clock.clone()).runbooks(web.runbook_url))
             .reloads(web.enable_lifecycle.then_some(reloads))
             .inherited(inherited);
+        let certificate = web.options.web_config.clone();
         let path = format!("{}{}", web.options.paths.prefix, web.options.paths.telemetry);
         let exporter = exporter.bind(web.options).await?;
         let addresses = exporter.addresses();
         for address in &addresses {
             info!(%address, path, tls = exporter.has_tls(), "listening");
+        }
+        if let Some(warning) = certificate.and_then(|web| check::certificate_warning(&web, self.clock.now())) {
+            warn!(warning, "certificate needs to be renewed");
         }
         listening(&addresses);
         let accounts = self.config.accounts_of(self.config.shard);

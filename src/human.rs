@@ -16,19 +16,19 @@ pub fn bytes(bytes: f64) -> String {
     format!("{amount:.1} {unit}")
 }
 
-/// A length of time in its two largest units: `3 h 20 min`, `12 s`.
+/// A length of time in its largest unit and the next one: `3 h 20 min`, `12 s`.
 #[must_use]
 pub fn duration(duration: Duration) -> String {
     const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
     let mut seconds = duration.as_secs();
-    let mut parts = Vec::new();
-    for (length, unit) in UNITS {
-        if seconds >= length {
-            parts.push(format!("{} {unit}", seconds / length));
-        }
+    let counts = UNITS.map(|(length, unit)| {
+        let count = seconds / length;
         seconds %= length;
-    }
-    parts.truncate(2);
+        (count, unit)
+    });
+    let from_largest = counts.into_iter().skip_while(|(count, _)| *count == 0).take(2);
+    let parts: Vec<_> =
+        from_largest.filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count} {unit}")).collect();
     if parts.is_empty() { "0 s".to_owned() } else { parts.join(" ") }
 }
 
@@ -45,8 +45,9 @@ mod tests {
     }
 
     #[test]
-    fn lengths_of_time_are_told_in_their_two_largest_units() {
-        for (seconds, expected) in [(0, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (7200, "2 h"), (100_000, "1 d 3 h")] {
+    fn lengths_of_time_are_told_in_their_largest_unit_and_the_next_one() {
+        let cases = [(0, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (7200, "2 h"), (100_000, "1 d 3 h"), (86_411, "1 d")];
+        for (seconds, expected) in cases {
             assert_eq!(duration(Duration::from_secs(seconds)), expected);
         }
     }

@@ -18,7 +18,7 @@ const EVERYBODY: u32 = 0o006;
 pub fn warnings(config: &Config, now: SystemTime) -> Vec<String> {
     let web = config.web.options.web_config.as_ref();
     let mut warnings = web.map(WebConfig::warnings).unwrap_or_default();
-    warnings.extend(web.and_then(WebConfig::certificate_expiry).and_then(|expiry| of_certificate(expiry, now)));
+    warnings.extend(web.and_then(|web| certificate_warning(web, now)));
     let accounts: Vec<&Account> =
         config.accounts.iter().map(AsRef::as_ref).filter(|account| account.is_overview()).collect();
     warnings.extend(accounts.iter().filter_map(|account| of_secret(account)));
@@ -34,9 +34,11 @@ pub fn warnings(config: &Config, now: SystemTime) -> Vec<String> {
     warnings
 }
 
+/// Whether the listener's certificate has expired or will soon.
 #[expect(clippy::cast_precision_loss, reason = "a time in seconds")]
-fn of_certificate(expiry: i64, now: SystemTime) -> Option<String> {
-    let left = expiry as f64 - unix_seconds(now);
+#[must_use]
+pub fn certificate_warning(web: &WebConfig, now: SystemTime) -> Option<String> {
+    let left = web.certificate_expiry()? as f64 - unix_seconds(now);
     let time = std::time::Duration::try_from_secs_f64(left.abs()).unwrap_or_default();
     match left {
         left if left <= 0.0 => {

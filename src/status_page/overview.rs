@@ -53,7 +53,7 @@ pub(super) fn poll_state(column: &str, collected: &Collected, runbooks: Option<&
             let content = html! {
                 strong { "down: " (failure.reason.as_str()) }
                 small { (failure.words) }
-                small { "Look at " (remedy) "." (runbook(runbooks, alert)) }
+                small { "Look at " (remedy) (if remedy.ends_with('?') { "" } else { "." }) (runbook(runbooks, alert)) }
             };
             cell(column, "down", &content)
         }

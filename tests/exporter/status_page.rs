@@ -48,6 +48,7 @@ async fn a_certificate_that_has_expired_and_a_web_configuration_that_is_broken_a
     let web_config = files.write("web.yml", web);
     let config = files.write("k.yml", upstream.configuration("1m"));
     let mut exporter = Exporter::start(&config, &["--web.config.file", web_config.to_str().unwrap()]).await;
+    exporter.line(|line| line.contains("certificate needs to be renewed") && line.contains("expired")).await;
     let client = Client::builder().tls_danger_accept_invalid_certs(true).build().unwrap();
     let address = exporter.url.replace("http://", "https://");
     let page = async || client.get(format!("{address}/")).send().await.unwrap().text().await.unwrap();

@@ -10,7 +10,7 @@ use std::{
 use arc_swap::ArcSwap;
 use hyper::header::{HeaderName, HeaderValue};
 use jiff::Timestamp;
-use rustls::{ServerConfig, pki_types::CertificateDer};
+use rustls::{InconsistentKeys, ServerConfig, pki_types::CertificateDer};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -183,9 +183,13 @@ fn clients(tls: &TlsServer) -> Clients {
 impl AccessPolicy {
     fn of(file: &WebConfig) -> Result<Self, Problems> {
         let tls = file.tls.as_ref().map(|settings| tls::server_config(settings, file.http2)).transpose();
-        let unusable =
-            |error| Problems::one(file.path.display(), "tls_server_config", format!("cannot be served: {error}"));
-        let tls = tls.map_err(unusable)?;
+        let unusable = |error| match error {
+            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                "certificate and key do not belong together: was one of the two renewed without the other?".to_owned()
+            }
+            error => format!("cannot be served: {error}"),
+        };
+        let tls = tls.map_err(|error| Problems::one(file.path.display(), "tls_server_config", unusable(error)))?;
         Ok(Self {
             tls: tls.map(Arc::new),
             headers: file.headers.clone(),
@@ -268,6 +272,9 @@ mod tests {
         tokio::spawn(async move { following.follow(file, &counting).await });
         let before = web_config.admission().unwrap().0;
         write("server.crt", renewed);
+        let half = WebConfig::load(&folder.path().join("web.yml")).unwrap();
+        let problem = AccessPolicy::of(&half).err().unwrap().to_string();
+        assert!(problem.contains("certificate and key do not belong together"), "{problem}");
         tokio::time::sleep(Duration::from_secs(2)).await;
         write("server.key", its_key);
         tokio::time::sleep(Duration::from_secs(5)).await;
