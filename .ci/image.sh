@@ -36,6 +36,7 @@ endpoint: http://127.0.0.1:1
 accounts: { production: { user_id: "1", auth: { type: token, token_file: /none } } }
 CONFIG
 sudo() { "$@"; }
+PATH="/usr/local/bin:$PATH"
 eval "$install"
 [[ "$(koodrive-exporter --version)" == "koodrive-exporter $version" ]] || fail "another program is installed"
 eval "${container//podman run /podman run $networking }"

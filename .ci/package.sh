@@ -23,7 +23,7 @@ restarted() { [[ "$(property NRestarts)" == "$1" && "$(property ActiveState)" ==
 in_state() { [[ "$(property ActiveState)" == "$1" ]]; }
 simulate() {
     systemd-run --quiet --unit simulator --collect /usr/bin/koodrive-exporter simulate \
-        --listen-address 127.0.0.1:10711 --write-config /run/simulated.yml
+        --listen-address 127.0.0.1:10711 --write-config /run/simulated.yml --interval 2s
     until_true "the simulator writes a configuration" grep -qs archive /run/simulated.yml
     cat /run/simulated.yml >$config
 }
@@ -94,10 +94,11 @@ for program in fetch-token renew-token; do
     chmod 755 /usr/local/bin/$program
 done
 cp /mnt/deploy/systemd/koodrive-token.* /etc/systemd/system/
-sed -i "s|/run/credentials/$unit/koodrive-token|/run/koodrive-token/token|" $config
 systemctl daemon-reload
 systemctl start koodrive-token.timer
 until_true "the timer writes a token" test -s /run/koodrive-token/token
+until_true "the credential that systemd copied is the old one" has_metric '^koodrive_up\{account="finance"\} 0'
+sed -i "s|/run/credentials/$unit/koodrive-token|/run/koodrive-token/token|" $config
 [[ $(stat -c '%a %U:%G' /run/koodrive-token/token) == "640 koodrive-exporter:koodrive-exporter" ]] || fail "the token's mode or owner"
 systemctl reload $unit
 until_true "the token of the timer is used" has_finance
