@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use exporter_toolkit::{Coding, Exporter, Format, Inherited, ListenAddress};
+use exporter_toolkit::{Coding, Exporter, Format, Inherited, ListenAddress, WebConfig};
 use koodrive::TransportError;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -102,14 +102,14 @@ impl App {
         let exporter = Exporter::new(KooDrive::new(exposition, self.clock.clone()).runbooks(web.runbook_url))
             .reloads(web.enable_lifecycle.then_some(reloads))
             .inherited(inherited);
-        let certificate = web.options.web_config.clone();
+        let certificate = web.options.web_config.as_ref().and_then(WebConfig::certificate_expiry);
         let path = format!("{}{}", web.options.paths.prefix, web.options.paths.telemetry);
         let exporter = exporter.bind(web.options).await?;
         let addresses = exporter.addresses();
         for address in &addresses {
             info!(%address, path, tls = exporter.has_tls(), "listening");
         }
-        if let Some(warning) = certificate.and_then(|web| check::certificate_warning(&web, self.clock.now())) {
+        if let Some(warning) = certificate.and_then(|expiry| check::certificate_warning(expiry, self.clock.now())) {
             warn!(warning, "certificate needs to be renewed");
         }
         listening(&addresses);

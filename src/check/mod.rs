@@ -7,7 +7,6 @@ mod warnings;
 pub use online::Online;
 pub(crate) use remedy::HARMLESS_SKEW;
 pub use remedy::{remedy, remedy_of_reason};
-pub(crate) use warnings::CERTIFICATE_EXPIRES_SOON;
 pub use warnings::{certificate_warning, warnings};
 
 use crate::config::Setting;

@@ -1,6 +1,6 @@
 //! What to look at after a poll that failed.
 
-use koodrive::Reason;
+use koodrive::{Credential, Reason};
 
 use crate::{account::Account, poll::Failure};
 
@@ -22,7 +22,18 @@ pub fn remedy(account: &Account, failure: &Failure, clock_skew: Option<f64>) -> 
         Some("13000311") => "the account's space in KooDrive's console: it is full",
         Some("13000410") => "the permission of the application or user in KooDrive's console",
         Some("13000412") => "the account's space in KooDrive's console: it is not active",
-        _ => remedy_of_reason(failure.reason, clock_skew.is_some_and(|skew| skew.abs() > HARMLESS_SKEW)),
+        _ => {
+            let is_skewed = clock_skew.is_some_and(|skew| skew.abs() > HARMLESS_SKEW);
+            match (failure.reason, &account.api.credential) {
+                (Reason::Auth, Credential::Token { .. }) if !is_skewed => {
+                    "the token: is it expired, revoked or another account's? Then at user_id and the user's permission"
+                }
+                (Reason::Auth, Credential::App { .. }) if !is_skewed => {
+                    "app_secret and app_id: are they this application's? Then at user_id and the application's permission"
+                }
+                (reason, _) => remedy_of_reason(reason, is_skewed),
+            }
+        }
     }
 }
 

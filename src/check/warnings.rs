@@ -1,6 +1,12 @@
 //! What is not wrong with a configuration and yet will fail: secrets, certificates, accounts that are given twice.
 
-use std::{collections::HashMap, fs, os::unix::fs::MetadataExt, path::Path, time::SystemTime};
+use std::{
+    collections::HashMap,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use exporter_toolkit::WebConfig;
 use koodrive::{Credential, Secret};
@@ -8,7 +14,7 @@ use koodrive::{Credential, Secret};
 use crate::{account::Account, clock::unix_seconds, config::Config, human};
 
 /// A certificate that expires within this time is worth a word; `KooDriveCertificateExpiry` begins then, too.
-pub(crate) const CERTIFICATE_EXPIRES_SOON: f64 = 14.0 * 86_400.0;
+const CERTIFICATE_EXPIRES_SOON: f64 = 14.0 * 86_400.0;
 
 /// The bits of a file's mode by which everybody may read or write it.
 const EVERYBODY: u32 = 0o006;
@@ -18,7 +24,9 @@ const EVERYBODY: u32 = 0o006;
 pub fn warnings(config: &Config, now: SystemTime) -> Vec<String> {
     let web = config.web.options.web_config.as_ref();
     let mut warnings = web.map(WebConfig::warnings).unwrap_or_default();
-    warnings.extend(web.and_then(|web| certificate_warning(web, now)));
+    let expiry = web.and_then(WebConfig::certificate_expiry);
+    let certificate = expiry.and_then(|expiry| certificate_warning(expiry, now));
+    warnings.extend(certificate.map(|warning| format!("tls_server_config: the {warning}")));
     let accounts: Vec<&Account> =
         config.accounts.iter().map(AsRef::as_ref).filter(|account| account.is_overview()).collect();
     warnings.extend(accounts.iter().filter_map(|account| of_secret(account)));
@@ -34,19 +42,18 @@ pub fn warnings(config: &Config, now: SystemTime) -> Vec<String> {
     warnings
 }
 
-/// Whether the listener's certificate has expired or will soon.
+/// Whether a certificate that ends at `expiry` has expired or will soon, and what that means.
 #[expect(clippy::cast_precision_loss, reason = "a time in seconds")]
 #[must_use]
-pub fn certificate_warning(web: &WebConfig, now: SystemTime) -> Option<String> {
-    let left = web.certificate_expiry()? as f64 - unix_seconds(now);
-    let time = std::time::Duration::try_from_secs_f64(left.abs()).unwrap_or_default();
+pub fn certificate_warning(expiry: i64, now: SystemTime) -> Option<String> {
+    let left = expiry as f64 - unix_seconds(now);
+    let time = human::duration(Duration::try_from_secs_f64(left.abs()).unwrap_or_default());
+    let renew = "put a renewed one in its place, which is used without a restart";
     match left {
-        left if left <= 0.0 => {
-            Some(format!("tls_server_config: the certificate expired {} ago", human::duration(time)))
-        }
-        left if left < CERTIFICATE_EXPIRES_SOON => {
-            Some(format!("tls_server_config: the certificate expires in {}", human::duration(time)))
-        }
+        ..=0.0 => Some(format!(
+            "listener's certificate expired {time} ago: clients that verify it, such as Prometheus, fail; {renew}"
+        )),
+        ..CERTIFICATE_EXPIRES_SOON => Some(format!("listener's certificate expires in {time}: {renew}")),
         _ => None,
     }
 }
@@ -75,5 +82,19 @@ fn shown(path: &Path) -> String {
         _ if path.exists() => path.display().to_string(),
         Some(folder) if folder.exists() => format!("a file in {}", folder.display()),
         _ => "the file".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_worth_a_word_from_two_weeks_before_its_end_on() {
+        let day = 86_400;
+        let warning = |expiry| certificate_warning(expiry, SystemTime::UNIX_EPOCH);
+        assert_eq!(warning(15 * day), None);
+        assert!(warning(2 * day).unwrap().contains("expires in 2 d:"));
+        assert!(warning(-3600).unwrap().contains("expired 1 h ago:"));
     }
 }

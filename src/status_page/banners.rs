@@ -5,10 +5,10 @@ use std::time::Duration;
 use exporter_toolkit::WebConfigState;
 use maud::{Markup, html};
 
-use super::{Account, runbook};
+use super::{Account, date, runbook};
 use crate::{
-    check::{CERTIFICATE_EXPIRES_SOON, HARMLESS_SKEW},
-    clock::{Moment, unix_seconds},
+    check::{self, HARMLESS_SKEW},
+    clock::Moment,
     human,
     metrics::OwnMetrics,
 };
@@ -23,16 +23,23 @@ pub(super) fn banners(
     runbooks: Option<&str>,
     now: Moment,
 ) -> Markup {
-    let reload = (!own.config_is_good())
-        .then(|| ("The latest reload of the configuration failed; the log says why.".to_owned(), CONFIG_RELOAD_FAILED));
+    let reload = (!own.config_is_good()).then(|| {
+        let since = date(own.config_time());
+        let text = format!(
+            "The latest reload of the configuration failed; the log and check say why. The exporter goes on with that of \
+             {since}, and a restart would fail."
+        );
+        (text, CONFIG_RELOAD_FAILED)
+    });
     let web_reload = web_config.filter(|read| !read.successful).map(|_| {
         let text =
-            "The latest reload of the web configuration file, or of a file that it names, failed; the log says why.";
+            "The latest reload of the web configuration file, or of a file that it names, failed; the log and check \
+                    say why. The exporter goes on with the version before, and a restart would fail.";
         (text.to_owned(), CONFIG_RELOAD_FAILED)
     });
     let certificate = web_config
-        .and_then(|read| of_certificate(read.certificate_expiry?, now))
-        .map(|text| (text, "KooDriveCertificateExpiry"));
+        .and_then(|read| check::certificate_warning(read.certificate_expiry?, now.wall))
+        .map(|warning| (format!("The {warning}."), "KooDriveCertificateExpiry"));
     let skew = clock_skew(accounts).map(|text| (text, "KooDriveClockSkew"));
     let dropped = own.dropped_log_lines();
     html! {
@@ -45,17 +52,6 @@ pub(super) fn banners(
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a time in seconds")]
-fn of_certificate(expiry: i64, now: Moment) -> Option<String> {
-    let left = expiry as f64 - unix_seconds(now.wall);
-    let time = human::duration(Duration::try_from_secs_f64(left.abs()).ok()?);
-    match left {
-        ..=0.0 => Some(format!("The listener's certificate expired {time} ago: clients that verify it fail.")),
-        ..CERTIFICATE_EXPIRES_SOON => Some(format!("The listener's certificate expires in {time}.")),
-        _ => None,
-    }
-}
-
 /// The largest difference between this host's clock and that of an account's API, where it fires `KooDriveClockSkew`.
 fn clock_skew(accounts: &[Account]) -> Option<String> {
     let skews = accounts.iter().filter_map(|account| Some((account.overview.state.clock_skew?.abs(), account)));
@@ -65,22 +61,4 @@ fn clock_skew(accounts: &[Account]) -> Option<String> {
     Some(format!(
         "This host's clock and that of the API of {alias} are {skew} apart. Look at the time synchronisation of this host."
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::SystemTime;
-
-    use tokio::time::Instant;
-
-    use super::*;
-
-    #[test]
-    fn a_certificate_is_told_from_two_weeks_before_its_end_on() {
-        let now = Moment { wall: SystemTime::UNIX_EPOCH, monotonic: Instant::now() };
-        let day = 86_400;
-        assert_eq!(of_certificate(15 * day, now), None);
-        assert_eq!(of_certificate(2 * day, now).unwrap(), "The listener's certificate expires in 2 d.");
-        assert!(of_certificate(-3600, now).unwrap().contains("expired 1 h ago"));
-    }
 }

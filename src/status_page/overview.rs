@@ -26,6 +26,8 @@ pub(super) fn row(account: &Account, runbooks: Option<&str>, now: Moment) -> Mar
         Duration::ZERO => "now".to_owned(),
         wait => format!("in {}", human::duration(wait)),
     });
+    let never = || state.latest.as_ref().map(|_| "none since the start".to_owned());
+    let numbers_from = state.numbers.as_ref().map(|numbers| ago(numbers.age(now))).or_else(never);
     let last_poll = state.latest.as_ref().map(|latest| ago(latest.began.age(now)));
     html! {
         th scope="row" { (configured.alias) }
@@ -33,7 +35,7 @@ pub(super) fn row(account: &Account, runbooks: Option<&str>, now: Moment) -> Mar
         (cell("Usage", "", &usage(account, runbooks)))
         (text("Allocated", allocated))
         (text("Last poll", last_poll))
-        (text("Numbers are from", state.numbers.as_ref().map(|numbers| ago(numbers.age(now)))))
+        (text("Numbers are from", numbers_from))
         (text("Next poll", next))
     }
 }
@@ -92,7 +94,9 @@ fn usage(account: &Account, runbooks: Option<&str>) -> Markup {
                 }
             }
         } @else {
-            span .unknown { "unknown" }
+            span .unknown {
+                "unknown" @if account.overview.state.numbers.is_some() { ": the numbers are too old" }
+            }
         }
         @for verdict in account.verdicts.iter().filter(|verdict| verdict.is_doubtful()) {
             small .warn { (verdict.to_string()) "." (runbook(runbooks, "KooDriveUnitsDoubtful")) }

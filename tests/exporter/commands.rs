@@ -241,7 +241,7 @@ async fn check_warns_of_what_will_fail_and_is_strict_where_that_is_wanted() {
     let output = command(&flags, &config).await;
     let warnings = stderr(&output);
     for expected in [
-        "tls_server_config: the certificate expires in 2 d 23 h",
+        "tls_server_config: the listener's certificate expires in 2 d 23 h: put a renewed one in its place",
         "accounts.b.auth.token_file: ",
         "everybody can read or write it (mode 644)",
         "accounts.c.auth.token_file: ",

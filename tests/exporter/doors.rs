@@ -456,7 +456,7 @@ fn settings_that_do_not_fit_together_are_refused() {
         ("tls_server_config: { cert_file: server.crt }".to_owned(), "key_file: is missing"),
         (
             "tls_server_config: { cert_file: server.crt, key_file: other.key }".to_owned(),
-            "tls_server_config: cannot be served",
+            "tls_server_config: certificate and key do not belong together",
         ),
     ] {
         files.write("web.yml", &web);

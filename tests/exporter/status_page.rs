@@ -22,13 +22,14 @@ async fn a_failure_and_a_failed_reload_link_to_their_runbooks_where_the_operator
     exporter.line_of_each(&["finance"], "account polls failing").await;
     let page = exporter.get("/").await;
     assert!(page.body.contains(&link("KooDriveAuthFailing")), "{}", page.body);
+    assert!(page.body.contains(">none since the start<"), "{}", page.body);
     assert!(!page.body.contains("KooDriveConfigReloadFailed"), "{}", page.body);
 
     files.write("k.yml", format!("x: 1\n{yaml}"));
     exporter.signal("-HUP");
     exporter.line(|line| line.contains("level=error")).await;
     // The page may lag behind by a second.
-    let banner = format!("the log says why.{}", link("KooDriveConfigReloadFailed"));
+    let banner = format!("and a restart would fail.{}", link("KooDriveConfigReloadFailed"));
     while !exporter.get("/").await.body.contains(&banner) {}
 
     let mut without = Exporter::start(&files.write("other.yml", upstream.configuration("1m")), &[]).await;
