@@ -37,7 +37,7 @@ h1{font-size:1.5rem;margin:0}nav a{margin-right:1rem}\
 table{border-collapse:collapse;width:100%;margin-top:1rem}\
 caption{text-align:left;font-weight:600;padding:.4rem 0}\
 th,td{text-align:left;vertical-align:top;padding:.5rem .8rem;border-bottom:1px solid var(--line);overflow-wrap:break-word;max-width:30rem}\
-meter+*{white-space:nowrap}meter,svg{width:9rem;height:1rem;vertical-align:middle}small{display:block}\
+td:has(meter){min-width:15rem}meter+*{white-space:nowrap}meter,svg{width:9rem;height:1rem;vertical-align:middle}small{display:block}\
 .up{color:var(--good)}.warn{color:var(--warn)}.down{color:var(--bad)}.down strong,.warn strong{display:block}\
 .one{fill:var(--one)}.two{fill:var(--two)}.three{fill:var(--three)}\
 footer,small,.unknown{color:var(--soft)}[role=alert]{border-left:.3rem solid var(--bad);padding-left:.8rem}\

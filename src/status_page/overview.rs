@@ -67,19 +67,17 @@ fn usage(account: &Account, runbooks: Option<&str>) -> Markup {
     let shown = |amount: Option<f64>| amount.map_or_else(|| "unknown".to_owned(), human::bytes);
     let free = used.zip(capacity).map(|(used, capacity)| capacity - used);
     let alias = &account.overview.account.alias;
+    let share = account.overview.ratio(TOTAL_USED, TOTAL_CAPACITY);
     html! {
-        @if let Some(share) = account.overview.ratio(TOTAL_USED, TOTAL_CAPACITY) {
+        @if let Some(share) = share {
             @let (percent, full) = (format!("{:.1} %", 100.0 * share), format!("{:.1}", 100.0 * share.min(1.0)));
             meter aria-label={ "Usage of " (alias) } min="0" max="100" low="85" high="95" optimum="0" value=(full) {
                 (percent)
             }
             " "
             @match share {
-                FULL.. => { strong .down { (percent) " full" } (runbook(runbooks, "KooDriveSpaceFull")) },
-                ALMOST_FULL.. => {
-                    strong .down { (percent) " almost full" }
-                    (runbook(runbooks, "KooDriveSpaceAlmostFull"))
-                },
+                FULL.. => { strong .down { (percent) " full" } },
+                ALMOST_FULL.. => { strong .down { (percent) " almost full" } },
                 FILLING.. => { span .warn { (percent) } },
                 _ => { span { (percent) } },
             }
@@ -91,6 +89,11 @@ fn usage(account: &Account, runbooks: Option<&str>) -> Markup {
                     Some(free) if free >= 0.0 => { ", " (human::bytes(free)) " free" },
                     Some(over) => { ", " (human::bytes(-over)) " too much" },
                     None => {},
+                }
+                @match share {
+                    Some(FULL..) => { (runbook(runbooks, "KooDriveSpaceFull")) },
+                    Some(ALMOST_FULL..) => { (runbook(runbooks, "KooDriveSpaceAlmostFull")) },
+                    _ => {},
                 }
             }
         } @else {
