@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
-# Walks the README's way from a clone to an alert: its commands, in its order, as they stand there.
+# Walks docs/quick-start.md from a clone to an alert: its commands, in its order, as they stand there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-section="$(sed -n '/^## Quick start/,/^## Install/p' README.md)"
-commands="$(sed -n '/^```sh$/,/^```$/p' <<<"$section" | sed '/^```/d')"
-[[ $(grep -c . <<<"$commands") -gt 10 ]] || { echo "the README has no way to walk" >&2; exit 1; }
+commands="$(sed -n '/^```sh$/,/^```$/p' docs/quick-start.md | sed '/^```/d')"
+[[ $(grep -c . <<<"$commands") -gt 10 ]] || { echo "docs/quick-start.md has no commands" >&2; exit 1; }
 rm -rf /tmp/koodrive-{prometheus,alertmanager} /tmp/koodrive.yml
 for port in 9090 9093 10710 10711; do
     ! (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "port $port is taken" >&2; exit 1; }
@@ -13,4 +12,4 @@ timeout 900 bash -euo pipefail <<<"trap 'kill \$(jobs -p) 2>/dev/null || true' E
 command -v alertmanager >/dev/null || alertmanager() { exec prometheus-alertmanager \"\$@\"; }
 $commands"
 rm -rf /tmp/koodrive-{prometheus,alertmanager} /tmp/koodrive.yml
-echo "the README's way leads to a firing alert"
+echo "docs/quick-start.md leads to a firing alert"
