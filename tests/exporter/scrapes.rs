@@ -177,6 +177,57 @@ async fn requests_beyond_max_requests_get_503_while_others_wait_for_a_page() {
 }
 
 #[tokio::test]
+async fn a_scrape_gets_the_families_alone_that_it_names() {
+    let (files, upstream) = (Files::new(), Upstream::start(3).await);
+    let exporter = Exporter::start(&files.write("k.yml", upstream.configuration("1m")), &[]).await;
+    let families = async |query: &str| {
+        let page = exporter.get(&format!("/metrics{query}")).await;
+        let types = page.body.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+        types.map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    let two = ["koodrive_exporter_build_info", "koodrive_exporter_http_connections"];
+    assert_eq!(
+        families("?name[]=koodrive_exporter_http_connections&name%5B%5D=koodrive_exporter_build_info").await,
+        two
+    );
+    assert_eq!(families("?name[]=of_nobody").await, Vec::<String>::new());
+    let all = families("").await;
+    assert_eq!(families("?name=koodrive_up&x[]=y").await, all);
+    assert!(all.len() > 20, "{all:?}");
+}
+
+#[tokio::test]
+async fn scrapes_with_names_that_pile_up_are_refused_and_hold_up_no_other() {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let own = Arc::new(OwnMetrics::new(0.0).unwrap());
+    own.count_dropped_log_lines(move || released.lock().unwrap().recv().map_or(0, |()| 0));
+    let (exposition, clock) = (Exposition { store: Arc::default(), own }, WallClock::system());
+    let routes = Served::new(KooDrive::new(exposition, clock)).routes(&Options::default()).unwrap();
+    let ask = |path: &str| {
+        let (routes, request) = (routes.clone(), Request::get(path).body(()).unwrap());
+        tokio::spawn(async move { routes.answer(&request).await })
+    };
+    let all = ask("/metrics");
+    tokio::task::yield_now().await;
+    // Their requests go away, and what they asked for waits.
+    for _ in 0..100 {
+        let gone = ask("/metrics?name[]=up");
+        tokio::task::yield_now().await;
+        gone.abort();
+    }
+    assert_eq!(ask("/metrics?name[]=up").await.unwrap().status(), 503);
+    let page = ask("/");
+    tokio::task::yield_now().await;
+    drop(release);
+    assert_eq!(
+        (all.await.unwrap().status(), page.await.unwrap().status()),
+        (200.try_into().unwrap(), 200.try_into().unwrap())
+    );
+    assert_eq!(ask("/metrics?name[]=up").await.unwrap().status(), 200);
+}
+
+#[tokio::test]
 async fn each_format_and_coding_comes_with_its_exact_headers() {
     let (files, upstream) = (Files::new(), Upstream::start(3).await);
     let exporter = Exporter::start(&files.write("k.yml", upstream.configuration("1m")), &[]).await;

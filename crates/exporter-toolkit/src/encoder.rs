@@ -79,6 +79,8 @@ pub struct Encoder {
     created: Option<f64>,
     /// The family that [`Self::gauge`] or [`Self::counter`] wrote last.
     latest: String,
+    /// The families that are written; all where there is none.
+    names: Vec<String>,
 }
 
 /// Writes one family. Its header comes with its first sample, so that a family without any is not shown.
@@ -91,13 +93,21 @@ pub struct FamilyEncoder<'a> {
     kind: Kind,
     created: Option<f64>,
     has_samples: bool,
+    is_wanted: bool,
 }
 
 impl Encoder {
     /// An empty exposition.
     #[must_use]
     pub fn new(format: Format, coding: Coding) -> Self {
-        Self { out: Output::new(coding), format, valid_until: None, created: None, latest: String::new() }
+        let (latest, names) = (String::new(), Vec::new());
+        Self { out: Output::new(coding), format, valid_until: None, created: None, latest, names }
+    }
+
+    /// Writes the families of these names alone, unless there are none.
+    #[must_use]
+    pub(crate) fn only(self, names: Vec<String>) -> Self {
+        Self { names, ..self }
     }
 
     /// One sample of a gauge. Samples of one family are written one after the other.
@@ -132,7 +142,9 @@ impl Encoder {
     /// A family. Its header is written with its first sample.
     pub fn family<'a>(&'a mut self, name: &'a str, kind: Kind, help: &'a str) -> FamilyEncoder<'a> {
         let created = self.created.filter(|_| self.format == Format::OpenMetricsCreated && kind != Kind::Gauge);
-        FamilyEncoder { out: &mut self.out, format: self.format, name, help, kind, created, has_samples: false }
+        let is_wanted = self.names.is_empty() || self.names.iter().any(|wanted| wanted == name);
+        let (out, format) = (&mut self.out, self.format);
+        FamilyEncoder { out, format, name, help, kind, created, has_samples: false, is_wanted }
     }
 
     /// The exposition in pieces, and until when it shows what is true.
@@ -161,6 +173,9 @@ impl FamilyEncoder<'_> {
         labels: impl IntoIterator<Item = (&'l str, &'l str), IntoIter: Clone>,
         value: f64,
     ) {
+        if !self.is_wanted {
+            return;
+        }
         if !self.has_samples {
             self.header();
         }

@@ -114,6 +114,8 @@ type Changes = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 struct PageState {
     make: Box<dyn Fn() -> Content + Send + Sync>,
+    /// Whether further requests may get it, too.
+    is_shared: bool,
     /// How long it was when it was last made.
     length: AtomicUsize,
     latest: watch::Sender<Latest>,
@@ -153,8 +155,18 @@ impl PageMaker {
 
     /// A page that `make` makes.
     pub(crate) fn page(&self, make: impl Fn() -> Content + Send + Sync + 'static) -> Page {
+        self.page_for(true, make)
+    }
+
+    /// A page for one request, which nobody else gets. Where there are more than a few of them, the queue is full.
+    pub(crate) fn own_page(&self, make: impl Fn() -> Content + Send + Sync + 'static) -> Page {
+        self.page_for(false, make)
+    }
+
+    fn page_for(&self, is_shared: bool, make: impl Fn() -> Content + Send + Sync + 'static) -> Page {
         let state = Arc::new(PageState {
             make: Box::new(make),
+            is_shared,
             length: AtomicUsize::new(0),
             latest: watch::Sender::new(Latest::None),
             queued: AtomicBool::new(false),
@@ -241,7 +253,7 @@ impl Worker {
             }
         };
         page.latest.send_replace(latest);
-        if !self.kept.iter().any(|kept| Arc::ptr_eq(kept, &page)) {
+        if page.is_shared && !self.kept.iter().any(|kept| Arc::ptr_eq(kept, &page)) {
             self.kept.push(page);
         }
     }

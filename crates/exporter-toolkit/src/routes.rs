@@ -15,7 +15,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -48,6 +48,9 @@ use crate::{
     server::Peer,
 };
 
+/// Pages that single requests have for themselves and that wait to be made. With all that are shared, they fit the queue.
+const MAX_OWN_PAGES: usize = 4;
+
 const TEXT: &str = "text/plain; charset=utf-8";
 
 const HTML_HEADERS: [(HeaderName, &str); 4] = [
@@ -75,6 +78,10 @@ pub(crate) struct RouteTable {
 
 /// The pages that requests share. The two text formats have the same bytes.
 struct Pages {
+    maker: PageMaker,
+    exposition: Exposition,
+    /// Pages that one request has for itself, which wait to be made.
+    own: Arc<Semaphore>,
     text: Compressed,
     open_metrics: Compressed,
     open_metrics_created: Compressed,
@@ -85,6 +92,27 @@ struct Pages {
 struct LandingPage {
     page: Page,
     content_security_policy: Option<HeaderValue>,
+}
+
+/// What is scraped.
+#[derive(Clone)]
+struct Exposition {
+    collector: Arc<dyn Collector>,
+    metrics: Arc<ServerMetrics>,
+    namespace: Option<String>,
+}
+
+impl Exposition {
+    /// The families of these names, or all where there is none.
+    fn encode(&self, format: Format, coding: Coding, names: &[String]) -> Content {
+        let mut encoder = Encoder::new(format, coding).only(names.to_vec());
+        self.collector.collect(&mut encoder);
+        if let Some(namespace) = &self.namespace {
+            self.metrics.write(namespace, &mut encoder);
+        }
+        let (pieces, valid_until) = encoder.finish();
+        Content { pieces, valid_until }
+    }
 }
 
 /// A page in both codings.
@@ -214,7 +242,7 @@ impl RouteTable {
             _ if !readable => method_not_allowed("GET, HEAD"),
             Handler::Status if request.uri().path() != self.paths.landing_page() => self.to_landing_page(),
             Handler::Status => self.landing_page(request.uri().query()).await,
-            Handler::Metrics => self.metrics(request.headers()).await,
+            Handler::Metrics => self.metrics(request.headers(), request.uri().query()).await,
             Handler::Healthy => self.healthy(policy, request).await,
             Handler::Ready => self.ready(),
         }
@@ -232,9 +260,20 @@ impl RouteTable {
             .ok_or_else(|| answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "this page cannot be made, see the log\n"))
     }
 
-    async fn metrics(&self, headers: &HeaderMap) -> Answer {
+    async fn metrics(&self, headers: &HeaderMap, query: Option<&str>) -> Answer {
         let (format, coding) = (negotiation::format(headers), negotiation::coding(headers));
-        let body = match self.shared(self.pages.of(format, coding)).await {
+        let names = query.map(names).unwrap_or_default();
+        let made = if names.is_empty() {
+            self.shared(self.pages.of(format, coding)).await
+        } else {
+            match self.pages.with_names(format, coding, names) {
+                Some(page) => self.shared(&page).await,
+                None => {
+                    Err(later(StatusCode::SERVICE_UNAVAILABLE, "too many requests with name[] wait for an answer\n"))
+                }
+            }
+        };
+        let body = match made {
             Ok(body) => body,
             Err(refusal) => return refusal,
         };
@@ -322,19 +361,13 @@ impl Pages {
         let changes = move || counted.changes().unwrap_or_else(|| uncounted.fetch_add(1, Ordering::Relaxed));
         let maker = PageMaker::start(changes)?;
         let text = |text: &str| Content { pieces: Output::from(text).into_pieces(), valid_until: None };
+        let (collector, metrics) = (Arc::clone(collector), Arc::clone(metrics));
+        let exposition = Exposition { collector, metrics, namespace: options.namespace.clone() };
+        let Exposition { collector, metrics, .. } = &exposition;
         let compressed = |format| {
             let page = |coding| {
-                let (collector, metrics, namespace) =
-                    (Arc::clone(collector), Arc::clone(metrics), options.namespace.clone());
-                maker.page(move || {
-                    let mut encoder = Encoder::new(format, coding);
-                    collector.collect(&mut encoder);
-                    if let Some(namespace) = &namespace {
-                        metrics.write(namespace, &mut encoder);
-                    }
-                    let (pieces, valid_until) = encoder.finish();
-                    Content { pieces, valid_until }
-                })
+                let exposition = exposition.clone();
+                maker.page(move || exposition.encode(format, coding, &[]))
             };
             Compressed { plain: page(Coding::Identity), gzip: page(Coding::Gzip) }
         };
@@ -352,7 +385,21 @@ impl Pages {
             open_metrics_created: compressed(Format::OpenMetricsCreated),
             landing_page,
             health,
+            own: Arc::new(Semaphore::new(MAX_OWN_PAGES)),
+            maker,
+            exposition,
         })
+    }
+
+    /// The exposition of these families alone, for one request; `None` where too many wait for such a page.
+    fn with_names(&self, format: Format, coding: Coding, names: Vec<String>) -> Option<Page> {
+        let (exposition, permit) = (self.exposition.clone(), Arc::clone(&self.own).try_acquire_owned().ok()?);
+        // It counts until it is made, or until the queue has dropped it, if its request has gone away meanwhile.
+        let waits = Mutex::new(Some(permit));
+        Some(self.maker.own_page(move || {
+            waits.lock().unwrap_or_else(PoisonError::into_inner).take();
+            exposition.encode(format, coding, &names)
+        }))
     }
 
     fn of(&self, format: Format, coding: Coding) -> &Page {
@@ -366,6 +413,12 @@ impl Pages {
             Coding::Gzip => &page.gzip,
         }
     }
+}
+
+/// The families that a scrape asks for, as with Go's `promhttp`: `?name[]=FAMILY&name[]=...`.
+fn names(query: &str) -> Vec<String> {
+    let pairs = url::form_urlencoded::parse(query.as_bytes());
+    pairs.filter(|(key, _)| key == "name[]").map(|(_, name)| name.into_owned()).collect()
 }
 
 /// After how many seconds a browser should load the page again: a query `refresh=10`.
