@@ -112,7 +112,7 @@ systemctl stop $unit
 systemctl start koodrive-exporter.socket
 [[ "$(property ActiveState)" == inactive ]] || fail "the socket started the service"
 until_true "a connection starts the exporter" polls
-journalctl --unit $unit --no-pager --lines 50 | grep -q 'message=listening' || fail "nothing listens"
+grep -q 'message=listening' <<<"$(journalctl --unit $unit --no-pager --lines 50)" || fail "nothing listens"
 process="$(property MainPID)"
 systemctl restart $unit & 
 code=0
@@ -163,7 +163,7 @@ readarray -t install < <(/mnt/.ci/readme_block "**Fedora")
 eval "${install[0]/--install/--install --nodeps}"
 rpm_files="$(rpm --query --list --package "$rpm" | listed | grep -v '^/usr/share/licenses/' | sort)"
 diff <(echo "$deb_files") <(echo "$rpm_files") || fail "the .rpm has other files than the .deb"
-rpm --query --requires --package "$rpm" | grep -q '^libc\.so\.6' || fail "the .rpm does not name the C library"
+grep -q '^libc\.so\.6' <<<"$(rpm --query --requires --package "$rpm")" || fail "the .rpm does not name the C library"
 [[ $(stat -c '%a %U:%G' $config) == "640 root:koodrive-exporter" ]] || fail "the .rpm's configuration has other permissions"
 simulate
 systemctl start $unit
