@@ -15,7 +15,7 @@ unavailable() { echo "$*" >&2; exit 77; }
 
 make() {
     local root="$1" suite="$2" include="$3" mirror
-    mirror="$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1)"
+    mirror="$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | sed -n 1p)"
     [[ -n $mirror ]] || unavailable "apt is not set up for Debian here"
     rm -rf "$root" "$root.packages"
     timeout 500 debootstrap --variant=minbase --include="$include" "$suite" "$root" "$mirror" >"$root.log" ||
