@@ -191,7 +191,8 @@ impl Found {
             return Some(advice.to_owned());
         }
         let skew = self.state.clock_skew.filter(|skew| skew.abs() > HARMLESS_SKEW)?;
-        Some(format!("this host's time synchronisation: {:.0} s off the API's, which polls allow for", skew.abs()))
+        let side = if skew < 0.0 { "behind" } else { "ahead of" };
+        Some(format!("this host's time synchronisation: {:.0} s {side} the API's, which polls allow for", skew.abs()))
     }
 
     fn details(&self) -> Vec<String> {

@@ -25,6 +25,10 @@ pub fn remedy(account: &Account, failure: &Failure, clock_skew: Option<f64>) -> 
         _ => {
             let is_skewed = clock_skew.is_some_and(|skew| skew.abs() > HARMLESS_SKEW);
             match (failure.reason, &account.api.credential) {
+                // The words of Rust's standard library.
+                (Reason::Connect, _) if failure.words.contains("failed to lookup address information") => {
+                    "the endpoint's name and this host's DNS: the name has no address"
+                }
                 (Reason::Auth, Credential::Token { .. }) if !is_skewed => {
                     "the token: is it expired, revoked or another account's? Then at user_id and the user's permission"
                 }
@@ -73,6 +77,13 @@ mod tests {
             let refusal = code.map(|code| Refusal { code: Some(code.to_owned()), ..Refusal::default() });
             Failure { reason, refusal, words: "".into() }
         };
+        let lookup = "cannot reach the endpoint: failed to lookup address information: Name or service not known";
+        let (unknown_name, refused) = (failure(Reason::Connect, None), failure(Reason::Connect, None));
+        let unknown_name = Failure { words: lookup.into(), ..unknown_name };
+        assert_ne!(
+            super::remedy(&Account::example("a"), &unknown_name, None),
+            super::remedy(&Account::example("a"), &refused, None)
+        );
         let (auth, account) = (failure(Reason::Auth, None), Account::example("a"));
         let remedy = |failure: &Failure, skew: Option<f64>| super::remedy(&account, failure, skew);
         assert!(remedy(&auth, Some(-700.0)).contains("clock"));

@@ -54,11 +54,14 @@ pub(super) fn banners(
 
 /// The largest difference between this host's clock and that of an account's API, where it fires `KooDriveClockSkew`.
 fn clock_skew(accounts: &[Account]) -> Option<String> {
-    let skews = accounts.iter().filter_map(|account| Some((account.overview.state.clock_skew?.abs(), account)));
-    let (skew, account) = skews.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(skew, _)| *skew > HARMLESS_SKEW)?;
-    let skew = human::duration(Duration::try_from_secs_f64(skew).ok()?);
+    let skews = accounts.iter().filter_map(|account| Some((account.overview.state.clock_skew?, account)));
+    let largest = skews.max_by(|a, b| a.0.abs().total_cmp(&b.0.abs()));
+    let (skew, account) = largest.filter(|(skew, _)| skew.abs() > HARMLESS_SKEW)?;
+    let side = if skew < 0.0 { "behind" } else { "ahead of" };
+    let apart = human::duration(Duration::try_from_secs_f64(skew.abs()).ok()?);
     let alias = &account.overview.account.alias;
     Some(format!(
-        "This host's clock and that of the API of {alias} are {skew} apart. Look at the time synchronisation of this host."
+        "This host's clock is {apart} {side} that of the API, as seen by {alias}. Polls allow for it; look at the time \
+         synchronisation of this host."
     ))
 }

@@ -32,7 +32,11 @@ async fn a_host_whose_clock_is_20_minutes_off_polls_all_the_same_and_warns_once(
             assert_eq!(page.value(&format!("koodrive_up{{account=\"{alias}\"}}")), Some(1.0));
         }
         let page = exporter.get("/").await.body;
-        assert!(page.contains("role=\"alert\">This host's clock and that of the API of"), "{page}");
+        let side = if ahead > 0 { "behind" } else { "ahead of" };
+        assert!(
+            page.contains(&format!(" {side} that of the API")) && page.contains(">This host's clock is "),
+            "{page}"
+        );
         let log = exporter.log();
         assert_eq!(log.matches("level=warn").count(), 1, "{log}");
         assert_eq!(log.matches("correcting X-Date").count(), 1, "{log}");
