@@ -192,7 +192,7 @@ impl Found {
         }
         let skew = self.state.clock_skew.filter(|skew| skew.abs() > HARMLESS_SKEW)?;
         let side = if skew < 0.0 { "behind" } else { "ahead of" };
-        Some(format!("this host's time synchronisation: {:.0} s {side} the API's, which polls allow for", skew.abs()))
+        Some(format!("this host's time synchronisation: {:.0} s {side} the API's; polls correct for it", skew.abs()))
     }
 
     fn details(&self) -> Vec<String> {

@@ -61,7 +61,7 @@ fn clock_skew(accounts: &[Account]) -> Option<String> {
     let apart = human::duration(Duration::try_from_secs_f64(skew.abs()).ok()?);
     let alias = &account.overview.account.alias;
     Some(format!(
-        "This host's clock is {apart} {side} that of the API, as seen by {alias}. Polls allow for it; look at the time \
+        "This host's clock is {apart} {side} that of the API, as seen by {alias}. Polls correct for it, and the numbers are good. Look at the time \
          synchronisation of this host."
     ))
 }

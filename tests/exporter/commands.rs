@@ -63,7 +63,7 @@ async fn check_online_polls_each_account_once_and_tells_what_to_look_at() {
         "application's permission",
         "finance     unit   31.6 GiB of 1.0 GiB (3147.5 %)",
         "units: far more is used than there is",
-        " the API's, which polls allow for",
+        " the API's; polls correct for it",
     ] {
         assert!(told.contains(expected), "{expected} is missing in\n{told}");
     }
