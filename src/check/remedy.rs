@@ -25,9 +25,12 @@ pub fn remedy(account: &Account, failure: &Failure, clock_skew: Option<f64>) -> 
         _ => {
             let is_skewed = clock_skew.is_some_and(|skew| skew.abs() > HARMLESS_SKEW);
             match (failure.reason, &account.api.credential) {
-                // The words of Rust's standard library.
+                // The words of Rust's standard library, and of the system.
                 (Reason::Connect, _) if failure.words.contains("failed to lookup address information") => {
                     "the endpoint's name and this host's DNS: the name has no address"
+                }
+                (Reason::Connect, _) if failure.words.contains("Connection refused") => {
+                    "the endpoint's address and port, or the proxy's: nothing listens there, or a firewall refuses"
                 }
                 (Reason::Auth, Credential::Token { .. }) if !is_skewed => {
                     "the token: is it expired, revoked or another account's? Then at user_id and the user's permission"
