@@ -13,7 +13,7 @@ if [[ ${1:-} != --inside ]]; then
     done
     exit
 fi
-commands="$(sed -n '/^```sh$/,/^```$/p' "$2" | sed '/^```/d')"
+commands="$("$(dirname "$0")/commands" "$2")"
 [[ $(grep -c . <<<"$commands") -gt 2 ]] || { echo "$2 has no commands" >&2; exit 1; }
 ip link set lo up
 cd "$3"

@@ -271,7 +271,8 @@ def check_package(rendered):
 
 def installed_by_readme():
     """What the commands of the README's way to install give, with `template` instead of `install`: there is no cluster."""
-    commands = run(ROOT / ".ci" / "readme_block", "Each block") + run(ROOT / ".ci" / "readme_block", "**Kubernetes")
+    block = lambda words: run(ROOT / ".ci" / "commands", ROOT / "README.md", words)
+    commands = block("Each block") + block("**Kubernetes")
     commands = commands.replace("sha256sum --check", "sha256sum --quiet --check")
     values = yaml.safe_load(re.search(r"## Configure\n\n```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1])
     for account in values["accounts"].values():

@@ -27,8 +27,8 @@ has_metric() { grep -qE "$1" <<<"$(metrics)"; }
 remove() { podman rm --force --time 0 "$@" >/dev/null; }
 
 # The README's ways to install from an archive and as a container, in a folder with the release files.
-install="$(/mnt/.ci/readme_block "Each block"; /mnt/.ci/readme_block "**Archive")"
-container="$(/mnt/.ci/readme_block "Each block"; /mnt/.ci/readme_block "**Container")"
+install="$(/mnt/.ci/commands /mnt/README.md "Each block"; /mnt/.ci/commands /mnt/README.md "**Archive")"
+container="$(/mnt/.ci/commands /mnt/README.md "Each block"; /mnt/.ci/commands /mnt/README.md "**Container")"
 cp -r /mnt/target/release-files /tmp/files
 cd /tmp/files
 cat >koodrive.yml <<'CONFIG'

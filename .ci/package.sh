@@ -38,7 +38,7 @@ newer() {
 }
 
 # As the README says, line by line.
-readarray -t install < <(/mnt/.ci/readme_block "Each block" | grep '^version='; /mnt/.ci/readme_block "**Debian")
+readarray -t install < <(/mnt/.ci/commands /mnt/README.md "Each block" | grep '^version='; /mnt/.ci/commands /mnt/README.md "**Debian")
 ((${#install[@]} == 3)) || fail "the README's commands for Debian are others than a version and two commands"
 sudo() { "$@"; }
 apt-get() { command apt-get --quiet=2 "$@" >/dev/null; }
@@ -159,7 +159,7 @@ echo "the purge leaves nothing behind"
 
 # The database of Debian's rpm knows no library: the needs of the package are looked at by name.
 rpm() { command rpm --root / --dbpath /tmp/rpm "$@"; }
-readarray -t install < <(/mnt/.ci/readme_block "**Fedora")
+readarray -t install < <(/mnt/.ci/commands /mnt/README.md "**Fedora")
 eval "${install[0]/--install/--install --nodeps}"
 rpm_files="$(rpm --query --list --package "$rpm" | listed | grep -v '^/usr/share/licenses/' | sort)"
 diff <(echo "$deb_files") <(echo "$rpm_files") || fail "the .rpm has other files than the .deb"

@@ -2,8 +2,8 @@
 # Walks docs/quick-start.md from a clone to an alert: its commands, in its order, as they stand there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-commands="$(sed -n '/^```sh$/,/^```$/p' docs/quick-start.md | sed '/^```/d')"
-[[ $(grep -c . <<<"$commands") -gt 10 ]] || { echo "docs/quick-start.md has no commands" >&2; exit 1; }
+commands="$(.ci/commands docs/quick-start.md)"
+[[ $(grep -c . <<<"$commands") -gt 10 ]] || { echo "docs/quick-start.md has no way to walk" >&2; exit 1; }
 rm -rf /tmp/koodrive-{prometheus,alertmanager} /tmp/koodrive.yml
 for port in 9090 9093 10710 10711; do
     ! (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "port $port is taken" >&2; exit 1; }

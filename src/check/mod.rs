@@ -5,7 +5,7 @@ mod remedy;
 mod warnings;
 
 pub use online::Online;
-pub(crate) use remedy::HARMLESS_SKEW;
+pub(crate) use remedy::{HARMLESS_SKEW, side_of};
 pub use remedy::{remedy, remedy_of_reason};
 pub use warnings::{certificate_warning, warnings};
 

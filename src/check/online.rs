@@ -10,7 +10,7 @@ use koodrive::{
 use serde_json::{Value, json};
 
 use super::{
-    remedy::{HARMLESS_SKEW, remedy},
+    remedy::{HARMLESS_SKEW, remedy, side_of},
     table,
 };
 use crate::{
@@ -191,7 +191,7 @@ impl Found {
             return Some(advice.to_owned());
         }
         let skew = self.state.clock_skew.filter(|skew| skew.abs() > HARMLESS_SKEW)?;
-        let side = if skew < 0.0 { "behind" } else { "ahead of" };
+        let side = side_of(skew);
         Some(format!("this host's time synchronisation: {:.0} s {side} the API's; polls correct for it", skew.abs()))
     }
 

@@ -7,6 +7,11 @@ use crate::{account::Account, poll::Failure};
 /// Requests that are dated by this host's clock are good until it is this far off, in seconds.
 pub(crate) const HARMLESS_SKEW: f64 = 60.0;
 
+/// On which side of the API's clock this host's is, by its skew.
+pub(crate) fn side_of(clock_skew: f64) -> &'static str {
+    if clock_skew < 0.0 { "behind" } else { "ahead of" }
+}
+
 /// What to look at after this failure of a collector, as far as it is known. The codes are those of the vendor's list.
 #[must_use]
 pub fn remedy(account: &Account, failure: &Failure, clock_skew: Option<f64>) -> &'static str {

@@ -57,7 +57,7 @@ fn clock_skew(accounts: &[Account]) -> Option<String> {
     let skews = accounts.iter().filter_map(|account| Some((account.overview.state.clock_skew?, account)));
     let largest = skews.max_by(|a, b| a.0.abs().total_cmp(&b.0.abs()));
     let (skew, account) = largest.filter(|(skew, _)| skew.abs() > HARMLESS_SKEW)?;
-    let side = if skew < 0.0 { "behind" } else { "ahead of" };
+    let side = check::side_of(skew);
     let apart = human::duration(Duration::try_from_secs_f64(skew.abs()).ok()?);
     let alias = &account.overview.account.alias;
     Some(format!(

@@ -68,6 +68,11 @@ fn usage(account: &Account, runbooks: Option<&str>) -> Markup {
     let free = used.zip(capacity).map(|(used, capacity)| capacity - used);
     let alias = &account.overview.account.alias;
     let share = account.overview.ratio(TOTAL_USED, TOTAL_CAPACITY);
+    let full_alert = share.and_then(|share| match share {
+        FULL.. => Some(("full", "KooDriveSpaceFull")),
+        ALMOST_FULL.. => Some(("almost full", "KooDriveSpaceAlmostFull")),
+        _ => None,
+    });
     html! {
         @if let Some(share) = share {
             @let (percent, full) = (format!("{:.1} %", 100.0 * share), format!("{:.1}", 100.0 * share.min(1.0)));
@@ -75,11 +80,10 @@ fn usage(account: &Account, runbooks: Option<&str>) -> Markup {
                 (percent)
             }
             " "
-            @match share {
-                FULL.. => { strong .down { (percent) " full" } },
-                ALMOST_FULL.. => { strong .down { (percent) " almost full" } },
-                FILLING.. => { span .warn { (percent) } },
-                _ => { span { (percent) } },
+            @match full_alert {
+                Some((words, _)) => { strong .down { (percent) " " (words) } },
+                None if share >= FILLING => { span .warn { (percent) } },
+                None => { span { (percent) } },
             }
         }
         @if used.or(capacity).is_some() {
@@ -90,11 +94,7 @@ fn usage(account: &Account, runbooks: Option<&str>) -> Markup {
                     Some(over) => { ", " (human::bytes(-over)) " too much" },
                     None => {},
                 }
-                @match share {
-                    Some(FULL..) => { (runbook(runbooks, "KooDriveSpaceFull")) },
-                    Some(ALMOST_FULL..) => { (runbook(runbooks, "KooDriveSpaceAlmostFull")) },
-                    _ => {},
-                }
+                @if let Some((_, alert)) = full_alert { (runbook(runbooks, alert)) }
             }
         } @else {
             span .unknown {

@@ -1,11 +1,18 @@
 //! What scrapes get: formats, compression, and one body for all of them.
 
-use std::{io::Read, sync::Arc, time::Duration};
+use std::{
+    io::Read,
+    sync::{
+        Arc, Mutex,
+        mpsc::{Sender, channel},
+    },
+    time::Duration,
+};
 
-use exporter_toolkit::{Coding, Exporter as Served, Format, Options, Routes};
+use exporter_toolkit::{Coding, Exporter as Served, Format, Options, Routes, SharedBody};
 use flate2::read::GzDecoder;
 use http_body_util::BodyExt;
-use hyper::Request;
+use hyper::{Request, Response};
 use koodrive::{
     Exchange,
     overview::{OVERVIEW, TOTAL_USED},
@@ -15,7 +22,7 @@ use koodrive_exporter::{
     collector::KooDrive,
     metrics::{Exposition, OwnMetrics},
 };
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::{
     fake::{Fake, INSTANTLY, Loops, MINUTE, answer_with},
@@ -148,19 +155,24 @@ async fn no_scrape_shows_half_of_a_poll() {
     scrapers.join_all().await;
 }
 
-#[tokio::test]
-async fn requests_beyond_max_requests_get_503_while_others_wait_for_a_page() {
-    let (release, released) = std::sync::mpsc::channel::<()>();
-    let released = std::sync::Mutex::new(released);
+/// What asks pages for a path that are not made before the first part is dropped.
+fn held_up(options: &Options) -> (Sender<()>, impl Fn(&str) -> JoinHandle<Response<SharedBody>> + use<>) {
+    let (release, released) = channel::<()>();
+    let released = Mutex::new(released);
     let own = Arc::new(OwnMetrics::new(0.0).unwrap());
     own.count_dropped_log_lines(move || released.lock().unwrap().recv().map_or(0, |()| 0));
     let (exposition, clock) = (Exposition { store: Arc::default(), own }, WallClock::system());
-    let options = Options { max_requests: Some(1), ..Options::default() };
-    let routes = Served::new(KooDrive::new(exposition, clock)).routes(&options).unwrap();
-    let ask = |path: &str| {
+    let routes = Served::new(KooDrive::new(exposition, clock)).routes(options).unwrap();
+    let ask = move |path: &str| {
         let (routes, request) = (routes.clone(), Request::get(path).body(()).unwrap());
         tokio::spawn(async move { routes.answer(&request).await })
     };
+    (release, ask)
+}
+
+#[tokio::test]
+async fn requests_beyond_max_requests_get_503_while_others_wait_for_a_page() {
+    let (release, ask) = held_up(&Options { max_requests: Some(1), ..Options::default() });
     let waiting = ask("/metrics");
     for path in ["/metrics", "/"] {
         let refused = ask(path).await.unwrap();
@@ -198,16 +210,7 @@ async fn a_scrape_gets_the_families_alone_that_it_names() {
 
 #[tokio::test]
 async fn scrapes_with_names_that_pile_up_are_refused_and_hold_up_no_other() {
-    let (release, released) = std::sync::mpsc::channel::<()>();
-    let released = std::sync::Mutex::new(released);
-    let own = Arc::new(OwnMetrics::new(0.0).unwrap());
-    own.count_dropped_log_lines(move || released.lock().unwrap().recv().map_or(0, |()| 0));
-    let (exposition, clock) = (Exposition { store: Arc::default(), own }, WallClock::system());
-    let routes = Served::new(KooDrive::new(exposition, clock)).routes(&Options::default()).unwrap();
-    let ask = |path: &str| {
-        let (routes, request) = (routes.clone(), Request::get(path).body(()).unwrap());
-        tokio::spawn(async move { routes.answer(&request).await })
-    };
+    let (release, ask) = held_up(&Options::default());
     let all = ask("/metrics");
     tokio::task::yield_now().await;
     // Their requests go away, and what they asked for waits.

@@ -235,6 +235,10 @@ impl Bucket {
 mod tests {
     use super::*;
 
+    fn failures_of(metrics: &ServerMetrics) -> u64 {
+        metrics.web_config().map_or(0, |read| read.failures)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_bad_file_is_told_once_however_long_it_stays() {
         let folder = tempfile::tempdir().unwrap();
@@ -248,7 +252,7 @@ mod tests {
         for (content, failures, limited) in [("unknown: 1", 1, true), ("# none", 1, false), ("unknown: 2", 2, false)] {
             std::fs::write(&path, content).unwrap();
             tokio::time::sleep(Duration::from_secs(5)).await;
-            assert_eq!(metrics.web_config().map_or(0, |read| read.failures), failures, "{content}");
+            assert_eq!(failures_of(&metrics), failures, "{content}");
             assert_eq!(web_config.policy().bucket.is_some(), limited, "{content}");
         }
     }
@@ -278,11 +282,11 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(2)).await;
         write("server.key", its_key);
         tokio::time::sleep(Duration::from_secs(5)).await;
-        assert_eq!(metrics.web_config().map_or(0, |read| read.failures), 0);
+        assert_eq!(failures_of(&metrics), 0);
         assert!(!Arc::ptr_eq(&before, &web_config.admission().unwrap().0), "the new pair is used");
         write("server.key", "no key".to_owned());
         tokio::time::sleep(Duration::from_secs(5)).await;
-        assert_eq!(metrics.web_config().map_or(0, |read| read.failures), 1);
+        assert_eq!(failures_of(&metrics), 1);
     }
 
     #[tokio::test(start_paused = true)]

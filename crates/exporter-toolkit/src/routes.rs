@@ -263,17 +263,17 @@ impl RouteTable {
     async fn metrics(&self, headers: &HeaderMap, query: Option<&str>) -> Answer {
         let (format, coding) = (negotiation::format(headers), negotiation::coding(headers));
         let names = query.map(names).unwrap_or_default();
-        let made = if names.is_empty() {
-            self.shared(self.pages.of(format, coding)).await
+        let own;
+        let page = if names.is_empty() {
+            self.pages.of(format, coding)
         } else {
-            match self.pages.with_names(format, coding, names) {
-                Some(page) => self.shared(&page).await,
-                None => {
-                    Err(later(StatusCode::SERVICE_UNAVAILABLE, "too many requests with name[] wait for an answer\n"))
-                }
-            }
+            let Some(page) = self.pages.with_names(format, coding, names) else {
+                return later(StatusCode::SERVICE_UNAVAILABLE, "too many requests with name[] wait for an answer\n");
+            };
+            own = page;
+            &own
         };
-        let body = match made {
+        let body = match self.shared(page).await {
             Ok(body) => body,
             Err(refusal) => return refusal,
         };
