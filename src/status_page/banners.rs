@@ -34,7 +34,7 @@ pub(super) fn banners(
     let web_reload = web_config.filter(|read| !read.successful).map(|_| {
         let text =
             "The latest reload of the web configuration file, or of a file that it names, failed; the log and check \
-                    say why. The exporter goes on with the version before, and a restart would fail.";
+             say why. The exporter goes on with the version before, and a restart would fail.";
         (text.to_owned(), CONFIG_RELOAD_FAILED)
     });
     let certificate = web_config
@@ -61,7 +61,7 @@ fn clock_skew(accounts: &[Account]) -> Option<String> {
     let apart = human::duration(Duration::try_from_secs_f64(skew.abs()).ok()?);
     let alias = &account.overview.account.alias;
     Some(format!(
-        "This host's clock is {apart} {side} that of the API, as seen by {alias}. Polls correct for it, and the numbers are good. Look at the time \
-         synchronisation of this host."
+        "This host's clock is {apart} {side} that of the API, as seen by {alias}. The exporter corrects its requests for \
+         it. Look at the time synchronisation of this host."
     ))
 }
