@@ -187,6 +187,9 @@ def check_inhibitions(servers):
         if one["labels"]["job"] == "two-endpoints"
     }
     wait_until("one of them is held back", lambda: state() == {None: "active", "one": "suppressed", "two": "active"})
+    groups = get_json(f"{url}/groups")
+    (stale,) = (group for group in groups if group["labels"].get("alertname") == "KooDriveDataStale")
+    assert {one["labels"]["account"] for one in stale["alerts"]} == {"one", "two"}, "a notification for each account"
     print("KooDriveAccountsFailing of an endpoint holds back the alerts of its accounts alone")
 
 
