@@ -96,7 +96,7 @@ fn health_of(entry: &AccountEntry, now: Moment) -> Value {
     json!({
         "up": latest.map(|_| state.up()),
         "alive": entry.alive(),
-        "reason": state.failure().map(|failure| failure.reason.as_str()),
+        "reason": state.failure().map(|failure| failure.reason().as_str()),
         "failures_in_a_row": state.failures_in_a_row,
         "last_attempt_timestamp_seconds": latest.map(|latest| latest.began.unix_seconds(now)),
         "last_success_timestamp_seconds": state.last_success.map(|success| success.unix_seconds(now)),

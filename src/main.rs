@@ -83,7 +83,7 @@ async fn check_online(options: &Options, arguments: &cli::Check) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let once = match poll_once(Online::with_usage(&config)).await {
+    let once = match poll_once(Online::configuration(&config)).await {
         Ok(once) => once,
         Err(code) => return code,
     };

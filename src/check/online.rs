@@ -3,11 +3,12 @@
 use std::{collections::HashSet, fmt::Write, sync::Arc};
 
 use koodrive::{
-    FieldSpec, Measure, Unit, UnitVerdict,
+    FieldSpec, Measure, PollError, Unit, UnitVerdict,
     overview::{TOTAL_ALLOCATION, TOTAL_CAPACITY, TOTAL_USED},
     usage::USAGE,
 };
 use serde_json::{Value, json};
+use tracing::Level;
 
 use super::{
     remedy::{HARMLESS_SKEW, remedy, side_of},
@@ -16,13 +17,16 @@ use super::{
 use crate::{
     account::Account,
     clock::Moment,
-    config::Config,
+    config::{Config, Log},
     human,
     poll::{AccountState, AccountStore},
 };
 
 /// Used beyond this many times the capacity is hardly true.
 const IMPLAUSIBLE: f64 = 2.0;
+
+/// The state of an account with which nothing is wrong.
+const GOOD: &str = "good";
 
 /// What was found.
 pub struct Online {
@@ -37,13 +41,14 @@ struct Found {
     further: Vec<(Arc<Account>, Arc<AccountState>)>,
     verdicts: Vec<UnitVerdict>,
     /// Why there is no usage, whether or not it is configured.
-    usage_failure: Option<Arc<str>>,
+    usage_failure: Option<Arc<PollError>>,
 }
 
 impl Online {
-    /// The configuration in which each account is asked for its usage, too, which says in which units its numbers are.
+    /// The configuration to poll by. Each account is asked for its usage, too, which says in which units its numbers are,
+    /// and failures are for the table: they are logged at debug level alone.
     #[must_use]
-    pub fn with_usage(config: &Config) -> Config {
+    pub fn configuration(config: &Config) -> Config {
         let with_usage = |same: &[Arc<Account>]| {
             let mut collectors = same.to_vec();
             if let (Some(overview), false) = (same.first(), same.iter().any(|account| account.collector == &USAGE)) {
@@ -52,7 +57,8 @@ impl Online {
             collectors
         };
         let accounts = config.accounts.chunk_by(|a, b| a.alias == b.alias).flat_map(with_usage).collect();
-        Config { accounts, ..config.clone() }
+        let level = if config.log.level < Level::DEBUG { Level::ERROR } else { config.log.level };
+        Config { accounts, log: Log { level, ..config.log }, ..config.clone() }
     }
 
     /// What polls of `configured`, and of the accounts' usage, found.
@@ -67,7 +73,7 @@ impl Online {
                 Some(found) if !account.is_overview() => {
                     found.verdicts.extend(entry.unit_verdicts(&state, now));
                     if account.collector == &USAGE {
-                        found.usage_failure = state.failure().map(|failure| Arc::clone(&failure.words));
+                        found.usage_failure = state.failure().cloned();
                     }
                     if configured.contains(&key(&account)) {
                         found.further.push((account, state));
@@ -82,17 +88,17 @@ impl Online {
         Self { accounts }
     }
 
-    /// Whether all polls that the configuration asks for succeeded.
+    /// Whether all polls that the configuration asks for succeeded, and no unit contradicts what they found.
     #[must_use]
     pub fn all_good(&self) -> bool {
-        self.accounts.iter().all(|found| found.state.up() && found.further.iter().all(|(_, state)| state.up()))
+        self.accounts.iter().all(Found::is_good)
     }
 
     /// A row for each account. `colours` are for a terminal.
     #[must_use]
     pub fn table(&self, colours: bool) -> String {
         let header = ["ACCOUNT", "STATE", "USED", "ALLOCATED", "TIME", "CLOCK SKEW", "LOOK AT"].map(ToOwned::to_owned);
-        let good: Vec<_> = self.accounts.iter().map(|found| found.state_word() == "good").collect();
+        let good: Vec<_> = self.accounts.iter().map(Found::is_good).collect();
         let rows = self.accounts.iter().map(Found::row);
         table([header].into_iter().chain(rows), if colours { &good } else { &[] })
     }
@@ -132,16 +138,20 @@ impl Found {
         numbers.is_some_and(|(used, capacity)| used.value > IMPLAUSIBLE * capacity.value)
     }
 
-    /// `good`, `unit` where a unit is wrong by all that is known, or the reason of the failure.
+    fn is_good(&self) -> bool {
+        self.state_word() == GOOD
+    }
+
+    /// [`GOOD`], `unit` where a unit is wrong by all that is known, or the reason of the failure.
     fn state_word(&self) -> &'static str {
         let further = self.further.iter().find_map(|(_, state)| state.failure());
         match (self.state.failure(), further) {
             _ if self.state.latest.is_none() => "not polled",
-            (Some(failure), _) => failure.reason.as_str(),
+            (Some(failure), _) => failure.reason().as_str(),
             // It makes every number wrong.
             _ if self.doubtful().next().is_some() || self.is_implausible() => "unit",
-            (None, Some(failure)) => failure.reason.as_str(),
-            (None, None) => "good",
+            (None, Some(failure)) => failure.reason().as_str(),
+            (None, None) => GOOD,
         }
     }
 
@@ -175,7 +185,7 @@ impl Found {
     /// What to do about what is wrong.
     fn remedy(&self) -> Option<String> {
         if let Some(failure) = self.state.failure() {
-            return Some(remedy(&self.account, failure, self.state.clock_skew).to_owned());
+            return Some(remedy(&self.account, failure, self.state.clock_skew).into_owned());
         }
         let mut remedies: Vec<_> = self.doubtful().map(ToString::to_string).collect();
         for (account, state) in &self.further {
@@ -203,7 +213,7 @@ impl Found {
         {
             let name = account.collector.name;
             if let Some(failure) = state.failure() {
-                details.push(format!("{name}: {}", failure.words));
+                details.push(format!("{name}: {failure}"));
             }
             for (spec, field) in state.numbers.iter().flat_map(|numbers| numbers.answer.fields()) {
                 if let Ok(measure) = field {
@@ -228,7 +238,7 @@ impl Found {
         let value = |field| self.measure(field).map(|measure| measure.value);
         let failure = |state: &AccountState| {
             state.failure().map(
-                |failure| json!({ "reason": failure.reason.as_str(), "code": failure.refusal.as_ref().and_then(|refusal| refusal.code.as_deref()), "error": &*failure.words }),
+                |failure| json!({ "reason": failure.reason().as_str(), "code": failure.refusal().and_then(|refusal| refusal.code.as_deref()), "error": failure.to_string() }),
             )
         };
         let collectors = self.further.iter().map(|(account, state)| {

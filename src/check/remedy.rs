@@ -1,8 +1,10 @@
 //! What to look at after a poll that failed.
 
-use koodrive::{Credential, Reason};
+use std::borrow::Cow;
 
-use crate::{account::Account, poll::Failure};
+use koodrive::{ConnectFailure, Credential, PollError, Proxy, Reason};
+
+use crate::account::Account;
 
 /// Requests that are dated by this host's clock are good until it is this far off, in seconds.
 pub(crate) const HARMLESS_SKEW: f64 = 60.0;
@@ -14,8 +16,31 @@ pub(crate) fn side_of(clock_skew: f64) -> &'static str {
 
 /// What to look at after this failure of a collector, as far as it is known. The codes are those of the vendor's list.
 #[must_use]
-pub fn remedy(account: &Account, failure: &Failure, clock_skew: Option<f64>) -> &'static str {
-    let refusal = failure.refusal.as_ref();
+pub fn remedy(account: &Account, failure: &PollError, clock_skew: Option<f64>) -> Cow<'static, str> {
+    match failure {
+        PollError::Connect(failure, _) => of_connection(*failure, account),
+        _ => of_answer(account, failure, clock_skew).into(),
+    }
+}
+
+/// Where nobody answers, the address that was tried is what to look at.
+fn of_connection(failure: ConnectFailure, account: &Account) -> Cow<'static, str> {
+    let endpoint = account.api.endpoint.host_and_port();
+    let (what, tried) = match &account.api.transport.proxy {
+        Proxy::Direct => ("the endpoint", endpoint.clone()),
+        proxy @ Proxy::Url(_) => ("http.proxy_url (or HTTPS_PROXY)", proxy.to_string()),
+    };
+    let remedy = match failure {
+        ConnectFailure::NameLookup => format!("{what} and this host's DNS: the name in {tried} has no address"),
+        ConnectFailure::Refused => format!("{what} and the firewall: connections to {tried} are refused"),
+        ConnectFailure::ProxyTunnel => format!("the rules of the proxy {tried}: it opens no tunnel to {endpoint}"),
+        ConnectFailure::Other => format!("the route and the firewall between this host and {tried}"),
+    };
+    remedy.into()
+}
+
+fn of_answer(account: &Account, failure: &PollError, clock_skew: Option<f64>) -> &'static str {
+    let refusal = failure.refusal();
     if !account.is_overview() && refusal.is_some_and(|refusal| refusal.status == 404) {
         return "collectors: this edition of KooDrive lacks it";
     }
@@ -29,14 +54,7 @@ pub fn remedy(account: &Account, failure: &Failure, clock_skew: Option<f64>) -> 
         Some("13000412") => "the account's space in KooDrive's console: it is not active",
         _ => {
             let is_skewed = clock_skew.is_some_and(|skew| skew.abs() > HARMLESS_SKEW);
-            match (failure.reason, &account.api.credential) {
-                // The words of Rust's standard library, and of the system.
-                (Reason::Connect, _) if failure.words.contains("failed to lookup address information") => {
-                    "the endpoint's name and this host's DNS: the name has no address"
-                }
-                (Reason::Connect, _) if failure.words.contains("Connection refused") => {
-                    "the endpoint's address and port, or the proxy's: nothing listens there, or a firewall refuses"
-                }
+            match (failure.reason(), &account.api.credential) {
                 (Reason::Auth, Credential::Token { .. }) if !is_skewed => {
                     "the token: is it expired, revoked or another account's? Then at user_id and the user's permission"
                 }
@@ -82,23 +100,30 @@ mod tests {
     #[test]
     fn the_clock_is_named_where_it_is_wrong_and_each_documented_code_has_a_remedy_of_its_own() {
         let failure = |reason, code: Option<&str>| {
-            let refusal = code.map(|code| Refusal { code: Some(code.to_owned()), ..Refusal::default() });
-            Failure { reason, refusal, words: "".into() }
+            let refusal = Refusal { code: code.map(ToOwned::to_owned), ..Refusal::default() };
+            PollError::Refused { reason, refusal }
         };
-        let lookup = "cannot reach the endpoint: failed to lookup address information: Name or service not known";
-        let (unknown_name, refused) = (failure(Reason::Connect, None), failure(Reason::Connect, None));
-        let unknown_name = Failure { words: lookup.into(), ..unknown_name };
-        assert_ne!(
-            super::remedy(&Account::example("a"), &unknown_name, None),
-            super::remedy(&Account::example("a"), &refused, None)
-        );
         let (auth, account) = (failure(Reason::Auth, None), Account::example("a"));
-        let remedy = |failure: &Failure, skew: Option<f64>| super::remedy(&account, failure, skew);
+        let remedy = |failure: &PollError, skew: Option<f64>| super::remedy(&account, failure, skew);
         assert!(remedy(&auth, Some(-700.0)).contains("clock"));
         assert!(!remedy(&auth, Some(0.6)).contains("clock") && !remedy(&auth, None).contains("clock"));
         let other = remedy(&failure(Reason::ApiError, Some("13000999")), None);
         for code in ["13000101", "13000102", "13000201", "13000301", "13000311", "13000410", "13000412"] {
             assert_ne!(remedy(&failure(Reason::ApiError, Some(code)), None), other, "{code}");
         }
+    }
+
+    #[test]
+    fn what_was_tried_is_named_where_nobody_answers() {
+        let direct = Account::example("a");
+        let mut by_proxy = koodrive::Account::clone(&direct.api);
+        by_proxy.transport.proxy = Proxy::Url("http://p.example:3128".parse().unwrap());
+        let by_proxy = Account { api: by_proxy.into(), ..direct.clone() };
+        let remedy = |account, failure| remedy(account, &PollError::Connect(failure, String::new()), None);
+        for failure in [ConnectFailure::NameLookup, ConnectFailure::Refused, ConnectFailure::Other] {
+            assert!(remedy(&direct, failure).contains("h.example:443"));
+            assert!(remedy(&by_proxy, failure).contains("p.example:3128"));
+        }
+        assert!(remedy(&by_proxy, ConnectFailure::ProxyTunnel).contains("h.example:443"));
     }
 }

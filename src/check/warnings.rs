@@ -4,12 +4,11 @@ use std::{
     collections::HashMap,
     fs,
     os::unix::fs::MetadataExt,
-    path::Path,
     time::{Duration, SystemTime},
 };
 
 use exporter_toolkit::WebConfig;
-use koodrive::{Credential, Secret};
+use koodrive::Secret;
 
 use crate::{account::Account, clock::unix_seconds, config::Config, human};
 
@@ -61,28 +60,14 @@ pub fn certificate_warning(expiry: i64, now: SystemTime) -> Option<String> {
 /// What is wrong with the file of an account's secret, as the user sees it who runs this.
 fn of_secret(account: &Account) -> Option<String> {
     let Secret::File(path) = account.api.credential.secret() else { return None };
-    let key = match account.api.credential {
-        Credential::Token { .. } => "token_file",
-        Credential::App { .. } => "app_secret_file",
-    };
-    let key = format!("accounts.{}.auth.{key}", account.alias);
-    if let Err(error) = account.api.credential.secret().check() {
-        let user = fs::metadata("/proc/self").map_or_else(|_| String::new(), |own| format!(", as user {}", own.uid()));
-        return Some(format!("{key}: {}: {error}{user}", shown(path)));
+    if let Err(error) = account.api.credential.check() {
+        return Some(format!("accounts.{}.{error}", account.alias));
     }
     let mode = fs::metadata(path).ok()?.mode() & 0o777;
     (mode & EVERYBODY != 0).then(|| {
-        format!("{key}: {}: everybody can read or write it (mode {mode:o}); 600 or 640 is right", path.display())
+        let (alias, key, path) = (&account.alias, account.api.credential.file_key(), path.display());
+        format!("accounts.{alias}.{key}: {path}: everybody can read or write it (mode {mode:o}); 600 or 640 is right")
     })
-}
-
-/// A path that leads nowhere may be the secret itself: then its folder alone is shown.
-fn shown(path: &Path) -> String {
-    match path.parent() {
-        _ if path.exists() => path.display().to_string(),
-        Some(folder) if folder.exists() => format!("a file in {}", folder.display()),
-        _ => "the file".to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -87,7 +87,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use koodrive::{Answer, Head, PollError, Stage, Units, answer, overview::OVERVIEW};
+    use koodrive::{Answer, ConnectFailure, Head, PollError, Stage, Units, answer, overview::OVERVIEW};
 
     fn after(status: u16, body: &str) -> Next {
         let result = answer::read(status, body.as_bytes(), &OVERVIEW, &Units::default());
@@ -117,7 +117,10 @@ mod tests {
         assert_eq!(after(400, r#"{"code":13000412}"#), Next::IfDifferent);
         assert_eq!(after(200, r#"{"code":13000412}"#), Next::Settled);
         assert_eq!(after(200, "garbage"), Next::Settled);
-        assert_eq!(next(&Exchange::unfinished(PollError::Connect(String::new()))), Next::AfterBackOff);
+        assert_eq!(
+            next(&Exchange::unfinished(PollError::Connect(ConnectFailure::Refused, String::new()))),
+            Next::AfterBackOff
+        );
         assert_eq!(next(&Exchange::unfinished(PollError::Tls(String::new()))), Next::Settled);
         assert_eq!(next(&Exchange::unfinished(PollError::Timeout(Duration::ZERO))), Next::Settled);
     }
@@ -136,7 +139,7 @@ mod tests {
     impl Upstream for Unreachable {
         async fn ask(&self, deadline: Instant, _: Option<Remedy>) -> Exchange {
             self.0.lock().unwrap().push(deadline);
-            Exchange::unfinished(PollError::Connect(String::new()))
+            Exchange::unfinished(PollError::Connect(ConnectFailure::Refused, String::new()))
         }
 
         async fn remedy(&self, _: &Exchange) -> Option<Remedy> {

@@ -14,5 +14,5 @@ mod supervisor;
 pub use accounts::{AccountEntry, AccountStore};
 pub use limiter::Limiter;
 pub use poller::{Observer, Poller, Target, Upstream};
-pub use state::{AccountState, Attempt, Failure, Finished, Numbers};
+pub use state::{AccountState, Attempt, Finished, Numbers};
 pub use supervisor::{Change, Supervisor};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::state::{AccountState, Failure};
+use super::state::AccountState;
 use crate::account::Account;
 
 /// A failure that goes on is said again after this time.
@@ -40,7 +40,7 @@ fn news_at(before: &AccountState, after: &AccountState, now: Instant) -> News {
     };
     match before.failure() {
         None => News::Failing,
-        Some(earlier) if earlier.reason != failure.reason => News::OtherReason,
+        Some(earlier) if earlier.reason() != failure.reason() => News::OtherReason,
         Some(_) if before.last_report.is_none_or(|report| now.duration_since(report) >= REMIND_AFTER) => {
             News::StillFailing
         }
@@ -56,13 +56,13 @@ pub(super) fn write(
     before: &AccountState,
     after: &AccountState,
 ) {
-    let collector = (!account.is_overview()).then_some(account.collector.name);
+    let collector = account.collector.name;
     let account = account.alias.as_str();
     let duration = after.latest.as_ref().map_or(0.0, |latest| latest.duration.as_secs_f64());
     let failures = after.failures_in_a_row;
     match (news, after.failure()) {
-        (news, Some(Failure { reason, words: error, .. })) => {
-            let reason = reason.as_str();
+        (news, Some(error)) => {
+            let reason = error.reason().as_str();
             match news {
                 News::Failing => warn!(account, collector, reason, %error, trace_id, duration, "account polls failing"),
                 News::OtherReason => {
@@ -88,10 +88,11 @@ pub(super) fn write(
 mod tests {
     use super::*;
     use crate::{clock::WallClock, poll::Attempt};
-    use koodrive::Reason;
+    use koodrive::{PollError, Reason, Refusal};
+    use std::sync::Arc;
 
     fn after(reason: Option<Reason>, before: &AccountState) -> AccountState {
-        let failure = reason.map(|reason| Failure { reason, refusal: None, words: "".into() });
+        let failure = reason.map(|reason| Arc::new(PollError::Refused { reason, refusal: Refusal::default() }));
         let failures_in_a_row = if failure.is_some() { before.failures_in_a_row + 1 } else { 0 };
         let latest = Some(Attempt { began: WallClock::system().moment(), duration: Duration::ZERO, failure });
         AccountState { latest, failures_in_a_row, last_report: before.last_report, ..AccountState::default() }

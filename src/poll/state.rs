@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use koodrive::{Answer, CredentialRead, Exchange, PollError, Reason, Refusal, UnitVerdict};
+use koodrive::{Answer, CredentialRead, Exchange, PollError, Reason, UnitVerdict};
 use tokio::time::Instant;
 
 use crate::clock::Moment;
@@ -69,18 +69,7 @@ pub struct Attempt {
     /// How long it took.
     pub duration: Duration,
     /// Why it failed, if it did.
-    pub failure: Option<Failure>,
-}
-
-/// Why a poll failed.
-#[derive(Debug, Clone)]
-pub struct Failure {
-    /// One of the closed set.
-    pub reason: Reason,
-    /// What the API said, where it refused the request.
-    pub refusal: Option<Refusal>,
-    /// The [`PollError`] in words.
-    pub words: Arc<str>,
+    pub failure: Option<Arc<PollError>>,
 }
 
 /// Numbers and when they were asked for.
@@ -138,12 +127,7 @@ impl AccountState {
             state.failures_in_a_row = 0;
             state.last_success = Some(Moment { monotonic: began.monotonic + duration, wall: began.wall + duration });
         }
-        let failure = failure.map(|error| Failure {
-            reason: error.reason(),
-            words: error.to_string().into(),
-            refusal: error.refusal().cloned(),
-        });
-        state.latest = Some(Attempt { began, duration, failure });
+        state.latest = Some(Attempt { began, duration, failure: failure.map(Arc::new) });
         state
     }
 
@@ -155,7 +139,7 @@ impl AccountState {
 
     /// Why the latest finished poll failed, if it did.
     #[must_use]
-    pub fn failure(&self) -> Option<&Failure> {
+    pub fn failure(&self) -> Option<&Arc<PollError>> {
         self.latest.as_ref()?.failure.as_ref()
     }
 
@@ -191,11 +175,9 @@ mod tests {
         assert_eq!((success.wall, success.monotonic), (began.wall + duration, began.monotonic + duration));
         assert!(good.up() && good.failure().is_none());
         let bad = after(&good, "{}");
-        assert_eq!(bad.failure().unwrap().reason, Reason::Decode);
-        assert_eq!(
-            (&*bad.failure().unwrap().words, bad.failures_in_a_row),
-            ("cannot read the answer: it has no `code`", 1)
-        );
+        let failure = bad.failure().unwrap();
+        assert_eq!((failure.reason(), bad.failures_in_a_row), (Reason::Decode, 1));
+        assert_eq!(failure.to_string(), "cannot read the answer: it has no `code`");
         assert_eq!(bad.last_success.unwrap().wall, success.wall);
     }
 }

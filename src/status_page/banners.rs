@@ -40,16 +40,33 @@ pub(super) fn banners(
     let certificate = web_config
         .and_then(|read| check::certificate_warning(read.certificate_expiry?, now.wall))
         .map(|warning| (format!("The {warning}."), "KooDriveCertificateExpiry"));
+    let units = doubtful_units(accounts).map(|text| (text, "KooDriveUnitsDoubtful"));
     let skew = clock_skew(accounts).map(|text| (text, "KooDriveClockSkew"));
     let dropped = own.dropped_log_lines();
     html! {
-        @for (text, name) in [reload, web_reload, certificate, skew].into_iter().flatten() {
+        @for (text, name) in [reload, web_reload, certificate, units, skew].into_iter().flatten() {
             p role="alert" { (text) (runbook(runbooks, name)) }
         }
         @if dropped > 0 {
             p role="alert" { (dropped) " log lines were dropped, as standard error was not read in time." }
         }
     }
+}
+
+/// What the first account's numbers say against its configured units, if such a unit makes numbers wrong.
+fn doubtful_units(accounts: &[Account]) -> Option<String> {
+    let mut doubtful = accounts.iter().filter_map(|account| Some((account, account.doubtful().next()?)));
+    let (account, verdict) = doubtful.next()?;
+    let alias = &account.overview.account.alias;
+    let others = match doubtful.count() {
+        0 => String::new(),
+        1 => " and of 1 other account".to_owned(),
+        others => format!(" and of {others} other accounts"),
+    };
+    Some(format!(
+        "The numbers of {alias}{others}, and the alerts on them, may be wrong by a factor of 1024 or more. For {alias}: \
+         {verdict}."
+    ))
 }
 
 /// The largest difference between this host's clock and that of an account's API, where it fires `KooDriveClockSkew`.

@@ -198,13 +198,18 @@ impl Account {
         [&self.usage, &self.subscription].into_iter().flatten()
     }
 
+    /// What contradicts its configured units.
+    fn doubtful(&self) -> impl Iterator<Item = &UnitVerdict> {
+        self.verdicts.iter().filter(|verdict| verdict.is_doubtful())
+    }
+
     /// How much care the account needs: first those that fail or are frozen, then the fullest.
     fn care(&self) -> f64 {
         let is_frozen = self.subscription.as_ref().and_then(|service| service.value(FROZEN)) == Some(1.0);
         let used = self.overview.ratio(TOTAL_USED, TOTAL_CAPACITY).unwrap_or_default();
         let fails = self.overview.state.failure().is_some();
         let hints = self.further().any(|collected| collected.state.failure().is_some());
-        let doubts = self.verdicts.iter().any(UnitVerdict::is_doubtful);
+        let doubts = self.doubtful().next().is_some();
         let weight = |wrong: bool, weight: f64| if wrong { weight } else { 0.0 };
         weight(fails, 8000.0) + weight(is_frozen, 4000.0) + weight(hints || doubts, 0.5) + used.min(1000.0)
     }

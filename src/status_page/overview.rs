@@ -47,14 +47,14 @@ pub(super) fn poll_state(column: &str, collected: &Collected, runbooks: Option<&
         Some(None) => cell(column, "up", &html! { "up" }),
         Some(Some(failure)) => {
             let remedy = check::remedy(&collected.account, failure, collected.state.clock_skew);
-            let alert = match failure.reason {
+            let alert = match failure.reason() {
                 _ if !collected.account.is_overview() => "KooDriveCollectorFailing",
                 Reason::Auth | Reason::Credentials => "KooDriveAuthFailing",
                 _ => "KooDrivePollFailing",
             };
             let content = html! {
-                strong { "down: " (failure.reason.as_str()) }
-                small { (failure.words) }
+                strong { "down: " (failure.reason().as_str()) }
+                small { (failure) }
                 small { "Look at " (remedy) (if remedy.ends_with('?') { "" } else { "." }) (runbook(runbooks, alert)) }
             };
             cell(column, "down", &content)
@@ -101,7 +101,7 @@ fn usage(account: &Account, runbooks: Option<&str>) -> Markup {
                 "unknown" @if account.overview.state.numbers.is_some() { ": the numbers are too old" }
             }
         }
-        @for verdict in account.verdicts.iter().filter(|verdict| verdict.is_doubtful()) {
+        @for verdict in account.doubtful() {
             small .warn { (verdict.to_string()) "." (runbook(runbooks, "KooDriveUnitsDoubtful")) }
         }
     }

@@ -113,7 +113,7 @@ async fn a_unit_that_the_usage_contradicts_is_doubtful_and_logged_once() {
     let units = BTreeMap::from([(Field::Capacity, Unit::GB)]);
     upstream.simulator.set_units(&upstream.user_id(0), units);
     let mut exporter = started(&files, &upstream).await;
-    let line = exporter.line(|line| line.contains("unit is doubtful")).await;
+    let line = exporter.line(|line| line.contains("contradicts its configured unit")).await;
     assert!(line.contains("configured as KB: set units.total_capacity: GB"), "{line}");
     let doubtful = |field: &str| format!(r#"koodrive_units_doubtful{{account="production",field="{field}"}}"#);
     let page = page_with(&exporter, &doubtful("totalCapacity"), 1.0).await;
@@ -121,12 +121,14 @@ async fn a_unit_that_the_usage_contradicts_is_doubtful_and_logged_once() {
     for _ in 0..6 {
         exporter.line(|line| line.contains("poll succeeded") && line.contains("collector=usage")).await;
     }
-    assert_eq!(exporter.log().matches("unit is doubtful").count(), 1);
+    assert_eq!(exporter.log().matches("contradicts its configured unit").count(), 1);
+    let status = exporter.get("/").await.body;
+    assert!(status.contains("The numbers of production, and the alerts on them, may be wrong"), "{status}");
 
     // The overview alone is configured, and asks the usage all the same.
     let config = files.write("k.yml", upstream.configuration("1m"));
     let (online, code) = check_online(&config, &[]);
-    assert_eq!(code, Some(0));
+    assert_eq!(code, Some(4), "its numbers are wrong");
     assert!(online.contains("production  unit") && online.contains("set units.total_capacity: GB"), "{online}");
     let (json, _) = check_online(&config, &["--output=json"]);
     let json: Value = serde_json::from_str(&json).unwrap();
@@ -137,7 +139,8 @@ async fn a_unit_that_the_usage_contradicts_is_doubtful_and_logged_once() {
         })
     );
     let right = format!("units: {{ total_capacity: GB }}\n{}", upstream.configuration("1m"));
-    let (online, _) = check_online(&files.write("k.yml", right), &["--verbose"]);
+    let (online, code) = check_online(&files.write("k.yml", right), &["--verbose"]);
+    assert_eq!(code, Some(0));
     assert!(online.contains("totalCapacity is GB on this account, as configured"), "{online}");
     assert!(online.contains("production  good"), "{online}");
 }
@@ -149,7 +152,7 @@ async fn each_collector_polls_by_its_own_interval() {
         upstream.configuration("1s, subscription: { interval: 1h }").replace("1s,", "1s, usage: { interval: 2s },");
     let mut exporter = Exporter::start(&files.write("k.yml", ALL.to_owned() + &yaml), &["--log.level=debug"]).await;
     for _ in 0..6 {
-        exporter.line(|line| line.contains("poll succeeded") && !line.contains("collector=")).await;
+        exporter.line(|line| line.contains("poll succeeded") && line.contains("collector=overview")).await;
     }
     let record = upstream.simulator.record(&upstream.user_id(0)).unwrap();
     let of = |endpoint| record.by_endpoint.get(&endpoint).copied().unwrap_or_default();
@@ -189,7 +192,7 @@ async fn a_collector_of_which_nothing_comes_holds_up_no_readiness_and_its_units_
     let yaml = ALL.to_owned() + &upstream.configuration("1h, timeout: 50s");
     let config = files.write("k.yml", &yaml);
     let mut exporter = Exporter::start(&config, &["--log.level=debug"]).await;
-    exporter.line(|line| line.contains("poll succeeded") && !line.contains("collector=")).await;
+    exporter.line(|line| line.contains("poll succeeded") && line.contains("collector=overview")).await;
     assert_eq!(exporter.get("/-/ready").await.status, 200);
     std::fs::write(&config, format!("units: {{ usage: {{ reserved_space_quota: MB }} }}\n{yaml}")).unwrap();
     exporter.signal("-HUP");

@@ -55,7 +55,7 @@ async fn check_online_polls_each_account_once_and_tells_what_to_look_at() {
     upstream.simulator.set_numbers(&upstream.user_id(1), Some(numbers));
     upstream.simulator.set_clock_step(600);
     let output = command(&["check", "--online"], &config).await;
-    assert_eq!(output.status.code(), Some(4));
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(4), ""), "the table alone");
     let told = stdout(&output);
     assert_eq!(told.lines().count(), 4, "a row for each account");
     for expected in [
@@ -245,7 +245,7 @@ async fn check_warns_of_what_will_fail_and_is_strict_where_that_is_wanted() {
         "accounts.b.auth.token_file: ",
         "everybody can read or write it (mode 644)",
         "accounts.c.auth.token_file: ",
-        "is empty, as user ",
+        "/empty, read as user ",
         "accounts.d.auth.token_file: a file in ",
         "No such file",
         "accounts.e.user_id: is that of accounts.a, too",

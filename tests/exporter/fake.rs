@@ -10,8 +10,8 @@ use std::{
 
 use exporter_toolkit::{Coding, Exporter, Format, Routes};
 use koodrive::{
-    Credential, Endpoint, Exchange, Head, Language, PollError, Remedy, Secret, Stage, Transport, Units, UserId, answer,
-    overview::OVERVIEW,
+    ConnectFailure, Credential, Endpoint, Exchange, Head, Language, PollError, Remedy, Secret, Stage, Transport, Units,
+    UserId, answer, overview::OVERVIEW,
 };
 use koodrive_exporter::{
     account::{Account, PollPolicy},
@@ -49,7 +49,10 @@ pub fn asking_for_patience(status: u16, patience: Duration) -> Exchange {
 
 /// A request that was never answered.
 pub fn unanswered() -> Exchange {
-    Exchange { stage: Stage::Sent, ..Exchange::unfinished(PollError::Connect("reset".to_owned())) }
+    Exchange {
+        stage: Stage::Sent,
+        ..Exchange::unfinished(PollError::Connect(ConnectFailure::Other, "reset".to_owned()))
+    }
 }
 
 /// How requests are answered, by their number from 0: after how long, and with what.

@@ -167,7 +167,8 @@ async fn a_proxy_is_named_where_it_refuses_and_shown_where_it_comes_from() {
         })
     };
     let refused = run(&["once"], format!("http://{address}"), "other.example").await.unwrap();
-    assert!(refused.contains("the proxy did not open a tunnel"), "{refused}");
+    let expected = format!("cannot reach koodrive.example:443 by the proxy http://{address}, which opened no tunnel");
+    assert!(refused.contains(&expected), "{refused}");
     let shown = run(&["check"], format!("http://u:hunter2@{address}"), "").await.unwrap();
     let line = shown.lines().find(|line| line.contains("http.proxy_url")).unwrap();
     assert!(line.contains("http://u:***@") && line.contains("environment variable HTTPS_PROXY"), "{line}");
@@ -195,13 +196,16 @@ async fn a_rotated_token_file_is_used_by_the_next_poll() {
     exporter.line_of_each(&["finance"], "poll succeeded").await;
     std::fs::write(&token, "outdated").unwrap();
     let line = exporter.line(|line| line.contains("account polls failing")).await;
-    assert!(line.contains("account=finance reason=auth"), "{line}");
+    assert!(line.contains("account=finance collector=overview reason=auth"), "{line}");
     // As Kubernetes does it: another file is put in the place of the old one.
     std::fs::rename(files.write("new-token", "simulated-token-00001"), &token).unwrap();
     exporter.line_of_each(&["finance"], "succeeding again").await;
     std::fs::remove_file(&token).unwrap();
     let line = exporter.line(|line| line.contains("account polls failing")).await;
-    assert!(line.contains("account=finance reason=credentials") && line.contains("No such file"), "{line}");
+    assert!(
+        line.contains("account=finance collector=overview reason=credentials") && line.contains("No such file"),
+        "{line}"
+    );
 }
 
 #[tokio::test]

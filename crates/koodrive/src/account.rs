@@ -52,6 +52,15 @@ impl Credential {
         }
     }
 
+    /// The configuration's key for the secret part's file.
+    #[must_use]
+    pub fn file_key(&self) -> &'static str {
+        match self {
+            Self::Token { .. } => "auth.token_file",
+            Self::App { .. } => "auth.app_secret_file",
+        }
+    }
+
     /// The credential's kind, as in `auth.type` and the `auth_type` label.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -111,7 +120,7 @@ fn without_password(url: &url::Url) -> String {
     url.set_path("");
     url.set_query(None);
     url.set_fragment(None);
-    url.to_string()
+    url.as_str().trim_end_matches('/').to_owned()
 }
 
 /// A KooDrive user's id: a string of up to 64 digits (the vendor's samples have 19).

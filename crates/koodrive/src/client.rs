@@ -1,6 +1,6 @@
 //! One account's client: one request, one answer.
 
-use std::{error::Error, fmt, iter::repeat_with, sync::Arc, time::Duration};
+use std::{error::Error, fmt, io, iter::repeat_with, sync::Arc, time::Duration};
 
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use secrecy::SecretString;
@@ -8,13 +8,14 @@ use tokio::time::{Instant, timeout};
 use url::Url;
 
 use crate::{
-    account::Account,
+    account::{Account, Proxy},
     answer::{self, Answer},
     body::{self, MAX_BYTES, TOO_LONG},
     credential::{self, CredentialRead, SecretReader},
-    error::PollError,
+    error::{ConnectFailure, PollError},
     exchange::{Exchange, Head, Stage},
     redaction::redacted,
+    resolver::NameError,
     resource::Resource,
     retry_after,
     server_clock::{self, Clock, Correction, ServerClock},
@@ -70,7 +71,7 @@ impl Client {
         server_clock: Arc<ServerClock>,
     ) -> Self {
         let url = account.endpoint.url(resource.path);
-        let secret = SecretReader::new(account.credential.secret().clone());
+        let secret = SecretReader::default();
         Self { http, account, resource, url, clock, server_clock, secret }
     }
 
@@ -96,7 +97,7 @@ impl Client {
         if let Some(other) = ServerClock::other(refused.correction, skew) {
             return Some(Remedy::OtherClock(other));
         }
-        self.secret.has_changed().await.then_some(Remedy::OtherSecret)
+        self.secret.has_changed(&self.account.credential).await.then_some(Remedy::OtherSecret)
     }
 
     async fn exchange(&self, exchange: &mut Exchange, began: Instant) -> Result<Answer, PollError> {
@@ -106,7 +107,7 @@ impl Client {
         let connections = self.http.connections();
         let request = connections.http.get(self.url.clone()).headers(headers);
         exchange.stage = Stage::Sent;
-        let response = request.send().await.map_err(|error| transport_error(&error, began))?;
+        let response = request.send().await.map_err(|error| self.transport_error(&error, began))?;
         let (mut head, skew) = self.head(&response);
         if matches!(head.status, 502..=504) {
             // The name may lead to another address by now, which a kept connection would never learn.
@@ -115,7 +116,8 @@ impl Client {
         exchange.stage = Stage::Answered(head);
         let encoding = response.headers().get(CONTENT_ENCODING).and_then(|encoding| encoding.to_str().ok());
         let encoding = encoding.unwrap_or_default().to_owned();
-        let body = async { body::decoded(read_body(response, began).await?, &encoding) };
+        let failed = |error: reqwest::Error| self.transport_error(&error, began);
+        let body = async { body::decoded(read_body(response, failed).await?, &encoding) };
         let body = if (200..300).contains(&head.status) {
             body.await?
         } else {
@@ -139,9 +141,42 @@ impl Client {
         })
     }
 
+    /// The HTTP library's errors by what failed. Their own text bears the URL; that of their causes does not.
+    fn transport_error(&self, error: &reqwest::Error, began: Instant) -> PollError {
+        let target = self.account.endpoint.host_and_port();
+        let (mut cause, mut by_proxy): (&dyn Error, bool) = (error, false);
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+            if let Some(tls) = tls_error(cause) {
+                let text = tls.to_string();
+                let text = if text.contains("CaUsedAsEndEntity") { CA_AS_SERVER } else { &text };
+                return PollError::Tls(format!("{target}: {text}"));
+            }
+            by_proxy |= cause.to_string().starts_with("tunnel error");
+        }
+        if error.is_timeout() {
+            return PollError::Timeout(began.elapsed());
+        }
+        let failure = if by_proxy {
+            ConnectFailure::ProxyTunnel
+        } else if cause.is::<NameError>() {
+            ConnectFailure::NameLookup
+        } else if cause.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::ConnectionRefused) {
+            ConnectFailure::Refused
+        } else {
+            ConnectFailure::Other
+        };
+        let target = match &self.account.transport.proxy {
+            Proxy::Direct => target,
+            proxy @ Proxy::Url(_) if by_proxy => format!("{target} by the proxy {proxy}, which opened no tunnel"),
+            proxy @ Proxy::Url(_) => format!("{target} by the proxy {proxy}"),
+        };
+        PollError::Connect(failure, format!("{target}: {cause}"))
+    }
+
     async fn read_secret(&self, exchange: &mut Exchange) -> Result<SecretString, PollError> {
         exchange.credential = CredentialRead::Failed;
-        let (secret, rotated) = self.secret.read().await?;
+        let (secret, rotated) = self.secret.read(&self.account.credential).await?;
         exchange.credential = if rotated { CredentialRead::Rotated } else { CredentialRead::Known };
         Ok(secret)
     }
@@ -174,12 +209,15 @@ impl Client {
 }
 
 /// The answer's body, as long as it is no longer than a good answer can be.
-async fn read_body(mut response: reqwest::Response, began: Instant) -> Result<Vec<u8>, PollError> {
+async fn read_body(
+    mut response: reqwest::Response,
+    failed: impl Fn(reqwest::Error) -> PollError,
+) -> Result<Vec<u8>, PollError> {
     if response.content_length().is_some_and(|length| length > MAX_BYTES as u64) {
         return Err(TOO_LONG);
     }
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| transport_error(&error, began))? {
+    while let Some(chunk) = response.chunk().await.map_err(&failed)? {
         if body.len() + chunk.len() > MAX_BYTES {
             return Err(TOO_LONG);
         }
@@ -191,26 +229,6 @@ async fn read_body(mut response: reqwest::Response, began: Instant) -> Result<Ve
 /// A certificate that was made for an authority, as `openssl req -x509` makes it.
 const CA_AS_SERVER: &str = "the server's certificate is that of an authority (CA:TRUE). Give the server one that is not: \
                             with openssl req -x509, add -addext basicConstraints=critical,CA:FALSE";
-
-/// The HTTP library's errors by what failed. Their own text bears the URL; that of their causes does not.
-fn transport_error(error: &reqwest::Error, began: Instant) -> PollError {
-    let (mut cause, mut by_proxy): (&dyn Error, bool) = (error, false);
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-        if let Some(tls) = tls_error(cause) {
-            let text = tls.to_string();
-            return PollError::Tls(if text.contains("CaUsedAsEndEntity") { CA_AS_SERVER.to_owned() } else { text });
-        }
-        by_proxy |= cause.to_string().starts_with("tunnel error");
-    }
-    if error.is_timeout() {
-        PollError::Timeout(began.elapsed())
-    } else if by_proxy {
-        PollError::Connect(format!("the proxy did not open a tunnel to it ({cause})"))
-    } else {
-        PollError::Connect(cause.to_string())
-    }
-}
 
 /// The TLS error that `cause` is or, as one I/O error or several, wraps.
 #[must_use]
@@ -251,7 +269,9 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_read_up_to_64_kib_whether_or_not_it_says_its_length() {
         const BOUND: usize = 64 * 1024;
-        let read = async |content: reqwest::Body| read_body(hyper::Response::new(content).into(), Instant::now()).await;
+        let read = async |content: reqwest::Body| {
+            read_body(hyper::Response::new(content).into(), |error| panic!("{error}")).await
+        };
         for chunks in [vec![BOUND], vec![BOUND - 1, 1], vec![0, 7, BOUND - 7]] {
             assert_eq!(read(reqwest::Body::wrap(Chunks(chunks))).await.unwrap().len(), BOUND);
         }

@@ -1,9 +1,9 @@
 //! An account's credential at the moment of a request: read, put into a header, and kept out of what is said.
 
 use std::{
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -29,28 +29,30 @@ pub enum CredentialRead {
     Failed,
 }
 
-/// Why a secret can't be had just now. It shows neither what is in the file nor the file's path: a secret may have been
-/// written in the place of its path.
+/// Why a secret can't be had just now: the key of its file, the path, who read it, and what is wrong with it.
 #[derive(Debug, thiserror::Error)]
-pub enum SecretError {
-    /// The file is missing, or this process may not read it.
-    #[error("cannot read the secret's file (auth.token_file or auth.app_secret_file): {0}")]
-    Unreadable(std::io::Error),
-    /// The file is longer than any secret.
-    #[error("the secret's file is longer than {MAX_SECRET_BYTES} bytes")]
+#[error("{key}: {file}, read as user {user}: {problem}")]
+pub struct SecretError {
+    key: &'static str,
+    file: String,
+    user: u32,
+    problem: Problem,
+}
+
+/// What is wrong with a secret's file. It shows nothing of what is in there.
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error("{0}")]
+    Unreadable(io::Error),
+    #[error("is longer than {MAX_SECRET_BYTES} bytes")]
     TooLong,
-    /// What the file holds can't be sent.
-    #[error("the secret's file {0}")]
+    #[error("{0}")]
     Unusable(&'static str),
-    /// The program is stopping.
-    #[error("reading the secret was cancelled")]
-    Cancelled,
 }
 
 /// Reads one account's secret, and knows what it read last.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct SecretReader {
-    secret: Secret,
     known: Mutex<Option<SecretString>>,
     /// Held while a file is read, which on a hung network mount may be long after nobody waits for it any more: such
     /// a file costs one thread, not one for each poll.
@@ -58,35 +60,39 @@ pub(super) struct SecretReader {
 }
 
 impl SecretReader {
-    pub(super) fn new(secret: Secret) -> Self {
-        Self { secret, known: Mutex::default(), reading: Arc::default() }
-    }
-
     /// The secret as it is now, and whether that is another one than before.
-    pub(super) async fn read(&self) -> Result<(SecretString, bool), SecretError> {
-        let secret = self.now().await?;
+    pub(super) async fn read(&self, credential: &Credential) -> Result<(SecretString, bool), SecretError> {
+        let secret = self.now(credential).await?;
         let before = self.known().replace(secret.clone());
         let rotated = before.is_some_and(|before| before.expose_secret() != secret.expose_secret());
         Ok((secret, rotated))
     }
 
     /// Whether the secret is another one now than it was when it was last read.
-    pub(super) async fn has_changed(&self) -> bool {
-        let Ok(secret) = self.now().await else { return false };
+    pub(super) async fn has_changed(&self, credential: &Credential) -> bool {
+        let Ok(secret) = self.now(credential).await else { return false };
         self.known().as_ref().is_none_or(|known| known.expose_secret() != secret.expose_secret())
     }
 
-    async fn now(&self) -> Result<SecretString, SecretError> {
-        let path = match &self.secret {
+    async fn now(&self, credential: &Credential) -> Result<SecretString, SecretError> {
+        let (key, path) = match credential.secret() {
             Secret::Inline(secret) => return Ok(secret.clone()),
-            Secret::File(path) => path.clone(),
+            Secret::File(path) => (credential.file_key(), path.clone()),
         };
         let reading = Arc::clone(&self.reading).lock_owned().await;
         let read = move || {
             let _reading = reading;
-            read_file(&path)
+            read_file(key, &path)
         };
-        tokio::task::spawn_blocking(read).await.unwrap_or(Err(SecretError::Cancelled))
+        // The program is stopping where this fails.
+        tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| {
+            Err(SecretError {
+                key,
+                file: "the file".to_owned(),
+                user: effective_user(),
+                problem: Problem::Unusable("reading it was cancelled"),
+            })
+        })
     }
 
     fn known(&self) -> MutexGuard<'_, Option<SecretString>> {
@@ -94,24 +100,55 @@ impl SecretReader {
     }
 }
 
-pub(super) fn read_file(path: &Path) -> Result<SecretString, SecretError> {
+impl Credential {
+    /// Reads the secret's file, where it has one.
+    ///
+    /// # Errors
+    /// As a poll would fail.
+    pub fn check(&self) -> Result<(), SecretError> {
+        match self.secret() {
+            Secret::Inline(_) => Ok(()),
+            Secret::File(path) => read_file(self.file_key(), path).map(drop),
+        }
+    }
+}
+
+fn read_file(key: &'static str, path: &Path) -> Result<SecretString, SecretError> {
+    secret_in(path).map_err(|problem| SecretError { key, file: shown(path), user: effective_user(), problem })
+}
+
+fn secret_in(path: &Path) -> Result<SecretString, Problem> {
     // Opening a pipe would wait for a writer otherwise.
     let open = || OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path);
     let read = || {
         let file = open()?;
         if !file.metadata()?.is_file() {
-            return Err(io::Error::other("is no regular file"));
+            return Err(io::Error::other("it is no regular file"));
         }
         let mut bytes = Vec::new();
         file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    let bytes = read().map_err(SecretError::Unreadable)?;
+    let bytes = read().map_err(Problem::Unreadable)?;
     if bytes.len() as u64 > MAX_SECRET_BYTES {
-        return Err(SecretError::TooLong);
+        return Err(Problem::TooLong);
     }
-    let text = String::from_utf8(bytes).map_err(|_| SecretError::Unusable("is not UTF-8"))?;
-    Secret::parse(&text).map_err(SecretError::Unusable)
+    let text = String::from_utf8(bytes).map_err(|_| Problem::Unusable("is not UTF-8"))?;
+    Secret::parse(&text).map_err(Problem::Unusable)
+}
+
+/// A path that leads nowhere may be the secret itself: then its folder alone is shown.
+fn shown(path: &Path) -> String {
+    match path.parent() {
+        _ if path.exists() => path.display().to_string(),
+        Some(folder) if folder.exists() => format!("a file in {}", folder.display()),
+        _ => "the file".to_owned(),
+    }
+}
+
+/// The user by whose rights this process opens files, who owns its folder in `/proc`.
+fn effective_user() -> u32 {
+    fs::metadata("/proc/self").map_or(0, |own| own.uid())
 }
 
 /// The `Authorization` header of the request that `signed` describes; `None` where no header can carry it.
@@ -139,10 +176,14 @@ fn bearer(prefix: &str, token: &str) -> String {
 mod tests {
     use super::*;
 
+    fn token_in(file: &Path) -> Credential {
+        Credential::Token { token: Secret::File(file.to_owned()), prefix: String::new() }
+    }
+
     async fn read(content: &[u8]) -> Result<String, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), content).unwrap();
-        let read = SecretReader::new(Secret::File(file.path().to_owned())).read().await;
+        let read = SecretReader::default().read(&token_in(file.path())).await;
         read.map(|(secret, _)| secret.expose_secret().to_owned()).map_err(|error| error.to_string())
     }
 
@@ -167,28 +208,48 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        let reader = SecretReader::new(Secret::File(pipe));
-        assert!(reader.read().await.unwrap_err().to_string().contains("is no regular file"));
+        let error = SecretReader::default().read(&token_in(&pipe)).await.unwrap_err().to_string();
+        assert!(error.contains("is no regular file"), "{error}");
     }
 
     #[tokio::test]
-    async fn a_missing_file_is_told_by_its_key_and_not_by_its_path_which_may_be_the_secret() {
-        let reader = SecretReader::new(Secret::File("/nonexistent/token".into()));
-        let error = reader.read().await.unwrap_err().to_string();
-        assert!(error.contains("auth.token_file") && !error.contains("nonexistent"), "{error}");
-        assert!(!reader.has_changed().await);
+    async fn an_error_names_key_path_and_user_but_no_path_that_leads_nowhere_which_may_be_the_secret() {
+        let (folder, reader) = (tempfile::tempdir().unwrap(), SecretReader::default());
+        let error = async |path: &Path| reader.read(&token_in(path)).await.unwrap_err().to_string();
+        let folder_name = folder.path().display();
+        let user = fs::metadata(folder.path()).unwrap().uid();
+        assert_eq!(
+            error(folder.path()).await,
+            format!("auth.token_file: {folder_name}, read as user {user}: it is no regular file")
+        );
+        let missing = error(&folder.path().join("hunter2")).await;
+        assert!(
+            missing
+                .starts_with(&format!("auth.token_file: a file in {folder_name}, read as user {user}: No such file"))
+        );
+        for secret in ["hunter2", "/nonexistent/hunter2"] {
+            let nowhere = error(Path::new(secret)).await;
+            assert!(
+                nowhere.starts_with("auth.token_file: the file, read as user ") && !nowhere.contains("hunter2"),
+                "{nowhere}"
+            );
+        }
+        assert!(!reader.has_changed(&token_in(folder.path())).await);
+        let secret = Secret::File(folder.path().to_owned());
+        let app = Credential::App { app_id: crate::AppId::parse("a").unwrap(), secret };
+        assert!(reader.read(&app).await.unwrap_err().to_string().starts_with("auth.app_secret_file: "));
     }
 
     #[tokio::test]
     async fn another_secret_in_the_file_is_noticed_once() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let reader = SecretReader::new(Secret::File(file.path().to_owned()));
+        let (reader, token) = (SecretReader::default(), token_in(file.path()));
         for (content, changed, rotated) in
             [("a", true, false), ("a", false, false), ("b", true, true), ("b", false, false)]
         {
             std::fs::write(file.path(), content).unwrap();
-            assert_eq!(reader.has_changed().await, changed);
-            let (secret, is_another) = reader.read().await.unwrap();
+            assert_eq!(reader.has_changed(&token).await, changed);
+            let (secret, is_another) = reader.read(&token).await.unwrap();
             assert_eq!((secret.expose_secret(), is_another), (content, rotated));
         }
     }

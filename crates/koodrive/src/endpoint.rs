@@ -62,6 +62,15 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// The host and the port that connections are made to.
+    #[must_use]
+    pub fn host_and_port(&self) -> String {
+        let (host, port) = (self.base.host_str().unwrap_or_default(), self.base.port_or_known_default());
+        format!("{host}:{}", port.unwrap_or_default())
+    }
+}
+
 impl fmt::Display for Endpoint {
     /// The base address.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -66,14 +66,27 @@ impl Reason {
     }
 }
 
-/// One failed poll. Its text names no URL, user id or secret.
+/// What of a connection failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectFailure {
+    /// The name of the host, or of the proxy, has no address.
+    NameLookup,
+    /// The address refused it.
+    Refused,
+    /// The proxy opened no tunnel.
+    ProxyTunnel,
+    /// Anything else, such as no route, or a connection that broke.
+    Other,
+}
+
+/// One failed poll. Its text names the host, and no path, user id or secret.
 #[derive(Debug, thiserror::Error)]
 pub enum PollError {
     /// See [`Reason::Connect`].
-    #[error("cannot reach the endpoint: {0}")]
-    Connect(String),
+    #[error("cannot reach {1}")]
+    Connect(ConnectFailure, String),
     /// See [`Reason::Tls`].
-    #[error("no trusted TLS connection to the endpoint: {0}")]
+    #[error("no trusted TLS connection to {0}")]
     Tls(String),
     /// See [`Reason::Timeout`].
     #[error("no answer within {0:?}")]
@@ -136,7 +149,7 @@ impl PollError {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Connect(_) => Reason::Connect,
+            Self::Connect(..) => Reason::Connect,
             Self::Tls(_) => Reason::Tls,
             Self::Timeout(_) => Reason::Timeout,
             Self::Secret(_) | Self::Unsendable => Reason::Credentials,
@@ -160,7 +173,7 @@ impl PollError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Connect(_) => true,
+            Self::Connect(..) => true,
             Self::Refused { reason: Reason::HttpStatus, refusal } => matches!(refusal.status, 502..=504),
             Self::Refused { reason: Reason::ApiError, refusal } => {
                 refusal.code.as_ref().is_some_and(|code| *code == INNER_INVOCATION_FAILED.to_string())

@@ -43,7 +43,7 @@ pub use answer::{Answer, Field, FieldFault, Measure};
 pub use client::{Client, Remedy, tls_error};
 pub use credential::{CredentialRead, SecretError};
 pub use endpoint::Endpoint;
-pub use error::{PollError, Reason, Refusal};
+pub use error::{ConnectFailure, PollError, Reason, Refusal};
 pub use exchange::{Exchange, Head, Stage};
 pub use resource::{FieldSpec, Quantity, Resource};
 pub use secret::Secret;

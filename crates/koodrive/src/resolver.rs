@@ -32,6 +32,18 @@ impl fmt::Debug for Resolver {
     }
 }
 
+/// Why a name has no address, in the system's words.
+#[derive(Debug, thiserror::Error)]
+#[error("name cannot be resolved (DNS): {0}")]
+pub(crate) struct NameError(String);
+
+impl NameError {
+    fn new(error: &io::Error) -> Self {
+        let words = error.to_string();
+        Self(words.trim_start_matches("failed to lookup address information: ").to_owned())
+    }
+}
+
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (look_up, name) = (self.look_up, name.as_str().to_owned());
@@ -47,7 +59,7 @@ impl Resolve for Resolver {
                 let (_turn, _permit) = (turn, permit);
                 look_up(&name)
             });
-            let found: Addrs = Box::new(found.await??.into_iter());
+            let found: Addrs = Box::new(found.await?.map_err(|error| NameError::new(&error))?.into_iter());
             Ok(found)
         })
     }

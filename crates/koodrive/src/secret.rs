@@ -4,8 +4,6 @@ use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::credential::{SecretError, read_file};
-
 /// A secret, given inline or by a file. It has no `Display`, and its `Debug` shows no character of it.
 #[derive(Debug, Clone)]
 pub enum Secret {
@@ -34,19 +32,6 @@ impl Secret {
             "" => Err("is empty"),
             text if text.contains(char::is_control) => Err("has a line break or another control character inside"),
             text => Ok(SecretString::from(text)),
-        }
-    }
-}
-
-impl Secret {
-    /// Reads the secret's file, where it has one.
-    ///
-    /// # Errors
-    /// As a poll would fail.
-    pub fn check(&self) -> Result<(), SecretError> {
-        match self {
-            Self::Inline(_) => Ok(()),
-            Self::File(path) => read_file(path).map(drop),
         }
     }
 }

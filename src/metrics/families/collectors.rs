@@ -70,7 +70,7 @@ pub(super) static FAMILIES: [Family; 7] = [
         "Why the collector's latest finished poll failed; always 1, and absent where it succeeded.",
         |view, samples| {
             if let Some(failure) = view.state.failure() {
-                samples.labelled([view.collector(), failure.reason.as_str()], 1.0);
+                samples.labelled([view.collector(), failure.reason().as_str()], 1.0);
             }
         },
     ),

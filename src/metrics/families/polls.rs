@@ -91,7 +91,7 @@ pub(super) static FAMILIES: [Family; 14] = [
         "Why the latest finished poll of the account failed; always 1, and absent where it succeeded.",
         |view, samples| {
             if let Some(failure) = view.state.failure() {
-                samples.labelled([failure.reason.as_str()], 1.0);
+                samples.labelled([failure.reason().as_str()], 1.0);
             }
         },
     ),
