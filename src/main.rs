@@ -59,28 +59,38 @@ fn main() -> ExitCode {
 
 /// Prints the configuration.
 fn explain(options: &Options, strict: bool) -> ExitCode {
-    match checked(options, strict) {
-        Ok(config) => tell(&format!("{}\nthe configuration is valid", check::settings(&config.settings))),
-        Err(code) => code,
-    }
+    let (config, warnings) = match checked(options, strict) {
+        Ok(checked) => checked,
+        Err(code) => return code,
+    };
+    let told = tell(&format!("{}\nthe configuration is valid", check::settings(&config.settings)));
+    warn(&warnings);
+    told
 }
 
-/// The configuration, if all is well with it.
-fn checked(options: &Options, strict: bool) -> Result<Config, ExitCode> {
+/// The configuration, if all is well with it, and warnings, which are shown at the end where they are no errors.
+fn checked(options: &Options, strict: bool) -> Result<(Config, Vec<String>), ExitCode> {
     let config = Config::load(&sources(options)).map_err(|problems| invalid(&problems))?;
     if let Err(problems) = WebConfigHandle::new(config.web.options.web_config.as_ref()) {
         return Err(invalid(&problems));
     }
     let warnings = check::warnings(&config, WallClock::system().now());
-    for warning in &warnings {
+    if strict && !warnings.is_empty() {
+        warn(&warnings);
+        return Err(BAD_CONFIGURATION.into());
+    }
+    Ok((config, warnings))
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
         logging::last_word(&format!("warning: {warning}"));
     }
-    if strict && !warnings.is_empty() { Err(BAD_CONFIGURATION.into()) } else { Ok(config) }
 }
 
 async fn check_online(options: &Options, arguments: &cli::Check) -> ExitCode {
-    let config = match checked(options, arguments.strict) {
-        Ok(config) => config,
+    let (config, warnings) = match checked(options, arguments.strict) {
+        Ok(checked) => checked,
         Err(code) => return code,
     };
     let once = match poll_once(Online::configuration(&config)).await {
@@ -94,6 +104,7 @@ async fn check_online(options: &Options, arguments: &cli::Check) -> ExitCode {
         OutputForm::Table if arguments.verbose => tell(&format!("{}\n{}", online.table(colours), online.details())),
         OutputForm::Table => tell(online.table(colours).trim_end()),
     };
+    warn(&warnings);
     if told == ExitCode::SUCCESS && !online.all_good() { FAILED_POLL.into() } else { told }
 }
 

@@ -31,7 +31,7 @@ fn of_connection(failure: ConnectFailure, account: &Account) -> Cow<'static, str
         proxy @ Proxy::Url(_) => ("http.proxy_url (or HTTPS_PROXY)", proxy.to_string()),
     };
     let remedy = match failure {
-        ConnectFailure::NameLookup => format!("{what} and this host's DNS: the name in {tried} has no address"),
+        ConnectFailure::NameLookup => format!("{what} and this host's DNS: no address is known for {tried}"),
         ConnectFailure::Refused => format!("{what} and the firewall: connections to {tried} are refused"),
         ConnectFailure::ProxyTunnel => format!("the rules of the proxy {tried}: it opens no tunnel to {endpoint}"),
         ConnectFailure::Other => format!("the route and the firewall between this host and {tried}"),
