@@ -4,7 +4,7 @@ use std::io::Write;
 
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
-use memmap2::MmapMut;
+use memmap2::MmapOptions;
 
 /// What a piece takes. Large enough that sending piece by piece costs hardly more than sending the whole.
 const CAPACITY: usize = 64 * 1024;
@@ -88,7 +88,8 @@ impl Output {
 /// A copy of the bytes, whose memory goes back to the system with its last holder: what is left of large pages would
 /// stay with the allocator otherwise.
 fn piece(bytes: &[u8]) -> Bytes {
-    let copied = MmapMut::map_anon(bytes.len()).map(|mut map| {
+    // All of its pages at once: they cost a fault each otherwise.
+    let copied = MmapOptions::new().len(bytes.len()).populate().map_anon().map(|mut map| {
         map.copy_from_slice(bytes);
         Bytes::from_owner(map)
     });
