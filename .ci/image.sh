@@ -41,6 +41,11 @@ eval "$install"
 [[ "$(koodrive-exporter --version)" == "koodrive-exporter $version" ]] || fail "another program is installed"
 eval "${container//podman run /podman run $networking }"
 until_true "the container is healthy" podman healthcheck run koodrive-exporter
+eval "$(grep -E '# (systemd, )?container$' /mnt/deploy/runbooks/README.md)"
+grep -q '^production  connect' <<<"$(exporter check --online)" || fail "the runbooks' exporter polls nothing"
+reload
+is_reloaded() { grep -q 'message="configuration reloaded"' <<<"$(log)"; }
+until_true "the runbooks' reload is in the runbooks' log" is_reloaded
 remove koodrive-exporter
 echo "the README's ways to install the archive and the container work as they stand"
 [[ "$(podman image inspect "$image" --format '{{.Architecture}}')" == "$(dpkg --print-architecture)" ]] ||

@@ -67,6 +67,16 @@ until_true "a reload removes an account" account_gone
 [[ "$(property MainPID)" == "$process" ]] || fail "a reload started another process"
 echo "it reloads"
 
+eval "$(grep -E '# systemd(, container)?$' /mnt/deploy/runbooks/README.md)"
+exporter check --online >/dev/null || fail "the runbooks' exporter: exit code $?"
+[[ $WEB_CONFIG == ${config%/*}/* ]] || fail "the runbooks' web configuration file is elsewhere"
+grep -q 'message=polling' <<<"$(log)" || fail "the runbooks' log shows nothing"
+reload
+readarray -t commands < <(grep -hE '^(systemctl|timedatectl)' /mnt/deploy/runbooks/KooDrive*.md)
+((${#commands[@]} > 2)) || fail "the runbooks ask systemd for nothing"
+for command in "${commands[@]}"; do eval "$command" >/dev/null || fail "a runbook's $command"; done
+echo "the runbooks' commands for systemd work"
+
 # Two seconds instead of the unit's minute, and as many starts as the checks below need.
 mkdir -p /etc/systemd/system/$unit.d
 printf '[Unit]\nStartLimitIntervalSec=0\n[Service]\nWatchdogSec=2s\nRestartSec=100ms\n' >/etc/systemd/system/$unit.d/fast.conf

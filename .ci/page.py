@@ -10,10 +10,12 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from html import escape
 
 from servers import get_json, wait_until
 
 LIGHT, DARK = 1, 0
+PHONE = 390
 
 
 def screenshot(url, path, scheme):
@@ -35,6 +37,19 @@ def brightness(path):
     return sum(rows) / len(rows)
 
 
+def width_of_content(html, folder, width):
+    """How wide the page is in a window of this width, in pixels. A browser's own window would be no narrower than 500."""
+    frame = folder / "frame.html"
+    frame.write_text(
+        f'<iframe width={width} height=800 srcdoc="{escape(html)}"></iframe><p id=width>'
+        "<script>onload = () => { document.getElementById('width').textContent = "
+        "frames[0].document.documentElement.scrollWidth }</script>"
+    )
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}/profile", "--dump-dom", frame.as_uri()]
+    document = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+    return int(re.search(r'id="width">(\d+)', document)[1])
+
+
 def main():
     binary, *folder = sys.argv[1:]
     with tempfile.TemporaryDirectory() as temporary:
@@ -53,6 +68,9 @@ def main():
         html = lambda: urllib.request.urlopen(page, timeout=10).read().decode()
         wait_until("one account is down and two are up", lambda: "2 of 3 accounts up" in html() and "down: " in html())
         assert "<script" not in html()
+        long = html().replace("production", "p" * 128)
+        assert "p" * 128 in long
+        assert (width := width_of_content(long, kept, PHONE)) <= PHONE, f"{width} pixels on a phone of {PHONE}"
         for scheme, name in ((LIGHT, "light"), (DARK, "dark")):
             path = kept / f"status-{name}.png"
             console = screenshot(page, path, scheme)
@@ -62,7 +80,7 @@ def main():
             assert light == (scheme == LIGHT), f"{name} is {brightness(path)} bright"
         demo.send_signal(signal.SIGTERM)
         assert demo.wait(timeout=10) == 0
-        print("Chromium shows the status page without script, light and dark, and blocks nothing")
+        print("Chromium shows the status page without script, light and dark, and blocks nothing; 390 pixels are enough")
 
 
 main()

@@ -1,7 +1,8 @@
 """Runs the commands of the runbooks, as the index explains them for an exporter with TLS and a password.
 
 The exporter polls the simulator, of which one account fails; Prometheus and Alertmanager run, too. Each line of each
-block must end with exit code 0. What asks for systemd or for another machine's tools is only parsed.
+block must end with exit code 0. What asks for systemd is only parsed here: package.sh runs it. The index's functions for
+Kubernetes run with a kubectl that knows no cluster; package.sh and image.sh run those for systemd and containers.
 
 Usage: runbooks.py BINARY
 """
@@ -18,8 +19,8 @@ import bcrypt
 from servers import Prometheus, answers, free_port, wait_until
 
 DEPLOY = pathlib.Path(__file__).parent.parent / "deploy"
-# There is neither systemd nor a time service here, nor the exporter's own folders.
-NOT_RUN = re.compile(r"^(systemctl|timedatectl|ls -l /run/secrets|openssl x509|promtool check config /etc)")
+# There is no systemd here: package.sh runs these.
+NOT_RUN = re.compile(r"^(systemctl|timedatectl)")
 ACCOUNT = "production"
 
 
@@ -75,9 +76,26 @@ class Scene:
         return f"""set -o pipefail; cd {self.folder}
         EXPORTER='--cacert ca.crt --netrc-file exporter.netrc https://{self.exporter}'
         PROMETHEUS=http://{prometheus} ALERTMANAGER=http://{self.alertmanager}
+        WEB_CONFIG={self.web}
         exporter() {{ {binary} "$@" --config.file {self.config} || [[ $? == 4 ]]; }}
         log() {{ cat {self.log}; }}
         """
+
+    def kubernetes(self, binary):
+        """The index's functions for Kubernetes, with a kubectl that runs the program and shows the log here."""
+        kubectl = f"""kubectl() {{
+            [[ "$2 $3 $4" == "--namespace monitoring deploy/koodrive-exporter" ]]
+            case $1 in
+                logs) cat {self.log} ;;
+                exec) [[ "$5 $6" == "-- /usr/bin/koodrive-exporter" ]]; {binary} "${{@:7}}" --config.file {self.config} || [[ $? == 4 ]] ;;
+            esac
+        }}"""
+        index = (DEPLOY / "runbooks" / "README.md").read_text()
+        functions = [line for line in index.splitlines() if re.search(r"# Kubernetes(;|$)", line)]
+        assert len(functions) == 4, functions
+        script = "\n".join(["set -euo pipefail", kubectl, *functions, "exporter check --online", "log"])
+        done = run(["bash", "-c", script])
+        assert "message=polling" in done and "ACCOUNT" in done, done
 
 
 def run(command):
@@ -95,6 +113,7 @@ def main(binary, folder, scene):
     with Prometheus(config, folder / "data") as prometheus:
         wait_until("Prometheus scrapes", lambda: prometheus.query("up"))
         wait_until("Alertmanager answers", lambda: answers(f"http://{scene.alertmanager}/-/ready"))
+        scene.kubernetes(binary)
         prelude = scene.prelude(binary, prometheus.address)
         for page, lines in blocks():
             for line in lines:
@@ -103,7 +122,8 @@ def main(binary, folder, scene):
                     continue
                 here = line.replace("ACCOUNT", ACCOUNT)
                 here = here.replace("https://ENDPOINT", f"http://{scene.simulator}").replace("HOST:10710", scene.exporter)
-                here = here.replace("/etc/koodrive-exporter/web.yml", str(scene.web))
+                here = here.replace("/etc/koodrive-exporter/exporter.crt", str(folder / "ca.crt"))
+                here = here.replace("/etc/prometheus/prometheus.yml", str(config)).replace("/run/secrets", str(folder))
                 done = subprocess.run(["bash", "-c", prelude + here], capture_output=True, text=True, timeout=30)
                 assert done.returncode == 0, f"{page}: {line}\n{done.stdout}{done.stderr}"
                 assert "correct-horse" not in done.stdout + done.stderr

@@ -13,14 +13,15 @@ if (($#)); then
     export -f cargo
 fi
 cd "$(dirname "$0")/.."
+files=(/tmp/koodrive-{prometheus,alertmanager,pager,alertmanager.yml} /tmp/koodrive.yml)
 commands="$(.ci/commands docs/quick-start.md)"
 [[ $(grep -c . <<<"$commands") -gt 10 ]] || { echo "docs/quick-start.md has no way to walk" >&2; exit 1; }
-rm -rf /tmp/koodrive-{prometheus,alertmanager} /tmp/koodrive.yml
-for port in 9090 9093 10710 10711; do
+rm -rf "${files[@]}"
+for port in 9090 9093 10710 10711 10712; do
     ! (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "port $port is taken" >&2; exit 1; }
 done
 timeout 900 bash -euo pipefail <<<"trap 'kill \$(jobs -p) 2>/dev/null || true' EXIT
 command -v alertmanager >/dev/null || alertmanager() { exec prometheus-alertmanager \"\$@\"; }
 $commands"
-rm -rf /tmp/koodrive-{prometheus,alertmanager} /tmp/koodrive.yml
-echo "docs/quick-start.md leads to a firing alert"
+rm -rf "${files[@]}"
+echo "docs/quick-start.md leads to a notification"

@@ -104,7 +104,12 @@ async fn check_online(options: &Options, arguments: &cli::Check) -> ExitCode {
         OutputForm::Table if arguments.verbose => tell(&format!("{}\n{}", online.table(colours), online.details())),
         OutputForm::Table => tell(online.table(colours).trim_end()),
     };
-    warn(&warnings);
+    match warnings.len() {
+        0 => {}
+        _ if arguments.verbose => warn(&warnings),
+        1 => warn(&["1 in the configuration: check says which".to_owned()]),
+        count => warn(&[format!("{count} in the configuration: check says which")]),
+    }
     if told == ExitCode::SUCCESS && !online.all_good() { FAILED_POLL.into() } else { told }
 }
 

@@ -28,6 +28,12 @@ const IMPLAUSIBLE: f64 = 2.0;
 /// The state of an account with which nothing is wrong.
 const GOOD: &str = "good";
 
+/// The state of an account whose units nothing confirms, and whose numbers are strange.
+const DOUBTFUL: &str = "good, unit?";
+
+/// Used below this share of the capacity is rare, and what a capacity in the next larger unit looks like.
+const RARE: f64 = 1.0 / 512.0;
+
 /// What was found.
 pub struct Online {
     accounts: Vec<Found>,
@@ -139,18 +145,25 @@ impl Found {
     }
 
     fn is_good(&self) -> bool {
-        self.state_word() == GOOD
+        [GOOD, DOUBTFUL].contains(&self.state_word())
     }
 
-    /// [`GOOD`], `unit` where a unit is wrong by all that is known, or the reason of the failure.
+    fn is_rare(&self) -> bool {
+        let numbers = self.measure(TOTAL_USED).zip(self.measure(TOTAL_CAPACITY));
+        self.verdicts.is_empty()
+            && numbers.is_some_and(|(used, capacity)| used.value > 0.0 && used.value < RARE * capacity.value)
+    }
+
+    /// [`GOOD`], [`DOUBTFUL`], `wrong unit` where one is wrong by all that is known, or the reason of the failure.
     fn state_word(&self) -> &'static str {
         let further = self.further.iter().find_map(|(_, state)| state.failure());
         match (self.state.failure(), further) {
             _ if self.state.latest.is_none() => "not polled",
             (Some(failure), _) => failure.reason().as_str(),
             // It makes every number wrong.
-            _ if self.doubtful().next().is_some() || self.is_implausible() => "unit",
+            _ if self.doubtful().next().is_some() || self.is_implausible() => "wrong unit",
             (None, Some(failure)) => failure.reason().as_str(),
+            (None, None) if self.is_rare() => DOUBTFUL,
             (None, None) => GOOD,
         }
     }
@@ -198,6 +211,11 @@ impl Found {
         if self.is_implausible() {
             let advice =
                 "units: far more is used than there is; compare the raw numbers (--verbose) with KooDrive's console";
+            return Some(advice.to_owned());
+        }
+        if self.is_rare() {
+            let advice =
+                "units: hardly anything is used, and nothing confirms the units; compare with KooDrive's console";
             return Some(advice.to_owned());
         }
         let skew = self.state.clock_skew.filter(|skew| skew.abs() > HARMLESS_SKEW)?;

@@ -19,6 +19,8 @@ pub(crate) fn side_of(clock_skew: f64) -> &'static str {
 pub fn remedy(account: &Account, failure: &PollError, clock_skew: Option<f64>) -> Cow<'static, str> {
     match failure {
         PollError::Connect(failure, _) => of_connection(*failure, account),
+        // It says all that is known.
+        PollError::Secret(error) => error.to_string().into(),
         _ => of_answer(account, failure, clock_skew).into(),
     }
 }
@@ -75,7 +77,9 @@ pub fn remedy_of_reason(reason: Reason, is_skewed: bool) -> &'static str {
         Reason::Tls => "the certificate's name, issuer and dates, and at http.ca_file where it is a private one",
         Reason::Timeout => "the network, and at poll.timeout",
         Reason::Credentials => "the secret's file: is it there, readable for this user, not empty?",
-        Reason::Auth if is_skewed => "this host's clock first, then at the token or secret, app_id and user_id",
+        Reason::Auth if is_skewed => {
+            "the token or secret, app_id and user_id; then at this host's clock, which is off, though polls correct for it"
+        }
         Reason::Auth => {
             "the token or secret (expired, revoked, another account's?), at app_id and user_id, and at the application's \
              permission"

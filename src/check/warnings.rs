@@ -18,6 +18,11 @@ const CERTIFICATE_EXPIRES_SOON: f64 = 14.0 * 86_400.0;
 /// The bits of a file's mode by which everybody may read or write it.
 const EVERYBODY: u32 = 0o006;
 
+/// Those by which the group or everybody may read it.
+const READ_BY_OTHERS: u32 = 0o044;
+
+const ROOT: u32 = 0;
+
 /// All of them, each with its key.
 #[must_use]
 pub fn warnings(config: &Config, now: SystemTime) -> Vec<String> {
@@ -59,15 +64,20 @@ pub fn certificate_warning(expiry: i64, now: SystemTime) -> Option<String> {
 
 /// What is wrong with the file of an account's secret, as the user sees it who runs this.
 fn of_secret(account: &Account) -> Option<String> {
-    let Secret::File(path) = account.api.credential.secret() else { return None };
+    let Secret::File { path, .. } = account.api.credential.secret() else { return None };
     if let Err(error) = account.api.credential.check() {
         return Some(format!("accounts.{}.{error}", account.alias));
     }
-    let mode = fs::metadata(path).ok()?.mode() & 0o777;
-    (mode & EVERYBODY != 0).then(|| {
-        let (alias, key, path) = (&account.alias, account.api.credential.file_key(), path.display());
-        format!("accounts.{alias}.{key}: {path}: everybody can read or write it (mode {mode:o}); 600 or 640 is right")
-    })
+    let file = fs::metadata(path).ok()?;
+    let mode = file.mode() & 0o777;
+    let wrong = if mode & EVERYBODY != 0 {
+        format!("everybody can read or write it (mode {mode:o}); 600 or 640 is right")
+    } else if file.uid() == ROOT && mode & READ_BY_OTHERS == 0 {
+        format!("only root can read it (mode {mode:o}), and the exporter should run as another user")
+    } else {
+        return None;
+    };
+    Some(format!("accounts.{}.{}: {}: {wrong}", account.alias, account.api.credential.file_key(), path.display()))
 }
 
 #[cfg(test)]

@@ -183,6 +183,8 @@ fn credential(mut auth: Section<'_>) -> Result<Credential, Reported> {
             Ok(Credential::Token { token: token?, prefix: prefix?.unwrap_or_else(|| "Bearer ".to_owned()) })
         }
         None => {
+            auth.knows(&["app_id", "app_secret", "app_secret_file", "token", "token_file", "token_prefix"]);
+            auth.finish();
             Err(auth.problem("type", "is missing: app (with app_id and app_secret_file) or token (with token_file)"))
         }
     }
@@ -195,13 +197,14 @@ fn secret(
     (file, of_file): (&'static str, &'static str),
 ) -> Result<Secret, Reported> {
     let both = auth.has(inline) && auth.has(file);
+    let is_absolute = auth.text(file).is_some_and(|path| path.starts_with('/'));
     let (given, path) = (auth.take_string(inline, of_inline, Secret::inline), auth.take_path(file, of_file));
     if both {
         return Err(auth.problem(inline, format!("and {file} are two forms of one secret: give one of them")));
     }
     match (given?, path?) {
         (Some(secret), _) => Ok(secret),
-        (None, Some(path)) => Ok(Secret::File(path)),
+        (None, Some(path)) => Ok(Secret::File { path, is_absolute }),
         (None, None) => Err(auth.problem(file, format!("is missing (or {inline}, for the secret itself)"))),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use koodrive::Secret;
+
 use super::{effective::Setting, validated::Config};
 use crate::account::Account;
 
@@ -27,12 +29,13 @@ impl Config {
         for alias in changed.iter().take(NAMED) {
             let account = format!("accounts.{alias}");
             let is_of = |key: &str| key.strip_prefix(&account).is_some_and(|rest| rest.starts_with('.'));
-            let of_account = differing(&self.values(is_of), &running.values(is_of));
-            // Of a secret and of the content of a file no value is known here.
-            if of_account.is_empty() || !now.contains_key(*alias) || !before.contains_key(*alias) {
+            let (Some(now), Some(before)) = (now.get(*alias), before.get(*alias)) else {
                 keys.push(account);
-            } else {
-                keys.extend(of_account.into_iter().map(ToOwned::to_owned));
+                continue;
+            };
+            keys.extend(differing(&self.values(is_of), &running.values(is_of)).into_iter().map(ToOwned::to_owned));
+            if let Some((now, before)) = now.first().zip(before.first()) {
+                keys.extend(hidden_differences(&now.api, &before.api).map(|key| format!("{account}.{key}")));
             }
         }
         match changed.len().saturating_sub(NAMED) {
@@ -54,6 +57,16 @@ impl Config {
         let wanted = self.settings.iter().filter(|setting| is_wanted(&setting.key));
         wanted.map(|Setting { key, value, .. }| (key.as_str(), value.as_str())).collect()
     }
+}
+
+/// The keys of a secret, and of a file's content, whose values are not shown.
+fn hidden_differences<'a>(now: &'a koodrive::Account, before: &koodrive::Account) -> impl Iterator<Item = &'a str> {
+    let (secret, other) = (now.credential.secret(), before.credential.secret());
+    let is_inline = matches!((secret, other), (Secret::Inline(_), Secret::Inline(_)));
+    let key = now.credential.file_key().trim_end_matches("_file");
+    let secret = (is_inline && secret != other).then_some(key);
+    let roots = (now.transport.extra_roots != before.transport.extra_roots).then_some("http.ca_file");
+    secret.into_iter().chain(roots)
 }
 
 fn differing<'a>(one: &BTreeSet<(&'a str, &'a str)>, other: &BTreeSet<(&'a str, &'a str)>) -> BTreeSet<&'a str> {
@@ -80,7 +93,10 @@ mod tests {
                 "accounts.b.poll.interval, accounts.b.poll.max_age",
             ),
             ("accounts: { a: { AUTH }, c: { AUTH } }", "accounts.b, accounts.c"),
-            ("accounts: { a: { user_id: \"1\", auth: { type: token, token: other } }, b: { AUTH } }", "accounts.a"),
+            (
+                "accounts: { a: { user_id: \"1\", auth: { type: token, token: other } }, b: { AUTH } }",
+                "accounts.a.auth.token",
+            ),
             ("language: en-us\naccounts: { a: { AUTH }, b: { AUTH } }", "accounts.a.language, accounts.b.language"),
         ] {
             let found = load(yaml).account_differences(&running);

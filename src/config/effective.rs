@@ -127,9 +127,10 @@ fn of_proxy(setting: Setting, account: &Account, proxy: &EnvironmentProxy) -> Se
 fn of_secret(own: &impl Fn(&str, String) -> Setting, key: &str, secret: &Secret) -> Setting {
     match secret {
         Secret::Inline(_) => own(key, "********".to_owned()),
-        // A path that leads nowhere may be the secret itself.
-        Secret::File(path) if path.exists() => own(&format!("{key}_file"), path.display().to_string()),
-        Secret::File(_) => own(&format!("{key}_file"), "no such file".to_owned()),
+        Secret::File { path, .. } => {
+            let missing = if path.exists() { "" } else { " (no such file)" };
+            own(&format!("{key}_file"), format!("{}{missing}", secret.shown_path().unwrap_or_default()))
+        }
     }
 }
 

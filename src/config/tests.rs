@@ -178,6 +178,9 @@ fn a_credential_has_its_kind_and_one_form_of_its_secret() {
             "{ type: token, token: t, tokn_prefix: x }",
             Some("a.auth.tokn_prefix: is not a known key; known here: type, token, token_file"),
         ),
+        ("{ type: token, token: t, bogus: x }", Some("a.auth.bogus: is not a known key")),
+        ("{ type: token, token: t, correcthorse }", Some("a.auth: has an unknown key")),
+        ("{ typ: token, token: t }", Some("a.auth.typ: is not a known key; known here: type, app_id")),
         (
             "{ type: token, token: t, hunter2: x }",
             Some("a.auth: has an unknown key; known here: type, token, token_file"),
@@ -193,8 +196,14 @@ fn a_credential_has_its_kind_and_one_form_of_its_secret() {
         assert_eq!(token, Credential::Token { token: Secret::inline("t").unwrap(), prefix: prefix.to_owned() });
     }
     check(&[(&account_with("auth: { type: token, token: t, token_prefix: x }"), Some("must be \"Bearer \""))]);
-    assert_eq!(credential("{ type: token, token_file: b }").secret(), &Secret::File("b".into()));
-    assert_eq!(credential("{ type: app, app_id: i, app_secret_file: /b }").secret(), &Secret::File("/b".into()));
+    assert_eq!(
+        credential("{ type: token, token_file: b }").secret(),
+        &Secret::File { path: "b".into(), is_absolute: false }
+    );
+    assert_eq!(
+        credential("{ type: app, app_id: i, app_secret_file: /b }").secret(),
+        &Secret::File { path: "/b".into(), is_absolute: true }
+    );
 }
 
 #[test]
@@ -377,7 +386,10 @@ fn a_files_content_and_what_it_names_are_read_from_its_folder() {
     let settings = explain(yaml).unwrap().settings;
     let there = folder.path().join("secret").display().to_string();
     assert_eq!(value(&settings, "accounts.there.auth.token_file"), Some((there, file(3))));
-    assert_eq!(value(&settings, "accounts.gone.auth.token_file"), Some(("no such file".to_owned(), file(4))));
+    assert_eq!(
+        value(&settings, "accounts.gone.auth.token_file"),
+        Some((format!("a file in {} (no such file)", folder.path().display()), file(4)))
+    );
     // A timeout is inherited as far as it fits the interval.
     assert_eq!(value(&settings, "accounts.gone.poll.timeout"), Some(("7s".to_owned(), file(1))));
     assert_eq!(value(&settings, "accounts.there.poll.timeout"), Some(("7s".to_owned(), file(1))));

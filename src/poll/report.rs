@@ -16,7 +16,7 @@ const REMIND_AFTER: Duration = Duration::from_hours(1);
 pub(super) enum News {
     /// The first failure.
     Failing,
-    /// One for another reason than the one before.
+    /// One for another reason than the one before, or with another answer of the API.
     OtherReason,
     /// One that goes on, after an hour of silence.
     StillFailing,
@@ -40,7 +40,7 @@ fn news_at(before: &AccountState, after: &AccountState, now: Instant) -> News {
     };
     match before.failure() {
         None => News::Failing,
-        Some(earlier) if earlier.reason() != failure.reason() => News::OtherReason,
+        Some(earlier) if !earlier.is_like(failure) => News::OtherReason,
         Some(_) if before.last_report.is_none_or(|report| now.duration_since(report) >= REMIND_AFTER) => {
             News::StillFailing
         }
@@ -92,7 +92,12 @@ mod tests {
     use std::sync::Arc;
 
     fn after(reason: Option<Reason>, before: &AccountState) -> AccountState {
-        let failure = reason.map(|reason| Arc::new(PollError::Refused { reason, refusal: Refusal::default() }));
+        let refused = |reason| PollError::Refused { reason, refusal: Refusal::default() };
+        with(reason.map(refused), before)
+    }
+
+    fn with(failure: Option<PollError>, before: &AccountState) -> AccountState {
+        let failure = failure.map(Arc::new);
         let failures_in_a_row = if failure.is_some() { before.failures_in_a_row + 1 } else { 0 };
         let latest = Some(Attempt { began: WallClock::system().moment(), duration: Duration::ZERO, failure });
         AccountState { latest, failures_in_a_row, last_report: before.last_report, ..AccountState::default() }
@@ -119,5 +124,22 @@ mod tests {
         assert_eq!(poll(Some(Reason::Auth)), News::None);
         assert_eq!(poll(None), News::Recovered);
         assert_eq!(poll(None), News::None);
+    }
+
+    #[tokio::test]
+    async fn another_answer_of_the_api_is_another_failure_and_another_request_id_is_none() {
+        let mut state = AccountState::default();
+        let mut poll = |status, code: Option<&str>, request_id: &str| {
+            let (code, request_id) = (code.map(ToOwned::to_owned), Some(request_id.to_owned()));
+            let refusal = Refusal { status, code, request_id, message: None };
+            let mut next = with(Some(PollError::Refused { reason: Reason::ApiError, refusal }), &state);
+            let news = news(&state, &mut next);
+            state = next;
+            news
+        };
+        assert_eq!(poll(200, Some("13000410"), "a"), News::Failing);
+        assert_eq!(poll(200, Some("13000410"), "b"), News::None);
+        assert_eq!(poll(200, Some("13000412"), "b"), News::OtherReason);
+        assert_eq!(poll(500, Some("13000412"), "b"), News::OtherReason);
     }
 }

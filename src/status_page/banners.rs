@@ -63,10 +63,7 @@ fn doubtful_units(accounts: &[Account]) -> Option<String> {
         1 => " and of 1 other account".to_owned(),
         others => format!(" and of {others} other accounts"),
     };
-    Some(format!(
-        "The numbers of {alias}{others}, and the alerts on them, may be wrong by a factor of 1024 or more. For {alias}: \
-         {verdict}."
-    ))
+    Some(format!("The numbers of {alias}{others}, and the alerts on them, may be wrong. For {alias}: {verdict}."))
 }
 
 /// The largest difference between this host's clock and that of an account's API, where it fires `KooDriveClockSkew`.

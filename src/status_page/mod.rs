@@ -4,7 +4,10 @@ mod banners;
 mod further;
 mod overview;
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use exporter_toolkit::{Paths, WebConfigState};
@@ -21,6 +24,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     account,
     clock::{Moment, unix_seconds},
+    human,
     metrics::OwnMetrics,
     poll::{AccountEntry, AccountState, AccountStore},
 };
@@ -33,7 +37,7 @@ const STYLE: &str = "\
 @media(prefers-color-scheme:dark){:root{--soft:#aaa;--good:#4ade80;--warn:#facc15;--bad:#f87171;\
 --one:#60a5fa;--two:#2dd4bf;--three:#c084fc}}\
 body{font:16px/1.5 system-ui,sans-serif;max-width:80rem;margin:2rem auto;padding:0 1rem}\
-h1{font-size:1.5rem;margin:0}nav a{margin-right:1rem}\
+h1{font-size:1.5rem;margin:0}p{overflow-wrap:anywhere}nav a{margin-right:1rem}\
 table{border-collapse:collapse;width:100%;margin-top:1rem}\
 caption{text-align:left;font-weight:600;padding:.4rem 0}\
 th,td{text-align:left;vertical-align:top;padding:.5rem .8rem;border-bottom:1px solid var(--line);overflow-wrap:break-word;max-width:30rem}\
@@ -41,7 +45,7 @@ td:has(meter){min-width:15rem}meter+*{white-space:nowrap}meter,svg{width:9rem;he
 .up{color:var(--good)}.warn{color:var(--warn)}.down{color:var(--bad)}.down strong,.warn strong{display:block}\
 .one{fill:var(--one)}.two{fill:var(--two)}.three{fill:var(--three)}\
 footer,small,.unknown{color:var(--soft)}[role=alert]{border-left:.3rem solid var(--bad);padding-left:.8rem}\
-@media(max-width:48rem){thead{display:none}tr,td,th[scope=row]{display:block;border:0;padding:.1rem 0}\
+@media(max-width:48rem){thead{display:none}tr,td,th[scope=row]{display:block;border:0;padding:.1rem 0;overflow-wrap:anywhere}\
 tr{border-bottom:1px solid var(--line);padding:.6rem 0}td::before{content:attr(data-label) ': ';color:var(--soft)}}";
 
 /// How often a browser loads the page again, where somebody chose that.
@@ -75,6 +79,8 @@ pub(super) fn render(store: &AccountStore, shown: &Shown) -> String {
     // Whoever needs care comes first.
     accounts.sort_by(|a, b| b.care().total_cmp(&a.care()));
     let up = accounts.iter().filter(|account| account.overview.state.up()).count();
+    let doubtful = accounts.iter().filter(|account| account.doubtful().next().is_some()).count();
+    let up_for = Duration::try_from_secs_f64(unix_seconds(now.wall) - own.created()).unwrap_or_default();
     let Paths { links, telemetry, .. } = paths;
     let page = html! {
         (DOCTYPE)
@@ -88,7 +94,10 @@ pub(super) fn render(store: &AccountStore, shown: &Shown) -> String {
             body {
                 header {
                     h1 { "KooDrive exporter" }
-                    p { (up) " of " (accounts.len()) " accounts up" }
+                    p {
+                        (up) " of " (accounts.len()) " accounts up"
+                        @if doubtful > 0 { ", " strong .down { (doubtful) " with numbers that may be wrong" } }
+                    }
                     nav aria-label="Pages" {
                         a href={ (links) (telemetry) } { "Metrics" }
                         a href={ (links) "/-/healthy" } { "Health" }
@@ -107,8 +116,9 @@ pub(super) fn render(store: &AccountStore, shown: &Shown) -> String {
                 }
                 footer {
                     p {
-                        "Version " (env!("CARGO_PKG_VERSION")) ", revision " (env!("BUILD_REVISION")) ". Started "
-                        (date(own.created())) ", configuration of " (date(own.config_time())) ". As of "
+                        "Version " (env!("CARGO_PKG_VERSION")) ", revision " (env!("BUILD_REVISION")) ". Up for "
+                        (human::duration(up_for))
+                        ", since " (date(own.created())) ". Configuration of " (date(own.config_time())) ". As of "
                         (date(unix_seconds(now.wall))) "."
                     }
                 }

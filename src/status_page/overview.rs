@@ -55,7 +55,10 @@ pub(super) fn poll_state(column: &str, collected: &Collected, runbooks: Option<&
             let content = html! {
                 strong { "down: " (failure.reason().as_str()) }
                 small { (failure) }
-                small { "Look at " (remedy) (if remedy.ends_with('?') { "" } else { "." }) (runbook(runbooks, alert)) }
+                small {
+                    @if remedy != failure.to_string() { "Look at " (remedy) (if remedy.ends_with('?') { "" } else { "." }) }
+                    (runbook(runbooks, alert))
+                }
             };
             cell(column, "down", &content)
         }
@@ -69,7 +72,8 @@ fn usage(account: &Account, runbooks: Option<&str>) -> Markup {
     let alias = &account.overview.account.alias;
     let share = account.overview.ratio(TOTAL_USED, TOTAL_CAPACITY);
     let full_alert = share.and_then(|share| match share {
-        FULL.. => Some(("full", "KooDriveSpaceFull")),
+        share if share > FULL => Some(("more than full", "KooDriveSpaceFull")),
+        FULL => Some(("full", "KooDriveSpaceFull")),
         ALMOST_FULL.. => Some(("almost full", "KooDriveSpaceAlmostFull")),
         _ => None,
     });

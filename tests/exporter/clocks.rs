@@ -128,7 +128,10 @@ async fn a_secret_that_changed_since_a_refusal_makes_a_different_request() {
     let mut account = (*fake::account("finance", fake::MINUTE).api).clone();
     account.endpoint = koodrive::Endpoint::parse(&upstream.url).unwrap();
     account.user_id = koodrive::UserId::parse(&upstream.user_id(1)).unwrap();
-    account.credential = Credential::Token { token: Secret::File(token.clone()), prefix: "Bearer ".to_owned() };
+    account.credential = Credential::Token {
+        token: Secret::File { path: token.clone(), is_absolute: true },
+        prefix: "Bearer ".to_owned(),
+    };
     let http = build_http(&ConnectionKey::new(&account, fake::MINUTE), "test").unwrap();
     let (clock, server_clock) = (Arc::new(SystemTime::now), Arc::<ServerClock>::default());
     let client = Client::new(http, Arc::new(account), &koodrive::overview::OVERVIEW, clock, server_clock);

@@ -114,7 +114,10 @@ async fn a_unit_that_the_usage_contradicts_is_doubtful_and_logged_once() {
     upstream.simulator.set_units(&upstream.user_id(0), units);
     let mut exporter = started(&files, &upstream).await;
     let line = exporter.line(|line| line.contains("contradicts its configured unit")).await;
-    assert!(line.contains("configured as KB: set units.total_capacity: GB"), "{line}");
+    assert!(
+        line.contains("configured as KB and so shown 1048576 times too small: set units.total_capacity: GB"),
+        "{line}"
+    );
     let doubtful = |field: &str| format!(r#"koodrive_units_doubtful{{account="production",field="{field}"}}"#);
     let page = page_with(&exporter, &doubtful("totalCapacity"), 1.0).await;
     assert_eq!(page.value(&doubtful("totalUsed")), Some(0.0));
@@ -129,7 +132,7 @@ async fn a_unit_that_the_usage_contradicts_is_doubtful_and_logged_once() {
     let config = files.write("k.yml", upstream.configuration("1m"));
     let (online, code) = check_online(&config, &[]);
     assert_eq!(code, Some(4), "its numbers are wrong");
-    assert!(online.contains("production  unit") && online.contains("set units.total_capacity: GB"), "{online}");
+    assert!(online.contains("production  wrong unit") && online.contains("set units.total_capacity: GB"), "{online}");
     let (json, _) = check_online(&config, &["--output=json"]);
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(

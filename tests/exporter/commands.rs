@@ -33,7 +33,7 @@ fn check_tells_each_value_in_force_and_where_it_comes_from() {
         "k.yml",
         "poll: { interval: 2m }\nhttp: { proxy_url: \"http://u:hunter2@proxy.example:3128\" }\naccounts:\n  \
          finance: { user_id: \"1\", auth: { type: token, token: hunter2 }, poll: { interval: 5m } }\n  \
-         production: { user_id: \"2\", auth: { type: app, app_id: x, app_secret_file: secret } }\n",
+         production: { user_id: \"2\", auth: { type: app, app_id: x, app_secret_file: /etc/none } }\n",
     );
     let arguments = ["check", "--config.file", config.to_str().unwrap(), "--web.telemetry-path", "/m"];
     let output = run(arguments, &[("KOODRIVE_EXPORTER__ACCOUNTS__PRODUCTION__LANGUAGE", "zh-CN")]);
@@ -61,7 +61,7 @@ async fn check_online_polls_each_account_once_and_tells_what_to_look_at() {
     for expected in [
         "production  auth",
         "application's permission",
-        "finance     unit   31.6 GiB of 1.0 GiB (3147.5 %)",
+        "finance     wrong unit  31.6 GiB of 1.0 GiB (3147.5 %)",
         "units: far more is used than there is",
         " the API's; polls correct for it",
     ] {

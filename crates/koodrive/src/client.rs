@@ -107,7 +107,15 @@ impl Client {
         let connections = self.http.connections();
         let request = connections.http.get(self.url.clone()).headers(headers);
         exchange.stage = Stage::Sent;
-        let response = request.send().await.map_err(|error| self.transport_error(&error, began))?;
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => {
+                if error.is_connect() {
+                    exchange.stage = Stage::Unsent;
+                }
+                return Err(self.transport_error(&error, began));
+            }
+        };
         let (mut head, skew) = self.head(&response);
         if matches!(head.status, 502..=504) {
             // The name may lead to another address by now, which a kept connection would never learn.
@@ -157,18 +165,20 @@ impl Client {
         if error.is_timeout() {
             return PollError::Timeout(began.elapsed());
         }
-        let failure = if by_proxy {
-            ConnectFailure::ProxyTunnel
-        } else if cause.is::<NameError>() {
+        let failure = if cause.is::<NameError>() {
             ConnectFailure::NameLookup
         } else if cause.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::ConnectionRefused) {
             ConnectFailure::Refused
+        } else if by_proxy {
+            ConnectFailure::ProxyTunnel
         } else {
             ConnectFailure::Other
         };
         let target = match &self.account.transport.proxy {
             Proxy::Direct => target,
-            proxy @ Proxy::Url(_) if by_proxy => format!("{target} by the proxy {proxy}, which opened no tunnel"),
+            proxy @ Proxy::Url(_) if failure == ConnectFailure::ProxyTunnel => {
+                format!("{target} by the proxy {proxy}, which opened no tunnel")
+            }
             proxy @ Proxy::Url(_) => format!("{target} by the proxy {proxy}"),
         };
         PollError::Connect(failure, format!("{target}: {cause}"))

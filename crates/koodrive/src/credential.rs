@@ -75,24 +75,21 @@ impl SecretReader {
     }
 
     async fn now(&self, credential: &Credential) -> Result<SecretString, SecretError> {
-        let (key, path) = match credential.secret() {
-            Secret::Inline(secret) => return Ok(secret.clone()),
-            Secret::File(path) => (credential.file_key(), path.clone()),
-        };
+        if let Secret::Inline(secret) = credential.secret() {
+            return Ok(secret.clone());
+        }
+        let (key, secret) = (credential.file_key(), credential.secret().clone());
         let reading = Arc::clone(&self.reading).lock_owned().await;
         let read = move || {
             let _reading = reading;
-            read_file(key, &path)
+            read(key, &secret)
         };
         // The program is stopping where this fails.
-        tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| {
-            Err(SecretError {
-                key,
-                file: "the file".to_owned(),
-                user: effective_user(),
-                problem: Problem::Unusable("reading it was cancelled"),
-            })
-        })
+        let cancelled = || {
+            let (file, problem) = ("the file".to_owned(), Problem::Unusable("reading it was cancelled"));
+            SecretError { key, file, user: effective_user(), problem }
+        };
+        tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| Err(cancelled()))
     }
 
     fn known(&self) -> MutexGuard<'_, Option<SecretString>> {
@@ -106,15 +103,18 @@ impl Credential {
     /// # Errors
     /// As a poll would fail.
     pub fn check(&self) -> Result<(), SecretError> {
-        match self.secret() {
-            Secret::Inline(_) => Ok(()),
-            Secret::File(path) => read_file(self.file_key(), path).map(drop),
-        }
+        read(self.file_key(), self.secret()).map(drop)
     }
 }
 
-fn read_file(key: &'static str, path: &Path) -> Result<SecretString, SecretError> {
-    secret_in(path).map_err(|problem| SecretError { key, file: shown(path), user: effective_user(), problem })
+fn read(key: &'static str, secret: &Secret) -> Result<SecretString, SecretError> {
+    match secret {
+        Secret::Inline(secret) => Ok(secret.clone()),
+        Secret::File { path, .. } => secret_in(path).map_err(|problem| {
+            let file = secret.shown_path().unwrap_or_default();
+            SecretError { key, file, user: effective_user(), problem }
+        }),
+    }
 }
 
 fn secret_in(path: &Path) -> Result<SecretString, Problem> {
@@ -135,15 +135,6 @@ fn secret_in(path: &Path) -> Result<SecretString, Problem> {
     }
     let text = String::from_utf8(bytes).map_err(|_| Problem::Unusable("is not UTF-8"))?;
     Secret::parse(&text).map_err(Problem::Unusable)
-}
-
-/// A path that leads nowhere may be the secret itself: then its folder alone is shown.
-fn shown(path: &Path) -> String {
-    match path.parent() {
-        _ if path.exists() => path.display().to_string(),
-        Some(folder) if folder.exists() => format!("a file in {}", folder.display()),
-        _ => "the file".to_owned(),
-    }
 }
 
 /// The user by whose rights this process opens files, who owns its folder in `/proc`.
@@ -177,7 +168,8 @@ mod tests {
     use super::*;
 
     fn token_in(file: &Path) -> Credential {
-        Credential::Token { token: Secret::File(file.to_owned()), prefix: String::new() }
+        let token = Secret::File { path: file.to_owned(), is_absolute: false };
+        Credential::Token { token, prefix: String::new() }
     }
 
     async fn read(content: &[u8]) -> Result<String, String> {
@@ -235,9 +227,13 @@ mod tests {
             );
         }
         assert!(!reader.has_changed(&token_in(folder.path())).await);
-        let secret = Secret::File(folder.path().to_owned());
+        let secret = Secret::File { path: folder.path().join("absolute"), is_absolute: true };
         let app = Credential::App { app_id: crate::AppId::parse("a").unwrap(), secret };
-        assert!(reader.read(&app).await.unwrap_err().to_string().starts_with("auth.app_secret_file: "));
+        let absolute = reader.read(&app).await.unwrap_err().to_string();
+        assert!(
+            absolute.starts_with(&format!("auth.app_secret_file: {folder_name}/absolute, read as user")),
+            "{absolute}"
+        );
     }
 
     #[tokio::test]

@@ -160,6 +160,21 @@ impl PollError {
         }
     }
 
+    /// Whether it fails as `other` does, so that there is nothing new to say.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let has_same_cause = || match (self, other) {
+            (Self::Connect(one, _), Self::Connect(other, _)) => one == other,
+            (Self::Secret(one), Self::Secret(other)) => one.to_string() == other.to_string(),
+            (Self::Refused { refusal: one, .. }, Self::Refused { refusal: other, .. }) => {
+                one.status == other.status && one.code == other.code
+            }
+            (Self::Decode(one), Self::Decode(other)) => one == other,
+            _ => true,
+        };
+        self.reason() == other.reason() && has_same_cause()
+    }
+
     /// What the API said, where it refused the request.
     #[must_use]
     pub fn refusal(&self) -> Option<&Refusal> {

@@ -1,6 +1,6 @@
 //! A secret and where it comes from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -9,8 +9,13 @@ use secrecy::{ExposeSecret, SecretString};
 pub enum Secret {
     /// Given in the configuration or an environment variable.
     Inline(SecretString),
-    /// Read from this file for each poll, so that a rotated secret is used at once.
-    File(PathBuf),
+    /// Read from a file for each poll, so that a rotated secret is used at once.
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// Whether it was given from the root on. Else it may be that the secret itself was given.
+        is_absolute: bool,
+    },
 }
 
 impl Secret {
@@ -36,11 +41,28 @@ impl Secret {
     }
 }
 
+impl Secret {
+    /// The path of its file for people. One that leads nowhere may be the secret itself, which is not repeated: it is
+    /// shown where it was given from the root on, below a folder that exists.
+    #[must_use]
+    pub fn shown_path(&self) -> Option<String> {
+        let Self::File { path, is_absolute } = self else { return None };
+        let first_folder = path.components().nth(1).map(|name| Path::new("/").join(name));
+        let is_path =
+            *is_absolute && path.components().count() > 2 && first_folder.is_some_and(|folder| folder.is_dir());
+        Some(match path.parent() {
+            _ if is_path || path.exists() => path.display().to_string(),
+            Some(folder) if folder.exists() => format!("a file in {}", folder.display()),
+            _ => "the file".to_owned(),
+        })
+    }
+}
+
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Inline(a), Self::Inline(b)) => a.expose_secret() == b.expose_secret(),
-            (Self::File(a), Self::File(b)) => a == b,
+            (Self::File { path: a, .. }, Self::File { path: b, .. }) => a == b,
             _ => false,
         }
     }
@@ -73,11 +95,12 @@ mod tests {
 
     #[test]
     fn secrets_are_equal_where_they_come_from_one_place() {
-        let (inline, file) = (Secret::inline("a").unwrap(), Secret::File("a".into()));
+        let at = |path: &str| Secret::File { path: path.into(), is_absolute: false };
+        let (inline, file) = (Secret::inline("a").unwrap(), at("a"));
         assert_eq!(inline, Secret::inline("a").unwrap());
         assert_eq!(file, file.clone());
         assert_ne!(inline, file);
         assert_ne!(inline, Secret::inline("b").unwrap());
-        assert_ne!(file, Secret::File("b".into()));
+        assert_ne!(file, at("b"));
     }
 }

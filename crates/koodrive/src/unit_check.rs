@@ -63,8 +63,15 @@ impl fmt::Display for UnitVerdict {
                 )
             }
             Some(unit) => {
+                let factor = self.configured.convert(1.0) / unit.convert(1.0);
                 let unit = unit.as_str();
-                write!(f, "{name} is {unit} on this account, configured as {configured}: set units.{key}: {unit}")
+                write!(f, "{name} is {unit} on this account, configured as {configured}")?;
+                match self.configured {
+                    Unit::Count => {}
+                    _ if factor > 1.0 => write!(f, " and so shown {factor} times too large")?,
+                    _ => write!(f, " and so shown {} times too small", factor.recip())?,
+                }
+                write!(f, ": set units.{key}: {unit}")
             }
             None => write!(
                 f,
@@ -132,7 +139,8 @@ mod tests {
         assert_eq!(
             verdicts(overview, usage, &Units::default()),
             [
-                "totalCapacity is GB on this account, configured as KB: set units.total_capacity: GB",
+                "totalCapacity is GB on this account, configured as KB and so shown 1048576 times too small: set \
+                 units.total_capacity: GB",
                 "totalUsed is KB on this account, as configured",
                 "totalAllocation agrees with the usage in no unit of bytes on this account, configured as KB: it may be a \
                  count; then set units.total_allocation: count",
@@ -150,6 +158,12 @@ mod tests {
         units.set(&OVERVIEW, "total_allocation", Unit::Count);
         let usage = r#"{"spaceQuotaUsed":100}"#;
         let large = verdicts(r#"{"totalAllocation":104857600}"#, usage, &units);
+        let capacity = verdicts(r#"{"totalCapacity":1048576}"#, r#"{"spaceCapacity":1}"#, &{
+            let mut units = Units::default();
+            units.set(&OVERVIEW, "total_capacity", Unit::MB);
+            units
+        });
+        assert!(capacity[0].contains("configured as MB and so shown 1024 times too large"), "{capacity:?}");
         assert_eq!(
             large,
             ["totalAllocation is KB on this account, configured as count: set units.total_allocation: KB"]

@@ -185,6 +185,17 @@ impl<'a> Section<'a> {
         self.table.get(key).is_some_and(|value| value.kind != ValueKind::Nil)
     }
 
+    /// What the user wrote for this key.
+    #[must_use]
+    pub fn text(&self, key: &str) -> Option<String> {
+        self.table.get(key).map(|value| value.kind.to_string())
+    }
+
+    /// These keys are known, though nothing takes them.
+    pub fn knows(&mut self, keys: &[&'static str]) {
+        self.known.extend(keys);
+    }
+
     /// Whether there is no key.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -212,14 +223,14 @@ impl<'a> Section<'a> {
         self.origin(key, self.table.get(key).map_or(self.origin.as_deref(), Value::origin))
     }
 
-    /// Reports every key that nobody took. What does not look like a key, and beside a secret what does not look like a
-    /// known key, is not repeated: without the space after its colon, `token:secret` is a key.
+    /// Reports every key that nobody took. What does not look like a key, and beside a secret what has no value, is not
+    /// repeated: without the space after its colon, `token:secret` is a key.
     pub fn finish(&self) {
         let known = self.known.join(", ");
         for (key, value) in self.table.iter().filter(|(key, _)| !self.known.contains(&key.as_str())) {
             let presentable = key.len() <= 32 && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
             let beside_secret = self.path.rsplit('.').next() == Some("auth");
-            if presentable && (!beside_secret || self.known.iter().any(|known| is_misspelt(key, known))) {
+            if presentable && (!beside_secret || value.kind != ValueKind::Nil) {
                 self.wrong(key, value, format!("is not a known key; known here: {known}"));
             } else {
                 self.wrong("", value, format!("has an unknown key; known here: {known}"));
@@ -274,9 +285,4 @@ fn refusal<T, E: Display>(parse: impl Fn(&str) -> Result<T, E>) -> Option<String
     let refusal = parse("\0").err()?.to_string();
     let taken = refusal.strip_prefix("must be ")?;
     Some(taken.split(", and ").next().unwrap_or(taken).to_owned())
-}
-
-/// Whether a key begins as a known one and has about its length: then it holds hardly more than that.
-fn is_misspelt(key: &str, known: &str) -> bool {
-    key.bytes().zip(known.bytes()).take_while(|(a, b)| a == b).count() >= 3 && key.len().abs_diff(known.len()) <= 2
 }
