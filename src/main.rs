@@ -107,8 +107,10 @@ async fn check_online(options: &Options, arguments: &cli::Check) -> ExitCode {
     match warnings.len() {
         0 => {}
         _ if arguments.verbose => warn(&warnings),
-        1 => warn(&["1 in the configuration: check says which".to_owned()]),
-        count => warn(&[format!("{count} in the configuration: check says which")]),
+        // The table is to stand alone.
+        count => {
+            logging::last_word(&format!("warnings on the configuration: {count}; check without --online shows them"))
+        }
     }
     if told == ExitCode::SUCCESS && !online.all_good() { FAILED_POLL.into() } else { told }
 }

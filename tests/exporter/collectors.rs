@@ -87,7 +87,11 @@ async fn a_carrier_edition_lacks_the_further_endpoints_and_its_account_is_up() {
     assert!(online.contains("usage: collectors: this edition of KooDrive lacks it"), "{online}");
     let without = files.write("without.yml", upstream.configuration("1m"));
     let (online, code) = check_online(&without, &[]);
-    assert_eq!((code, online.contains("good")), (Some(0), true), "{online}");
+    assert_eq!((code, online.contains("production  good   ")), (Some(0), true), "{online}");
+    // Nothing confirms the units, and the numbers are strange.
+    let wrong = files.write("wrong.yml", format!("units: {{ total_capacity: MB }}\n{}", upstream.configuration("1m")));
+    let (online, code) = check_online(&wrong, &[]);
+    assert_eq!((code, online.contains("production  good, unit?  ")), (Some(0), true), "{online}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

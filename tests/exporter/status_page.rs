@@ -2,6 +2,7 @@
 
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use reqwest::Client;
+use serde_json::json;
 
 use crate::support::{Exporter, Files, Upstream};
 
@@ -35,6 +36,23 @@ async fn a_failure_and_a_failed_reload_link_to_their_runbooks_where_the_operator
     let mut without = Exporter::start(&files.write("other.yml", upstream.configuration("1m")), &[]).await;
     without.line_of_each(&["finance"], "account polls failing").await;
     assert!(!without.get("/").await.body.contains("Runbook"));
+}
+
+#[tokio::test]
+async fn usage_above_the_capacity_differs_from_a_full_account_and_that_from_an_almost_full_one() {
+    let (files, upstream) = (Files::new(), Upstream::start(3).await);
+    for (account, used) in [119_u32, 100, 99].into_iter().enumerate() {
+        let numbers = json!({ "totalCapacity": 100, "totalUsed": used, "totalAllocation": 50 });
+        upstream.simulator.set_numbers(&upstream.user_id(account), Some(numbers));
+    }
+    let mut exporter =
+        Exporter::start(&files.write("k.yml", upstream.configuration("1m")), &["--log.level=debug"]).await;
+    exporter.line_of_each(&["archive", "finance", "production"], "poll succeeded").await;
+    let page = exporter.get("/").await.body;
+    for usage in ["119.0 % more than full", "100.0 % full", "99.0 % almost full"] {
+        assert!(page.contains(usage), "{usage} is missing in {page}");
+    }
+    assert!(page.contains(", 19.0 KiB too much"), "{page}");
 }
 
 #[tokio::test]

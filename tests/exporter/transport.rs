@@ -169,6 +169,11 @@ async fn a_proxy_is_named_where_it_refuses_and_shown_where_it_comes_from() {
     let refused = run(&["once"], format!("http://{address}"), "other.example").await.unwrap();
     let expected = format!("cannot reach koodrive.example:443 by the proxy http://{address}, which opened no tunnel");
     assert!(refused.contains(&expected), "{refused}");
+    let closed = run(&["once"], "http://127.0.0.1:9".to_owned(), "").await.unwrap();
+    assert!(
+        closed.contains("by the proxy http://127.0.0.1:9: Connection refused") && !closed.contains("trace_id"),
+        "{closed}"
+    );
     let shown = run(&["check"], format!("http://u:hunter2@{address}"), "").await.unwrap();
     let line = shown.lines().find(|line| line.contains("http.proxy_url")).unwrap();
     assert!(line.contains("http://u:***@") && line.contains("environment variable HTTPS_PROXY"), "{line}");
