@@ -42,7 +42,7 @@ eval "$install"
 eval "${container//podman run /podman run $networking }"
 until_true "the container is healthy" podman healthcheck run koodrive-exporter
 eval "$(grep -E '# (systemd, )?container$' /mnt/deploy/runbooks/README.md)"
-grep -q '^production  connect' <<<"$(exporter check --online)" || fail "the runbooks' exporter polls nothing"
+grep -q '^production  credentials' <<<"$(exporter check --online)" || fail "the runbooks' exporter polls nothing"
 reload
 is_reloaded() { grep -q 'message="configuration reloaded"' <<<"$(log)"; }
 until_true "the runbooks' reload is in the runbooks' log" is_reloaded

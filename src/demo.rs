@@ -1,6 +1,10 @@
 //! The exporter against the built-in simulator, in one process; and the simulator alone.
 
-use std::io::{self, Write};
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+};
 
 use exporter_toolkit::{
     Inherited, ListenAddress,
@@ -100,7 +104,8 @@ pub async fn simulate(options: &Simulate) -> Result<(), DemoError> {
     if let Some(path) = &options.write_config {
         let yaml = ALL_COLLECTORS.to_owned() + &roster.configuration(&endpoint, &options.interval);
         Config::load(&Sources { document: Some(Document::BuiltIn(yaml.clone())), ..Sources::default() })?;
-        std::fs::write(path, yaml).map_err(DemoError::Write)?;
+        let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(path);
+        open.and_then(|mut file| file.write_all(yaml.as_bytes())).map_err(DemoError::Write)?;
     }
     tell_user(&format!("simulator     {endpoint}/simulator"));
     simulator.serve(bound, stop).await;

@@ -70,11 +70,12 @@ fn explain(options: &Options, strict: bool) -> ExitCode {
 
 /// The configuration, if all is well with it, and warnings, which are shown at the end where they are no errors.
 fn checked(options: &Options, strict: bool) -> Result<(Config, Vec<String>), ExitCode> {
-    let config = Config::load(&sources(options)).map_err(|problems| invalid(&problems))?;
+    let sources = sources(options);
+    let config = Config::load(&sources).map_err(|problems| invalid(&problems))?;
     if let Err(problems) = WebConfigHandle::new(config.web.options.web_config.as_ref()) {
         return Err(invalid(&problems));
     }
-    let warnings = check::warnings(&config, WallClock::system().now());
+    let warnings = check::warnings(&config, sources.file(), WallClock::system().now());
     if strict && !warnings.is_empty() {
         warn(&warnings);
         return Err(BAD_CONFIGURATION.into());
@@ -109,7 +110,7 @@ async fn check_online(options: &Options, arguments: &cli::Check) -> ExitCode {
         _ if arguments.verbose => warn(&warnings),
         // The table is to stand alone.
         count => {
-            logging::last_word(&format!("warnings on the configuration: {count}; check without --online shows them"))
+            logging::last_word(&format!("warnings on the configuration: {count}; check without --online shows them"));
         }
     }
     if told == ExitCode::SUCCESS && !online.all_good() { FAILED_POLL.into() } else { told }

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fs,
     os::unix::fs::MetadataExt,
+    path::Path,
     time::{Duration, SystemTime},
 };
 
@@ -23,9 +24,9 @@ const READ_BY_OTHERS: u32 = 0o044;
 
 const ROOT: u32 = 0;
 
-/// All of them, each with its key.
+/// All of them, each with its key. `file` is the one that the configuration was read from.
 #[must_use]
-pub fn warnings(config: &Config, now: SystemTime) -> Vec<String> {
+pub fn warnings(config: &Config, file: Option<&Path>, now: SystemTime) -> Vec<String> {
     let web = config.web.options.web_config.as_ref();
     let mut warnings = web.map(WebConfig::warnings).unwrap_or_default();
     let expiry = web.and_then(WebConfig::certificate_expiry);
@@ -33,6 +34,7 @@ pub fn warnings(config: &Config, now: SystemTime) -> Vec<String> {
     warnings.extend(certificate.map(|warning| format!("tls_server_config: the {warning}")));
     let accounts: Vec<&Account> =
         config.accounts.iter().map(AsRef::as_ref).filter(|account| account.is_overview()).collect();
+    warnings.extend(file.and_then(|file| of_inline_secrets(config, file)));
     warnings.extend(accounts.iter().filter_map(|account| of_secret(account)));
     let mut users: HashMap<(String, &str), &str> = HashMap::new();
     for account in accounts {
@@ -60,6 +62,17 @@ pub fn certificate_warning(expiry: i64, now: SystemTime) -> Option<String> {
         ..CERTIFICATE_EXPIRES_SOON => Some(format!("listener's certificate expires in {time}: {renew}")),
         _ => None,
     }
+}
+
+/// Whether everybody can read the secrets that stand in the configuration itself.
+fn of_inline_secrets(config: &Config, file: &Path) -> Option<String> {
+    let is_inline = |key: &str| key.ends_with(".auth.token") || key.ends_with(".auth.app_secret");
+    let setting =
+        config.settings.iter().find(|setting| is_inline(&setting.key) && setting.origin.starts_with("file "))?;
+    let mode = fs::metadata(file).ok()?.mode() & 0o777;
+    (mode & EVERYBODY != 0).then(|| {
+        format!("{}: is in {}, which everybody can read or write (mode {mode:o})", setting.key, file.display())
+    })
 }
 
 /// What is wrong with the file of an account's secret, as the user sees it who runs this.

@@ -236,7 +236,9 @@ async fn check_warns_of_what_will_fail_and_is_strict_where_that_is_wanted() {
     let web = files.write("web.yml", "tls_server_config: { cert_file: server.crt, key_file: server.key }\n");
     let accounts = account("a", 1, "closed") + &account("b", 2, "open") + &account("c", 3, "empty");
     let accounts = accounts + &account("d", 4, "n0where") + &account("e", 1, "closed");
-    let config = files.write("k.yml", format!("accounts:\n{accounts}"));
+    let inline = "  f: { user_id: \"6\", auth: { type: token, token: hunter2 } }\n";
+    let config = files.write("k.yml", format!("accounts:\n{accounts}{inline}"));
+    std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o644)).unwrap();
     let flags = ["check", "--web.config.file", web.to_str().unwrap()];
     let output = command(&flags, &config).await;
     let warnings = stderr(&output);
@@ -248,6 +250,8 @@ async fn check_warns_of_what_will_fail_and_is_strict_where_that_is_wanted() {
         "/empty, read as user ",
         "accounts.d.auth.token_file: a file in ",
         "No such file",
+        "accounts.f.auth.token: is in ",
+        "k.yml, which everybody can read or write (mode 644)",
         "accounts.e.user_id: is that of accounts.a, too",
     ] {
         assert!(warnings.contains(expected), "{expected} is missing in\n{warnings}");
