@@ -13,7 +13,7 @@ use koodrive_exporter::{
     check::{self, Online},
     cli::{self, Cli, Command, Options, OutputForm},
     clock::WallClock,
-    config::{Config, Listening, Sources},
+    config::{Config, Listening, Setting, Sources},
     demo::{self, DemoError},
     healthcheck::{self, Target},
     logging,
@@ -59,28 +59,35 @@ fn main() -> ExitCode {
 
 /// Prints the configuration.
 fn explain(options: &Options, strict: bool) -> ExitCode {
-    let (config, warnings) = match checked(options, strict) {
+    let Checked { settings, warnings, .. } = match checked(options, strict) {
         Ok(checked) => checked,
         Err(code) => return code,
     };
-    let told = tell(&format!("{}\nthe configuration is valid", check::settings(&config.settings)));
+    let told = tell(&format!("{}\nthe configuration is valid", check::settings(&settings)));
     warn(&warnings);
     told
 }
 
-/// The configuration, if all is well with it, and warnings, which are shown at the end where they are no errors.
-fn checked(options: &Options, strict: bool) -> Result<(Config, Vec<String>), ExitCode> {
+/// A configuration with which all is well.
+struct Checked {
+    config: Config,
+    settings: Vec<Setting>,
+    /// They are shown at the end where they are no errors.
+    warnings: Vec<String>,
+}
+
+fn checked(options: &Options, strict: bool) -> Result<Checked, ExitCode> {
     let sources = sources(options);
-    let config = Config::load(&sources).map_err(|problems| invalid(&problems))?;
+    let (config, settings) = Config::explain(&sources).map_err(|problems| invalid(&problems))?;
     if let Err(problems) = WebConfigHandle::new(config.web.options.web_config.as_ref()) {
         return Err(invalid(&problems));
     }
-    let warnings = check::warnings(&config, sources.file(), WallClock::system().now());
+    let warnings = check::warnings(&config, &settings, sources.file(), WallClock::system().now());
     if strict && !warnings.is_empty() {
         warn(&warnings);
         return Err(BAD_CONFIGURATION.into());
     }
-    Ok((config, warnings))
+    Ok(Checked { config, settings, warnings })
 }
 
 fn warn(warnings: &[String]) {
@@ -90,7 +97,7 @@ fn warn(warnings: &[String]) {
 }
 
 async fn check_online(options: &Options, arguments: &cli::Check) -> ExitCode {
-    let (config, warnings) = match checked(options, arguments.strict) {
+    let Checked { config, warnings, .. } = match checked(options, arguments.strict) {
         Ok(checked) => checked,
         Err(code) => return code,
     };

@@ -11,7 +11,12 @@ use std::{
 use exporter_toolkit::WebConfig;
 use koodrive::Secret;
 
-use crate::{account::Account, clock::unix_seconds, config::Config, human};
+use crate::{
+    account::Account,
+    clock::unix_seconds,
+    config::{Config, Setting},
+    human,
+};
 
 /// A certificate that expires within this time is worth a word; `KooDriveCertificateExpiry` begins then, too.
 const CERTIFICATE_EXPIRES_SOON: f64 = 14.0 * 86_400.0;
@@ -24,9 +29,9 @@ const READ_BY_OTHERS: u32 = 0o044;
 
 const ROOT: u32 = 0;
 
-/// All of them, each with its key. `file` is the one that the configuration was read from.
+/// All of them, each with its key. `settings` are all, and `file` is the one that they were read from.
 #[must_use]
-pub fn warnings(config: &Config, file: Option<&Path>, now: SystemTime) -> Vec<String> {
+pub fn warnings(config: &Config, settings: &[Setting], file: Option<&Path>, now: SystemTime) -> Vec<String> {
     let web = config.web.options.web_config.as_ref();
     let mut warnings = web.map(WebConfig::warnings).unwrap_or_default();
     let expiry = web.and_then(WebConfig::certificate_expiry);
@@ -34,7 +39,7 @@ pub fn warnings(config: &Config, file: Option<&Path>, now: SystemTime) -> Vec<St
     warnings.extend(certificate.map(|warning| format!("tls_server_config: the {warning}")));
     let accounts: Vec<&Account> =
         config.accounts.iter().map(AsRef::as_ref).filter(|account| account.is_overview()).collect();
-    warnings.extend(file.and_then(|file| of_inline_secrets(config, file)));
+    warnings.extend(file.and_then(|file| of_inline_secrets(settings, file)));
     warnings.extend(accounts.iter().filter_map(|account| of_secret(account)));
     let mut users: HashMap<(String, &str), &str> = HashMap::new();
     for account in accounts {
@@ -65,10 +70,9 @@ pub fn certificate_warning(expiry: i64, now: SystemTime) -> Option<String> {
 }
 
 /// Whether everybody can read the secrets that stand in the configuration itself.
-fn of_inline_secrets(config: &Config, file: &Path) -> Option<String> {
+fn of_inline_secrets(settings: &[Setting], file: &Path) -> Option<String> {
     let is_inline = |key: &str| key.ends_with(".auth.token") || key.ends_with(".auth.app_secret");
-    let setting =
-        config.settings.iter().find(|setting| is_inline(&setting.key) && setting.origin.starts_with("file "))?;
+    let setting = settings.iter().find(|setting| is_inline(&setting.key) && setting.origin.starts_with("file "))?;
     let mode = fs::metadata(file).ok()?.mode() & 0o777;
     (mode & EVERYBODY != 0).then(|| {
         format!("{}: is in {}, which everybody can read or write (mode {mode:o})", setting.key, file.display())

@@ -1,10 +1,16 @@
 //! What differs between two configurations, by key.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use koodrive::Secret;
 
-use super::{effective::Setting, validated::Config};
+use super::{
+    effective::{self, Setting},
+    validated::Config,
+};
 use crate::account::Account;
 
 /// The keys of so many accounts are named; the other accounts are counted.
@@ -15,8 +21,7 @@ impl Config {
     /// configuration file holds is followed by itself.)
     #[must_use]
     pub fn fixed_differences<'a>(&'a self, running: &'a Self) -> Vec<&'a str> {
-        let is_fixed = |key: &str| !key.starts_with("accounts.");
-        differing(&self.values(is_fixed), &running.values(is_fixed)).into_iter().collect()
+        differing(&self.settings, &running.settings).into_iter().collect()
     }
 
     /// The keys of accounts that differ from those that are `running`. An account that is new or gone is one key.
@@ -27,15 +32,14 @@ impl Config {
         let changed: Vec<_> = aliases.into_iter().filter(|alias| now.get(*alias) != before.get(*alias)).collect();
         let mut keys = Vec::new();
         for alias in changed.iter().take(NAMED) {
-            let account = format!("accounts.{alias}");
-            let is_of = |key: &str| key.strip_prefix(&account).is_some_and(|rest| rest.starts_with('.'));
             let (Some(now), Some(before)) = (now.get(*alias), before.get(*alias)) else {
-                keys.push(account);
+                keys.push(format!("accounts.{alias}"));
                 continue;
             };
-            keys.extend(differing(&self.values(is_of), &running.values(is_of)).into_iter().map(ToOwned::to_owned));
+            let (values, earlier) = (effective::values(now), effective::values(before));
+            keys.extend(differing(&values, &earlier).into_iter().map(ToOwned::to_owned));
             if let Some((now, before)) = now.first().zip(before.first()) {
-                keys.extend(hidden_differences(&now.api, &before.api).map(|key| format!("{account}.{key}")));
+                keys.extend(hidden_differences(&now.api, &before.api).map(|key| format!("accounts.{alias}.{key}")));
             }
         }
         match changed.len().saturating_sub(NAMED) {
@@ -44,18 +48,9 @@ impl Config {
         }
     }
 
-    fn by_alias(&self) -> BTreeMap<&str, Vec<&Account>> {
-        let mut accounts: BTreeMap<&str, Vec<&Account>> = BTreeMap::new();
-        for account in &self.accounts {
-            accounts.entry(&account.alias).or_default().push(account);
-        }
-        accounts
-    }
-
-    /// Keys with their values, for people.
-    fn values(&self, is_wanted: impl Fn(&str) -> bool) -> BTreeSet<(&str, &str)> {
-        let wanted = self.settings.iter().filter(|setting| is_wanted(&setting.key));
-        wanted.map(|Setting { key, value, .. }| (key.as_str(), value.as_str())).collect()
+    fn by_alias(&self) -> BTreeMap<&str, &[Arc<Account>]> {
+        let same = self.accounts.chunk_by(|a, b| a.alias == b.alias);
+        same.filter_map(|same| Some((same.first()?.alias.as_str(), same))).collect()
     }
 }
 
@@ -69,8 +64,11 @@ fn hidden_differences<'a>(now: &'a koodrive::Account, before: &koodrive::Account
     secret.into_iter().chain(roots)
 }
 
-fn differing<'a>(one: &BTreeSet<(&'a str, &'a str)>, other: &BTreeSet<(&'a str, &'a str)>) -> BTreeSet<&'a str> {
-    one.symmetric_difference(other).map(|(key, _)| *key).collect()
+fn differing<'a>(one: &'a [Setting], other: &'a [Setting]) -> BTreeSet<&'a str> {
+    let values = |settings: &'a [Setting]| -> BTreeSet<(&str, &str)> {
+        settings.iter().map(|Setting { key, value, .. }| (key.as_str(), value.as_str())).collect()
+    };
+    values(one).symmetric_difference(&values(other)).map(|(key, _)| *key).collect()
 }
 
 #[cfg(test)]

@@ -21,16 +21,25 @@ pub struct Setting {
     pub origin: String,
 }
 
-/// All of them, in the order of the example configuration.
-pub(super) fn settings(config: &Config, merged: &Document, proxy: &EnvironmentProxy) -> Vec<Setting> {
+/// Those of the accounts.
+pub(super) fn of_accounts(config: &Config, merged: &Document, proxy: &EnvironmentProxy) -> Vec<Setting> {
+    let same = config.accounts.chunk_by(|a, b| a.alias == b.alias);
+    same.flat_map(|same| of_account(same, merged, proxy)).collect()
+}
+
+/// An account's, whose origin is not known any more.
+pub(super) fn values(same: &[Arc<Account>]) -> Vec<Setting> {
+    of_account(same, &Document::default(), &EnvironmentProxy::default())
+}
+
+/// All others, in the order of the example configuration.
+pub(super) fn settings(config: &Config, merged: &Document) -> Vec<Setting> {
     let at_top = |key: &str, value: String| {
         let path: Vec<&str> = key.split('.').collect();
         Setting { key: key.to_owned(), value, origin: origin(merged, &[&path]) }
     };
-    let mut settings: Vec<Setting> =
-        config.accounts.chunk_by(|a, b| a.alias == b.alias).flat_map(|same| of_account(same, merged, proxy)).collect();
+    let mut settings = vec![at_top("poll.concurrency", config.concurrency.to_string())];
     let shard = config.shard.map(|shard| format!("{} of {}", shard.index(), shard.count()));
-    settings.push(at_top("poll.concurrency", config.concurrency.to_string()));
     settings.extend(shard.map(|shard| at_top("shard", shard)));
     settings.push(at_top("auto_reload", config.auto_reload.to_string()));
     let web = &config.web.options;

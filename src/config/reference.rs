@@ -33,8 +33,8 @@ pub fn config_keys() -> Vec<ConfigKey> {
         }
     }
     let plain = sources("token: t", "");
-    let explained = [&plain, &token].into_iter().flat_map(Config::load);
-    let settings: Vec<_> = explained.flat_map(|config| config.settings).collect();
+    let explained = [&plain, &token].into_iter().flat_map(Config::explain);
+    let settings: Vec<_> = explained.flat_map(|(_, settings)| settings).collect();
     let under_account = |path: &str| format!("accounts.{ALIAS}.{path}");
     let default = |path: &str| {
         let setting = settings.iter().find(|setting| setting.key == path || setting.key == under_account(path));
@@ -84,8 +84,7 @@ mod tests {
     fn what_check_tells_are_the_keys_that_can_be_set() {
         let mut keys: Vec<_> = config_keys().into_iter().map(|key| key.key.path).collect();
         keys.extend(["shard".to_owned()]);
-        let shown =
-            Config::load(&sources("token: t", "collectors: [overview, usage, subscription], ")).unwrap().settings;
+        let shown = Config::explain(&sources("token: t", "collectors: [overview, usage, subscription], ")).unwrap().1;
         for setting in &shown {
             let under_account = setting.key.trim_start_matches("accounts.<alias>.");
             assert!(keys.iter().any(|key| *key == setting.key || key == under_account), "{}", setting.key);

@@ -331,11 +331,11 @@ fn flags_win_over_the_environment_and_that_over_the_document() {
         overrides: Overrides::default().with("log.level", Some("debug")).with("log.format", None::<String>),
     };
     assert!(sources.overrides.has("log.level") && !sources.overrides.has("log.format"));
-    let config = Config::load(&sources).unwrap();
+    let (config, settings) = Config::explain(&sources).unwrap();
     assert_eq!((config.log.level, config.log.format), (Level::DEBUG, LogFormat::Json));
     assert_eq!(config.accounts.iter().map(|account| account.alias.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(config.accounts[1].api.user_id.as_str(), "007");
-    let origin = |key: &str| config.settings.iter().find(|setting| setting.key == key).unwrap().origin.as_str();
+    let origin = |key: &str| settings.iter().find(|setting| setting.key == key).unwrap().origin.as_str();
     assert_eq!(origin("log.level"), "flag");
     assert_eq!(origin("log.format"), "environment");
     assert_eq!(origin("accounts.a.user_id"), "built in");
@@ -359,13 +359,13 @@ fn a_files_content_and_what_it_names_are_read_from_its_folder() {
         let path = write("k.yml", yaml);
         let sources = Sources { document: Some(Document::File(path.clone())), ..Sources::default() };
         assert_eq!((sources.file(), sources.file_content().as_deref()), (Some(&*path), Some(yaml.as_bytes())));
-        Config::load(&sources).map_err(|problems| problems.to_string())
+        Config::explain(&sources).map_err(|problems| problems.to_string())
     };
     let root = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap().cert.pem();
     write("good.pem", &root);
     write("half.pem", &format!("{root}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"));
     write("none.pem", "");
-    let config = explain(&with_account("http: { ca_file: good.pem }")).unwrap();
+    let (config, settings) = explain(&with_account("http: { ca_file: good.pem }")).unwrap();
     assert_eq!(config.accounts[0].api.transport.extra_roots, root.as_bytes());
     let value = |settings: &[Setting], key: &str| {
         settings
@@ -374,7 +374,7 @@ fn a_files_content_and_what_it_names_are_read_from_its_folder() {
             .map(|setting| (setting.value.clone(), setting.origin.clone()))
     };
     let file = |line: u8| format!("file {}:{line}", folder.path().join("k.yml").display());
-    assert_eq!(value(&config.settings, "accounts.a.http.ca_file"), Some(("given".to_owned(), file(1))));
+    assert_eq!(value(&settings, "accounts.a.http.ca_file"), Some(("given".to_owned(), file(1))));
     for bad in ["half.pem", "none.pem"] {
         let problems = explain(&with_account(&format!("http: {{ ca_file: {bad} }}"))).unwrap_err();
         assert!(problems.contains("http.ca_file: must hold PEM certificates"), "{bad}: {problems}");
@@ -383,7 +383,7 @@ fn a_files_content_and_what_it_names_are_read_from_its_folder() {
     let yaml = "poll: { timeout: 7s }\naccounts:\n  there: { user_id: \"1\", poll: { interval: 9s }, auth: { type: token, \
                 token_file: secret } }\n  gone: { user_id: \"1\", auth: { type: token, token_file: gone } }\n  often: { user_id: \"1\", poll: { interval: 5s }, \
                 auth: { type: token, token: t } }\n";
-    let settings = explain(yaml).unwrap().settings;
+    let settings = explain(yaml).unwrap().1;
     let there = folder.path().join("secret").display().to_string();
     assert_eq!(value(&settings, "accounts.there.auth.token_file"), Some((there, file(3))));
     assert_eq!(
@@ -396,7 +396,7 @@ fn a_files_content_and_what_it_names_are_read_from_its_folder() {
     assert_eq!(value(&settings, "accounts.often.poll.timeout"), Some(("5s".to_owned(), "default".to_owned())));
     assert_eq!(value(&settings, "accounts.there.poll.max_age"), Some(("27s".to_owned(), "default".to_owned())));
     assert_eq!(value(&settings, "web.external_url"), Some(("none".to_owned(), "default".to_owned())));
-    let settings = explain(&with_account("web: { external_url: \"https://e.example/\" }")).unwrap().settings;
+    let settings = explain(&with_account("web: { external_url: \"https://e.example/\" }")).unwrap().1;
     assert_eq!(value(&settings, "web.external_url").unwrap().0, "https://e.example");
     assert_eq!(Sources::default().file_content(), None);
 }

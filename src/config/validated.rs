@@ -31,7 +31,7 @@ pub struct Config {
     pub web: Web,
     /// The log.
     pub log: Log,
-    /// Each value, and where it comes from.
+    /// Each value that is no account's, and where it comes from.
     pub settings: Vec<Setting>,
 }
 
@@ -59,16 +59,26 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with them, each with its file or variable and its key's path.
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
+        Self::of(&sources.merge()?, &sources.proxy()?)
+    }
+
+    /// The configuration with all of its settings: those of many accounts are too many to be kept.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn explain(sources: &Sources) -> Result<(Self, Vec<Setting>), Problems> {
         let (merged, proxy) = (sources.merge()?, sources.proxy()?);
-        let mut config = Self::of(&merged, &proxy)?;
-        config.settings = effective::settings(&config, &merged, &proxy);
-        Ok(config)
+        let config = Self::of(&merged, &proxy)?;
+        let mut settings = effective::of_accounts(&config, &merged, &proxy);
+        settings.extend_from_slice(&config.settings);
+        Ok((config, settings))
     }
 
     fn of(merged: &Document, proxy: &EnvironmentProxy) -> Result<Self, Problems> {
         let report = Report::default();
         let config = read(Section::root(merged, &report), proxy);
-        report.conclude(config)
+        let config = report.conclude(config)?;
+        Ok(Self { settings: effective::settings(&config, merged), ..config })
     }
 
     /// The keys that are looked for where these sources are read, in that order.

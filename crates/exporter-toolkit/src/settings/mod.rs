@@ -28,6 +28,7 @@ pub const COMMAND_LINE: &str = "the command line";
 pub const ENVIRONMENT: &str = "the environment";
 
 /// A tree of values, each of which knows its origin.
+#[derive(Default)]
 pub struct Document {
     /// The values.
     pub root: Value,
