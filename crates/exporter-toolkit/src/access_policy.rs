@@ -50,8 +50,8 @@ pub(crate) struct AccessPolicy {
     clients: Option<Clients>,
     /// Cancelled once another version asks for other certificates of clients.
     replaced: CancellationToken,
-    /// How much is asked of clients' certificates: the more, the stricter.
-    strictness: (u8, bool),
+    /// What is asked of clients' certificates, each of which another version must ask, too.
+    asked: [bool; 4],
     certificate_expiry: Option<i64>,
 }
 
@@ -146,7 +146,7 @@ impl WebConfigHandle {
         let (now, after) = (self.policy(), AccessPolicy::of(file)?);
         let opened = if now.tls.is_some() && after.tls.is_none() {
             "tls_server_config"
-        } else if after.strictness.0 < now.strictness.0 || (now.strictness.1 && !after.strictness.1) {
+        } else if now.asked.iter().zip(after.asked).any(|(now, after)| *now && !after) {
             "tls_server_config.client_auth_type, client_ca_file or client_allowed_sans"
         } else if !now.users.is_empty() && after.users.is_empty() {
             "basic_auth_users"
@@ -164,13 +164,13 @@ fn warn(file: &WebConfig) {
     }
 }
 
-fn strictness(tls: &TlsServer) -> (u8, bool) {
-    let of_certificates = match tls.client_auth {
-        ClientAuth::NoClientCert | ClientAuth::RequestClientCert => 0,
-        ClientAuth::VerifyClientCertIfGiven | ClientAuth::RequireAnyClientCert => 1,
-        ClientAuth::RequireAndVerifyClientCert => 2,
-    };
-    (of_certificates, tls.client_allowed_sans.is_some())
+/// Whether a client must have a certificate, whether that is verified, by authorities of its own instead of the system's,
+/// and for certain names.
+fn asked(tls: &TlsServer) -> [bool; 4] {
+    let is_required =
+        matches!(tls.client_auth, ClientAuth::RequireAnyClientCert | ClientAuth::RequireAndVerifyClientCert);
+    let is_verified = tls.client_auth.verifies();
+    [is_required, is_verified, is_verified && !tls.client_ca.is_empty(), tls.client_allowed_sans.is_some()]
 }
 
 /// What clients' certificates must be: how they are asked for, by which authorities, and for which names.
@@ -197,7 +197,7 @@ impl AccessPolicy {
             bucket: file.rate_limit.map(Bucket::full),
             clients: file.tls.as_ref().map(clients),
             replaced: CancellationToken::new(),
-            strictness: file.tls.as_ref().map(strictness).unwrap_or_default(),
+            asked: file.tls.as_ref().map(asked).unwrap_or_default(),
             // Those up to its root may come twice, by several ways to roots, and that one of them expires need not matter.
             certificate_expiry: file.certificate_expiry(),
         })

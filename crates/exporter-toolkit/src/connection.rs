@@ -43,6 +43,9 @@ const MAX_BUFFER_BYTES: usize = 64 * 1024;
 /// Requests at once on one HTTP/2 connection. A scraper has one.
 const MAX_STREAMS: u32 = 8;
 
+/// What a client may send of a request's body, which nobody reads.
+const MAX_UNREAD_BYTES: u32 = 1024;
+
 /// Streams that an HTTP/2 client opened and reset before they were looked at (rapid reset, CVE-2023-44487): beyond
 /// them the connection ends. The library ends one that floods CONTINUATION frames (CVE-2024-27316) by itself.
 const MAX_RESET_STREAMS: usize = 20;
@@ -146,6 +149,7 @@ impl<A: HttpService> Connection<A> {
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEAD_BYTES)
+            .initial_stream_window_size(MAX_UNREAD_BYTES)
             .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
             .max_local_error_reset_streams(MAX_BAD_STREAMS)
             .keep_alive_interval(HTTP2_PING_INTERVAL)
@@ -261,5 +265,22 @@ mod tests {
         stop.cancel();
         assert_eq!(ended.await.unwrap().unwrap_err().to_string(), "it did not end in time");
         assert_eq!(start.elapsed().as_secs(), 8);
+    }
+
+    #[tokio::test]
+    async fn http2_client_may_send_no_body_worth_speaking_of() {
+        const WINDOW_SIZE: u8 = 4;
+        let service =
+            service_fn(|_: Request<Incoming>| async { Ok::<_, Infallible>(Response::new(SharedBody::from("x"))) });
+        let (server, mut client) = duplex(1 << 16);
+        tokio::spawn(serve_connection(server, true, service));
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        let mut head = [0; 9];
+        client.read_exact(&mut head).await.unwrap();
+        assert_eq!(head[3], 4, "the server begins with its settings");
+        let mut settings = vec![0; usize::from(head[2])];
+        client.read_exact(&mut settings).await.unwrap();
+        let window = settings.chunks(6).find(|setting| setting[1] == WINDOW_SIZE).unwrap();
+        assert_eq!(window[2..], MAX_UNREAD_BYTES.to_be_bytes());
     }
 }

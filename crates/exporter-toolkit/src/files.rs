@@ -71,6 +71,10 @@ pub fn read_up_to(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Error> {
 /// When it can't be written there. Then nothing has changed.
 pub fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
     let path = follow_links(path);
+    if path.is_symlink() {
+        // Links that lead to each other.
+        std::fs::metadata(&path)?;
+    }
     if path.starts_with("/proc") || std::fs::metadata(&path).is_ok_and(|target| !target.is_file()) {
         return OpenOptions::new().append(true).open(path)?.write_all(content);
     }
@@ -306,5 +310,15 @@ mod tests {
         file.as_file().set_len(MAX_BYTES + 1).unwrap();
         assert_eq!(read(file.path()).unwrap_err().to_string(), "is longer than 16777216 bytes");
         assert_eq!(read(Path::new("/dev/null")).unwrap_err().to_string(), "is no regular file");
+    }
+
+    #[test]
+    fn links_that_lead_to_each_other_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+        std::os::unix::fs::symlink(&one, &other).unwrap();
+        std::os::unix::fs::symlink(&other, &one).unwrap();
+        assert!(replace(&one, b"x").is_err());
+        assert!(one.is_symlink() && other.is_symlink());
     }
 }
