@@ -139,9 +139,12 @@ impl Found {
         self.verdicts.iter().filter(|verdict| verdict.is_doubtful())
     }
 
+    fn used_and_capacity(&self) -> Option<(f64, f64)> {
+        Some((self.measure(TOTAL_USED)?.value, self.measure(TOTAL_CAPACITY)?.value))
+    }
+
     fn is_implausible(&self) -> bool {
-        let numbers = self.measure(TOTAL_USED).zip(self.measure(TOTAL_CAPACITY));
-        numbers.is_some_and(|(used, capacity)| used.value > IMPLAUSIBLE * capacity.value)
+        self.used_and_capacity().is_some_and(|(used, capacity)| used > IMPLAUSIBLE * capacity)
     }
 
     fn is_good(&self) -> bool {
@@ -149,9 +152,8 @@ impl Found {
     }
 
     fn is_rare(&self) -> bool {
-        let numbers = self.measure(TOTAL_USED).zip(self.measure(TOTAL_CAPACITY));
-        self.verdicts.is_empty()
-            && numbers.is_some_and(|(used, capacity)| used.value > 0.0 && used.value < RARE * capacity.value)
+        let is_rare = |(used, capacity): (f64, f64)| used > 0.0 && used < RARE * capacity;
+        self.verdicts.is_empty() && self.used_and_capacity().is_some_and(is_rare)
     }
 
     /// [`GOOD`], [`DOUBTFUL`], `wrong unit` where one is wrong by all that is known, or the reason of the failure.
@@ -191,8 +193,8 @@ impl Found {
     }
 
     fn percent_used(&self) -> Option<f64> {
-        let capacity = self.measure(TOTAL_CAPACITY)?.value;
-        (capacity > 0.0).then_some(100.0 * self.measure(TOTAL_USED)?.value / capacity)
+        let (used, capacity) = self.used_and_capacity()?;
+        (capacity > 0.0).then_some(100.0 * used / capacity)
     }
 
     /// What to do about what is wrong.

@@ -94,7 +94,7 @@ fn of_secret(account: &Account) -> Option<String> {
     } else {
         return None;
     };
-    Some(format!("accounts.{}.{}: {}: {wrong}", account.alias, account.api.credential.file_key(), path.display()))
+    Some(format!("accounts.{}.{}: {}: {wrong}", account.alias, account.api.credential.secret_key(), path.display()))
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ impl Config {
 fn hidden_differences<'a>(now: &'a koodrive::Account, before: &koodrive::Account) -> impl Iterator<Item = &'a str> {
     let (secret, other) = (now.credential.secret(), before.credential.secret());
     let is_inline = matches!((secret, other), (Secret::Inline(_), Secret::Inline(_)));
-    let key = now.credential.file_key().trim_end_matches("_file");
+    let key = now.credential.secret_key();
     let secret = (is_inline && secret != other).then_some(key);
     let roots = (now.transport.extra_roots != before.transport.extra_roots).then_some("http.ca_file");
     secret.into_iter().chain(roots)

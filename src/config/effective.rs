@@ -88,16 +88,12 @@ fn of_account(collectors: &[Arc<Account>], merged: &Document, proxy: &Environmen
         own("user_id", account.api.user_id.as_str().to_owned()),
         own("auth.type", account.api.credential.kind().to_owned()),
     ];
-    match &account.api.credential {
-        Credential::App { app_id, secret } => {
-            settings.push(own("auth.app_id", app_id.as_str().to_owned()));
-            settings.push(of_secret(&own, "auth.app_secret", secret));
-        }
-        Credential::Token { token, prefix } => {
-            settings.push(of_secret(&own, "auth.token", token));
-            settings.push(own("auth.token_prefix", format!("{prefix:?}")));
-        }
-    }
+    let credential = &account.api.credential;
+    let secret = own(credential.secret_key(), of_secret(credential.secret()));
+    settings.extend(match credential {
+        Credential::App { app_id, .. } => [own("auth.app_id", app_id.as_str().to_owned()), secret],
+        Credential::Token { prefix, .. } => [secret, own("auth.token_prefix", format!("{prefix:?}"))],
+    });
     let names: Vec<_> = collectors.iter().map(|account| account.collector.name).collect();
     settings.push(inherited("collectors", names.join(", ")));
     settings.extend([
@@ -133,12 +129,12 @@ fn of_proxy(setting: Setting, account: &Account, proxy: &EnvironmentProxy) -> Se
     }
 }
 
-fn of_secret(own: &impl Fn(&str, String) -> Setting, key: &str, secret: &Secret) -> Setting {
+fn of_secret(secret: &Secret) -> String {
     match secret {
-        Secret::Inline(_) => own(key, "********".to_owned()),
+        Secret::Inline(_) => "********".to_owned(),
         Secret::File { path, .. } => {
             let missing = if path.exists() { "" } else { " (no such file)" };
-            own(&format!("{key}_file"), format!("{}{missing}", secret.shown_path().unwrap_or_default()))
+            format!("{}{missing}", secret.shown_path().unwrap_or_default())
         }
     }
 }

@@ -52,12 +52,14 @@ impl Credential {
         }
     }
 
-    /// The configuration's key for the secret part's file.
+    /// The configuration's key for the secret part as it is given: inline or by a file.
     #[must_use]
-    pub fn file_key(&self) -> &'static str {
-        match self {
-            Self::Token { .. } => "auth.token_file",
-            Self::App { .. } => "auth.app_secret_file",
+    pub fn secret_key(&self) -> &'static str {
+        match (self, self.secret()) {
+            (Self::Token { .. }, Secret::Inline(_)) => "auth.token",
+            (Self::Token { .. }, Secret::File { .. }) => "auth.token_file",
+            (Self::App { .. }, Secret::Inline(_)) => "auth.app_secret",
+            (Self::App { .. }, Secret::File { .. }) => "auth.app_secret_file",
         }
     }
 

@@ -149,7 +149,8 @@ impl Client {
         })
     }
 
-    /// The HTTP library's errors by what failed. Their own text bears the URL; that of their causes does not.
+    /// Says what failed, and on the way to which host. The text of an error of the HTTP library contains the URL, so only
+    /// the text of its innermost cause is used.
     fn transport_error(&self, error: &reqwest::Error, began: Instant) -> PollError {
         let target = self.account.endpoint.host_and_port();
         let (mut cause, mut by_proxy): (&dyn Error, bool) = (error, false);

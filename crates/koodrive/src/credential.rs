@@ -39,6 +39,12 @@ pub struct SecretError {
     problem: Problem,
 }
 
+impl SecretError {
+    fn new(key: &'static str, file: String, problem: Problem) -> Self {
+        Self { key, file, user: effective_user(), problem }
+    }
+}
+
 /// What is wrong with a secret's file. It shows nothing of what is in there.
 #[derive(Debug, thiserror::Error)]
 enum Problem {
@@ -78,18 +84,16 @@ impl SecretReader {
         if let Secret::Inline(secret) = credential.secret() {
             return Ok(secret.clone());
         }
-        let (key, secret) = (credential.file_key(), credential.secret().clone());
+        let (key, secret) = (credential.secret_key(), credential.secret().clone());
         let reading = Arc::clone(&self.reading).lock_owned().await;
         let read = move || {
             let _reading = reading;
             read(key, &secret)
         };
-        // The program is stopping where this fails.
-        let cancelled = || {
-            let (file, problem) = ("the file".to_owned(), Problem::Unusable("reading it was cancelled"));
-            SecretError { key, file, user: effective_user(), problem }
-        };
-        tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| Err(cancelled()))
+        tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| {
+            // The program is stopping.
+            Err(SecretError::new(key, "the file".to_owned(), Problem::Unusable("reading it was cancelled")))
+        })
     }
 
     fn known(&self) -> MutexGuard<'_, Option<SecretString>> {
@@ -103,17 +107,16 @@ impl Credential {
     /// # Errors
     /// As a poll would fail.
     pub fn check(&self) -> Result<(), SecretError> {
-        read(self.file_key(), self.secret()).map(drop)
+        read(self.secret_key(), self.secret()).map(drop)
     }
 }
 
 fn read(key: &'static str, secret: &Secret) -> Result<SecretString, SecretError> {
     match secret {
         Secret::Inline(secret) => Ok(secret.clone()),
-        Secret::File { path, .. } => secret_in(path).map_err(|problem| {
-            let file = secret.shown_path().unwrap_or_default();
-            SecretError { key, file, user: effective_user(), problem }
-        }),
+        Secret::File { path, .. } => {
+            secret_in(path).map_err(|problem| SecretError::new(key, secret.shown_path().unwrap_or_default(), problem))
+        }
     }
 }
 

@@ -60,9 +60,7 @@ impl Endpoint {
     pub fn host(&self) -> &str {
         &self.host
     }
-}
 
-impl Endpoint {
     /// The host and the port that connections are made to.
     #[must_use]
     pub fn host_and_port(&self) -> String {

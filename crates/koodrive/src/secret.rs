@@ -39,9 +39,7 @@ impl Secret {
             text => Ok(SecretString::from(text)),
         }
     }
-}
 
-impl Secret {
     /// The path of its file for people. One that leads nowhere may be the secret itself, which is not repeated: it is
     /// shown where it was given from the root on, below a folder that exists.
     #[must_use]
