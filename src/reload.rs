@@ -96,12 +96,14 @@ impl Reloader {
 
     /// Applies the configuration, and returns what that changed: in numbers, and by key.
     async fn load(&mut self) -> Result<(String, String), String> {
-        let sources = self.sources.clone();
+        let (sources, running) = (self.sources.clone(), self.running.clone());
         let load = async {
             let reading = Arc::clone(&self.reading).lock_owned().await;
             let load = move || {
                 let _reading = reading;
-                (sources.file_content(), Config::load(&sources))
+                let (content, config) = (sources.file_content(), Config::load(&sources));
+                // To show a secret's file, the file system is asked whether it is there.
+                (content, config.map(|config| (config.account_differences(&running), config)))
             };
             spawn_blocking(load).await
         };
@@ -110,14 +112,13 @@ impl Reloader {
         if let Some(followed) = &mut self.followed {
             followed.set_known(content);
         }
-        let config = config.map_err(|problems| problems.to_string())?;
+        let (keys, config) = config.map_err(|problems| problems.to_string())?;
         let accounts = config.accounts_of(self.started.shard);
         let change = self.supervisor.run(&accounts).map_err(|error| error.to_string())?;
         self.roots = roots::followed(&accounts);
         let Change { added, changed, removed } = change;
         let accounts = account::count(&accounts);
         let changes = format!("{accounts} accounts: {added} added, {changed} changed, {removed} removed");
-        let keys = config.account_differences(&self.running);
         let fixed = config.fixed_differences(&self.started).join(", ");
         self.running = config;
         if fixed.is_empty() {
