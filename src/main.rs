@@ -7,7 +7,7 @@ use std::{
     process::ExitCode,
 };
 
-use exporter_toolkit::{Inherited, WebConfigHandle, files, settings::Problems};
+use exporter_toolkit::{Inherited, WebConfig, files, settings::Problems};
 use koodrive_exporter::{
     app::{App, Once, RunError},
     check::{self, Online},
@@ -79,9 +79,8 @@ struct Checked {
 fn checked(options: &Options, strict: bool) -> Result<Checked, ExitCode> {
     let sources = sources(options);
     let (config, settings) = Config::explain(&sources).map_err(|problems| invalid(&problems))?;
-    if let Err(problems) = WebConfigHandle::new(config.web.options.web_config.as_ref()) {
-        return Err(invalid(&problems));
-    }
+    let web_config = config.web.options.web_config.as_ref();
+    web_config.map_or(Ok(()), WebConfig::verify).map_err(|problems| invalid(&problems))?;
     let warnings = check::warnings(&config, &settings, sources.file(), WallClock::system().now());
     if strict && !warnings.is_empty() {
         warn(&warnings);

@@ -2,13 +2,15 @@
 //! them now. The file, and those that it names, may change at any time.
 
 use std::{
-    fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::{
+    Response,
+    header::{HeaderName, HeaderValue},
+};
 use jiff::Timestamp;
 use rustls::{InconsistentKeys, ServerConfig, pki_types::CertificateDer};
 use tokio::time::{Instant, timeout};
@@ -28,22 +30,16 @@ use crate::{
 const SETTLE_TIME: Duration = Duration::from_secs(3);
 
 /// The policy of the file as it is now, which is swapped whole.
-pub struct WebConfigHandle {
+pub(crate) struct WebConfigHandle {
     policy: ArcSwap<AccessPolicy>,
     pub(crate) passwords: PasswordChecker,
-}
-
-impl fmt::Debug for WebConfigHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WebConfigHandle").finish_non_exhaustive()
-    }
 }
 
 /// What one version of the file asks for. Without a file it is open.
 #[derive(Default)]
 pub(crate) struct AccessPolicy {
     pub(crate) tls: Option<Arc<ServerConfig>>,
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) users: Users,
     bucket: Option<Bucket>,
     /// What clients' certificates must be.
@@ -57,10 +53,7 @@ pub(crate) struct AccessPolicy {
 
 impl WebConfigHandle {
     /// Makes it from the file, as the configuration was read, or without one.
-    ///
-    /// # Errors
-    /// What in the file does not fit together.
-    pub fn new(file: Option<&WebConfig>) -> Result<Self, Problems> {
+    pub(crate) fn new(file: Option<&WebConfig>) -> Result<Self, Problems> {
         let policy = file.map(AccessPolicy::of).transpose()?.unwrap_or_default();
         file.into_iter().for_each(warn);
         let passwords = PasswordChecker::new().map_err(|error| Problems::one("the system", "", error.to_string()))?;
@@ -78,8 +71,7 @@ impl WebConfigHandle {
     }
 
     /// Whether connections are by TLS.
-    #[must_use]
-    pub fn has_tls(&self) -> bool {
+    pub(crate) fn has_tls(&self) -> bool {
         self.policy().tls.is_some()
     }
 
@@ -158,6 +150,18 @@ impl WebConfigHandle {
     }
 }
 
+impl WebConfig {
+    /// Logs what is doubtful in it.
+    ///
+    /// # Errors
+    /// What in the file does not fit together.
+    pub fn verify(&self) -> Result<(), Problems> {
+        AccessPolicy::of(self)?;
+        warn(self);
+        Ok(())
+    }
+}
+
 fn warn(file: &WebConfig) {
     for warning in file.warnings() {
         warn!(path = %file.path.display(), warning, "web configuration may not be as it was meant");
@@ -201,6 +205,13 @@ impl AccessPolicy {
             // Those up to its root may come twice, by several ways to roots, and that one of them expires need not matter.
             certificate_expiry: file.certificate_expiry(),
         })
+    }
+
+    /// Adds the headers that each answer has.
+    pub(crate) fn add_headers<B>(&self, answer: &mut Response<B>) {
+        for (name, value) in &self.headers {
+            answer.headers_mut().insert(name, value.clone());
+        }
     }
 
     /// Whether one more request is within the rate limit.

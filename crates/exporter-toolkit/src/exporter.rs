@@ -5,12 +5,15 @@ use std::{convert::Infallible, io, net::SocketAddr, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    access::{Access, Protected},
+    access_policy::WebConfigHandle,
     collector::Collector,
     listen_address::ListenAddress,
     listeners::Inherited,
+    metrics::ServerMetrics,
     paths::Paths,
     routes::{Reloads, RouteTable, Routes},
-    server::{self, BindError, Bound, ServerOptions},
+    server::{self, BindError, Bound, HttpService, ServerOptions},
     settings::Problems,
     web_config::WebConfig,
 };
@@ -89,13 +92,32 @@ pub struct Exporter {
     inherited: Option<Inherited>,
 }
 
-/// An exporter that listens and does not answer yet.
-pub struct BoundExporter {
+/// A server that listens and does not answer yet.
+pub struct BoundServer<S> {
+    service: S,
     bound: Bound,
-    routes: Routes,
-    server: ServerOptions,
+    options: ServerOptions,
+    access: Arc<WebConfigHandle>,
+    metrics: Arc<ServerMetrics>,
     web_config: Option<WebConfig>,
     stop: CancellationToken,
+}
+
+/// Binds all addresses, or none, for any service of hyper. Its requests are answered as the web configuration says: by TLS,
+/// within the rate limit, to users with a password, with headers. What is about an exporter's pages in the options does
+/// not matter. Bodies of requests are taken slowly, as those of scrapes are empty.
+///
+/// # Errors
+/// When the options can't be read, the web configuration can't be used, or an address can't be bound.
+pub async fn bind_service<S, O>(service: S, options: O) -> Result<BoundServer<Protected<S>>, Error>
+where
+    S: HttpService,
+    O: TryInto<Options, Error: Into<Error>>,
+{
+    let options = options.try_into().map_err(Into::into)?;
+    let service = Protected::new(service, Access::new(options.web_config.as_ref(), &options.realm)?);
+    let (access, metrics) = (service.web_config(), Arc::default());
+    BoundServer::bind(service, (access, metrics), options, None, CancellationToken::new()).await
 }
 
 impl Exporter {
@@ -123,26 +145,15 @@ impl Exporter {
     ///
     /// # Errors
     /// When the options can't be read, the web configuration can't be used, or an address can't be bound.
-    pub async fn bind<O>(self, options: O) -> Result<BoundExporter, Error>
+    pub async fn bind<O>(self, options: O) -> Result<BoundServer<Routes>, Error>
     where
         O: TryInto<Options, Error: Into<Error>>,
     {
         let options = options.try_into().map_err(Into::into)?;
-        let inherited = match self.inherited {
-            None if options.systemd_socket => Some(Inherited::from_environment()?.ok_or(Error::NoSockets)?),
-            inherited => inherited,
-        };
         let stop = CancellationToken::new();
         let routes = RouteTable::new(self.collector, &options, self.reloads, stop.clone())?;
-        // Last: a Unix socket that was bound would leave its file behind where something else fails.
-        let bound = server::bind(&options.listen_addresses, inherited).await?;
-        let server = ServerOptions {
-            web_config: Some(Arc::clone(&routes.web_config)),
-            max_connections: options.max_connections,
-            reserved_files: options.reserved_files,
-            metrics: Some(Arc::clone(&routes.metrics)),
-        };
-        Ok(BoundExporter { bound, routes: Routes(Arc::new(routes)), server, web_config: options.web_config, stop })
+        let (access, metrics) = (Arc::clone(&routes.access.web_config), Arc::clone(&routes.metrics));
+        BoundServer::bind(Routes(Arc::new(routes)), (access, metrics), options, self.inherited, stop).await
     }
 
     /// What answers requests, without a listener.
@@ -155,7 +166,29 @@ impl Exporter {
     }
 }
 
-impl BoundExporter {
+impl<S: HttpService> BoundServer<S> {
+    /// Comes last: a Unix socket that was bound would leave its file behind where something else fails.
+    async fn bind(
+        service: S,
+        (access, metrics): (Arc<WebConfigHandle>, Arc<ServerMetrics>),
+        options: Options,
+        inherited: Option<Inherited>,
+        stop: CancellationToken,
+    ) -> Result<Self, Error> {
+        let inherited = match inherited {
+            None if options.systemd_socket => Some(Inherited::from_environment()?.ok_or(Error::NoSockets)?),
+            inherited => inherited,
+        };
+        let bound = server::bind(&options.listen_addresses, inherited).await?;
+        let server = ServerOptions {
+            web_config: Some(Arc::clone(&access)),
+            max_connections: options.max_connections,
+            reserved_files: options.reserved_files,
+            metrics: Some(Arc::clone(&metrics)),
+        };
+        Ok(Self { service, bound, options: server, access, metrics, web_config: options.web_config, stop })
+    }
+
     /// The addresses that are listened on, with the ports that were given for port 0.
     #[must_use]
     pub fn addresses(&self) -> Vec<ListenAddress> {
@@ -165,21 +198,20 @@ impl BoundExporter {
     /// Whether connections are by TLS.
     #[must_use]
     pub fn has_tls(&self) -> bool {
-        self.routes.0.web_config.has_tls()
+        self.access.has_tls()
     }
 
     /// Serves until `shutdown` completes; then accepts no more, lets answers in flight finish for up to four seconds,
     /// and returns. Changes of the web configuration are applied meanwhile.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
-        let Self { bound, routes, server, web_config, stop } = self;
-        let table = Arc::clone(&routes.0);
+        let Self { service, bound, options, access, metrics, web_config, stop } = self;
         let follow = async {
             match web_config {
-                Some(file) => table.web_config.follow(file, &table.metrics).await,
+                Some(file) => access.follow(file, &metrics).await,
                 None => std::future::pending().await,
             }
         };
-        let serving = bound.serve(routes, server, stop.clone());
+        let serving = bound.serve(service, options, stop.clone());
         let shutdown = async {
             shutdown.await;
             stop.cancel();

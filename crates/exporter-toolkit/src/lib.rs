@@ -23,8 +23,10 @@
 //! # }
 //! ```
 //!
-//! Any service of `hyper` is served by [`server::Bound::serve`], behind the same listeners and bounds.
+//! Any service of `hyper`, and so any of axum, is served by [`bind_service`] behind the same listeners, TLS, passwords and
+//! bounds.
 
+mod access;
 mod access_policy;
 mod basic_auth;
 mod body;
@@ -43,6 +45,7 @@ mod listeners;
 mod metrics;
 mod negotiation;
 mod output;
+mod page_set;
 mod pages;
 mod paths;
 #[cfg(feature = "prometheus")]
@@ -53,12 +56,12 @@ pub mod settings;
 mod tls;
 mod web_config;
 
-pub use access_policy::WebConfigHandle;
+pub use access::Protected;
 pub use body::SharedBody;
 pub use collector::Collector;
 pub use connection::serve_connection;
 pub use encoder::{Encoder, FamilyEncoder, Format, Kind, float, rendered};
-pub use exporter::{BoundExporter, Error, Exporter, Options};
+pub use exporter::{BoundServer, Error, Exporter, Options, bind_service};
 #[cfg(feature = "clap")]
 pub use flags::WebFlags;
 pub use listen_address::{ListenAddress, UnixSocket};

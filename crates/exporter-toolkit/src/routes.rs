@@ -10,23 +10,14 @@
 //!
 //! All stand below the route prefix, take GET and HEAD unless said otherwise, and answer any other method with 405.
 
-use std::{
-    convert::Infallible,
-    io,
-    pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{convert::Infallible, pin::Pin, sync::Arc};
 
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
     body::Incoming,
     header::{
-        ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
-        HeaderName, HeaderValue, LOCATION, REFERRER_POLICY, REFRESH, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
-        X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+        ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, HeaderName,
+        HeaderValue, LOCATION, REFERRER_POLICY, REFRESH, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
     },
     service::Service,
 };
@@ -34,24 +25,19 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access_policy::{AccessPolicy, WebConfigHandle},
+    access::{Access, Answer, TEXT, answer, later},
+    access_policy::AccessPolicy,
     basic_auth::Verdict,
     body::SharedBody,
     collector::Collector,
-    encoder::{Encoder, Format},
     exporter::{Error, Options},
     metrics::{Handler, ServerMetrics},
     negotiation,
-    output::{Coding, Output},
-    pages::{Content, Page, PageMaker},
+    output::Coding,
+    page_set::{PageSet, health_json},
+    pages::Page,
     paths::Paths,
-    server::Peer,
 };
-
-/// Pages that single requests have for themselves and that wait to be made. With all that are shared, they fit the queue.
-const MAX_OWN_PAGES: usize = 4;
-
-const TEXT: &str = "text/plain; charset=utf-8";
 
 const HTML_HEADERS: [(HeaderName, &str); 4] = [
     (CACHE_CONTROL, "no-store"),
@@ -64,61 +50,14 @@ const HTML_HEADERS: [(HeaderName, &str); 4] = [
 pub(crate) struct RouteTable {
     collector: Arc<dyn Collector>,
     pub(crate) metrics: Arc<ServerMetrics>,
-    pages: Pages,
+    pages: PageSet,
     paths: Paths,
-    pub(crate) web_config: Arc<WebConfigHandle>,
+    pub(crate) access: Access,
     health_without_password: bool,
     /// How many requests may wait for a page at once.
     waiting: Option<Semaphore>,
     reloads: Option<Reloads>,
-    /// The challenge of an unauthorized request.
-    challenge: HeaderValue,
     stop: CancellationToken,
-}
-
-/// The pages that requests share. The two text formats have the same bytes.
-struct Pages {
-    maker: PageMaker,
-    exposition: Exposition,
-    /// Pages that one request has for itself, which wait to be made.
-    own: Arc<Semaphore>,
-    text: Compressed,
-    open_metrics: Compressed,
-    open_metrics_created: Compressed,
-    landing_page: LandingPage,
-    health: Page,
-}
-
-struct LandingPage {
-    page: Page,
-    content_security_policy: Option<HeaderValue>,
-}
-
-/// What is scraped.
-#[derive(Clone)]
-struct Exposition {
-    collector: Arc<dyn Collector>,
-    metrics: Arc<ServerMetrics>,
-    namespace: Option<String>,
-}
-
-impl Exposition {
-    /// The families of these names, or all where there is none.
-    fn encode(&self, format: Format, coding: Coding, names: &[String]) -> Content {
-        let mut encoder = Encoder::new(format, coding).only(names.to_vec());
-        self.collector.collect(&mut encoder);
-        if let Some(namespace) = &self.namespace {
-            self.metrics.write(namespace, &mut encoder);
-        }
-        let (pieces, valid_until) = encoder.finish();
-        Content { pieces, valid_until }
-    }
-}
-
-/// A page in both codings.
-struct Compressed {
-    plain: Page,
-    gzip: Page,
 }
 
 /// Asks for a reload.
@@ -126,8 +65,6 @@ pub type Reloads = mpsc::Sender<ReloadReply>;
 
 /// Where to send the result of a reload, or what was wrong.
 pub type ReloadReply = oneshot::Sender<Result<String, String>>;
-
-type Answer = Response<SharedBody>;
 
 /// Answers requests: a service of `hyper`.
 #[derive(Clone)]
@@ -158,38 +95,23 @@ impl RouteTable {
         reloads: Option<Reloads>,
         stop: CancellationToken,
     ) -> Result<Self, Error> {
-        let web_config = Arc::new(WebConfigHandle::new(options.web_config.as_ref())?);
+        let access = Access::new(options.web_config.as_ref(), &options.realm)?;
         let metrics = Arc::<ServerMetrics>::default();
         let waiting = options.max_requests.map(Semaphore::new);
-        let pages = Pages::new(&collector, options, &metrics)?;
+        let pages = PageSet::new(&collector, options, &metrics)?;
         let (paths, health_without_password) = (options.paths.clone(), options.health_without_password);
-        let challenge = format!("Basic realm=\"{}\", charset=\"UTF-8\"", options.realm);
-        let challenge = HeaderValue::try_from(challenge).unwrap_or(HeaderValue::from_static("Basic"));
-        Ok(Self {
-            collector,
-            metrics,
-            pages,
-            paths,
-            web_config,
-            health_without_password,
-            waiting,
-            reloads,
-            challenge,
-            stop,
-        })
+        Ok(Self { collector, metrics, pages, paths, access, health_without_password, waiting, reloads, stop })
     }
 
     /// The answer to `request`, counted.
     async fn answer<B>(&self, request: &Request<B>) -> Answer {
         let handler = self.handler(request.uri().path());
-        let policy = Arc::clone(&self.web_config.policy());
+        let policy = Arc::clone(&self.access.web_config.policy());
         let mut answer = match self.refusal(handler, &policy, request).await {
             Some(refusal) => refusal,
             None => self.page(handler, &policy, request).await,
         };
-        for (name, value) in &policy.headers {
-            answer.headers_mut().insert(name, value.clone());
-        }
+        policy.add_headers(&mut answer);
         self.metrics.answered(handler, answer.status().as_u16());
         answer
     }
@@ -213,25 +135,11 @@ impl RouteTable {
     /// Why a request is not answered with its page, if it isn't.
     async fn refusal<B>(&self, handler: Handler, policy: &AccessPolicy, request: &Request<B>) -> Option<Answer> {
         let is_health = matches!(handler, Handler::Healthy | Handler::Ready);
-        if !is_health && !policy.has_room() {
-            return Some(later(StatusCode::TOO_MANY_REQUESTS, "too many requests\n"));
+        match (is_health, self.health_without_password) {
+            (false, _) => self.access.refusal(policy, request).await,
+            (true, false) => self.access.refusal_of_user(policy, request).await,
+            (true, true) => None,
         }
-        if is_health && self.health_without_password {
-            return None;
-        }
-        match self.verdict(policy, request).await {
-            Verdict::Granted => None,
-            Verdict::Denied => Some(self.unauthorized()),
-            Verdict::Busy => Some(later(StatusCode::TOO_MANY_REQUESTS, "too many passwords are being checked\n")),
-        }
-    }
-
-    async fn verdict<B>(&self, policy: &AccessPolicy, request: &Request<B>) -> Verdict {
-        if policy.users.is_empty() {
-            return Verdict::Granted;
-        }
-        let peer = request.extensions().get::<Peer>().map(|Peer(address)| *address);
-        self.web_config.passwords.check(&policy.users, request.headers(), peer).await
     }
 
     async fn page<B>(&self, handler: Handler, policy: &AccessPolicy, request: &Request<B>) -> Answer {
@@ -305,7 +213,8 @@ impl RouteTable {
         if request.headers().get_all(ACCEPT).iter().any(wants_json) {
             // The details are bounded by the rate limit and by `max_requests`, and health itself by neither.
             let may_ask = policy.users.is_empty() || request.headers().contains_key(AUTHORIZATION);
-            let trusted = may_ask && policy.has_room() && self.verdict(policy, request).await == Verdict::Granted;
+            let trusted =
+                may_ask && policy.has_room() && self.access.verdict(policy, request).await == Verdict::Granted;
             let details = if trusted { self.shared(&self.pages.health).await.ok() } else { None };
             let body = details.unwrap_or_else(|| health_json(health.is_ok()).into());
             return answer(status, "application/json", body);
@@ -347,72 +256,6 @@ impl RouteTable {
             Err(why) => answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{why}\n")),
         }
     }
-
-    fn unauthorized(&self) -> Answer {
-        let mut refusal = answer(StatusCode::UNAUTHORIZED, TEXT, "unauthorized\n");
-        refusal.headers_mut().insert(WWW_AUTHENTICATE, self.challenge.clone());
-        refusal
-    }
-}
-
-impl Pages {
-    fn new(collector: &Arc<dyn Collector>, options: &Options, metrics: &Arc<ServerMetrics>) -> io::Result<Self> {
-        let (counted, uncounted) = (Arc::clone(collector), AtomicU64::new(0));
-        let changes = move || counted.changes().unwrap_or_else(|| uncounted.fetch_add(1, Ordering::Relaxed));
-        let maker = PageMaker::start(changes)?;
-        let text = |text: &str| Content { pieces: Output::from(text).into_pieces(), valid_until: None };
-        let (collector, metrics) = (Arc::clone(collector), Arc::clone(metrics));
-        let exposition = Exposition { collector, metrics, namespace: options.namespace.clone() };
-        let Exposition { collector, metrics, .. } = &exposition;
-        let compressed = |format| {
-            let page = |coding| {
-                let exposition = exposition.clone();
-                maker.page(move || exposition.encode(format, coding, &[]))
-            };
-            Compressed { plain: page(Coding::Identity), gzip: page(Coding::Gzip) }
-        };
-        let (shown, paths, server) = (Arc::clone(collector), options.paths.clone(), Arc::clone(metrics));
-        let landing_page = LandingPage {
-            content_security_policy: HeaderValue::from_str(collector.content_security_policy()).ok(),
-            page: maker.page(move || text(&shown.landing_page(&paths, server.web_config()))),
-        };
-        let shown = Arc::clone(collector);
-        let health =
-            maker.page(move || text(&shown.health_details().unwrap_or_else(|| health_json(shown.health().is_ok()))));
-        Ok(Self {
-            text: compressed(Format::Text0),
-            open_metrics: compressed(Format::OpenMetrics),
-            open_metrics_created: compressed(Format::OpenMetricsCreated),
-            landing_page,
-            health,
-            own: Arc::new(Semaphore::new(MAX_OWN_PAGES)),
-            maker,
-            exposition,
-        })
-    }
-
-    /// The exposition of these families alone, for one request; `None` where too many wait for such a page.
-    fn with_names(&self, format: Format, coding: Coding, names: Vec<String>) -> Option<Page> {
-        let (exposition, permit) = (self.exposition.clone(), Arc::clone(&self.own).try_acquire_owned().ok()?);
-        // It counts until it is made, or until the queue has dropped it, if its request has gone away meanwhile.
-        let waits = Mutex::new(Some(permit));
-        Some(self.maker.own_page(move || {
-            waits.lock().unwrap_or_else(PoisonError::into_inner).take();
-            exposition.encode(format, coding, &names)
-        }))
-    }
-
-    fn of(&self, format: Format, coding: Coding) -> &Page {
-        let page = match format {
-            Format::Text0 | Format::Text1 => &self.text,
-            Format::OpenMetrics => &self.open_metrics,
-            Format::OpenMetricsCreated => &self.open_metrics_created,
-        };
-        match coding {
-            Coding::Identity => &page.plain,
-            Coding::Gzip => &page.gzip,
-        }
-    }
 }
 
 /// The families that a scrape asks for, as with Go's `promhttp`: `?name[]=FAMILY&name[]=...`.
@@ -425,17 +268,6 @@ fn names(query: &str) -> Vec<String> {
 fn refresh_interval(query: &str) -> Option<u16> {
     let seconds = query.strip_prefix("refresh=")?.parse().ok()?;
     (1..=3600).contains(&seconds).then_some(seconds)
-}
-
-fn health_json(healthy: bool) -> String {
-    format!("{{\"healthy\":{healthy}}}\n")
-}
-
-/// A refusal that need not stand for long.
-fn later(status: StatusCode, why: &'static str) -> Answer {
-    let mut refusal = answer(status, TEXT, why);
-    refusal.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    refusal
 }
 
 fn method_not_allowed(allowed: &'static str) -> Answer {
@@ -452,11 +284,4 @@ fn html(page: SharedBody, content_security_policy: Option<&HeaderValue>) -> Answ
         html.headers_mut().insert(CONTENT_SECURITY_POLICY, policy.clone());
     }
     html
-}
-
-fn answer(status: StatusCode, content_type: &'static str, body: impl Into<SharedBody>) -> Answer {
-    let mut answer = Response::new(body.into());
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    answer
 }

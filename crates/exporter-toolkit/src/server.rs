@@ -104,10 +104,10 @@ where
 }
 
 /// How connections are served.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ServerOptions {
     /// TLS, where it has any.
-    pub web_config: Option<Arc<WebConfigHandle>>,
+    pub(crate) web_config: Option<Arc<WebConfigHandle>>,
     /// How many may be open.
     pub max_connections: usize,
     /// Files, sockets and others that the program has open beside them.

@@ -1,0 +1,137 @@
+//! Which pages an exporter has, and how each is made.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use hyper::header::HeaderValue;
+use tokio::sync::Semaphore;
+
+use crate::{
+    collector::Collector,
+    encoder::{Encoder, Format},
+    exporter::Options,
+    metrics::ServerMetrics,
+    output::{Coding, Output},
+    pages::{Content, Page, PageMaker},
+};
+
+/// Pages that single requests have for themselves and that wait to be made. With all that are shared, they fit the queue.
+const MAX_OWN_PAGES: usize = 4;
+
+/// The pages that requests share. The two text formats have the same bytes.
+pub(crate) struct PageSet {
+    maker: PageMaker,
+    exposition: Exposition,
+    /// Pages that one request has for itself, which wait to be made.
+    own: Arc<Semaphore>,
+    text: Compressed,
+    open_metrics: Compressed,
+    open_metrics_created: Compressed,
+    pub(crate) landing_page: LandingPage,
+    pub(crate) health: Page,
+}
+
+pub(crate) struct LandingPage {
+    pub(crate) page: Page,
+    pub(crate) content_security_policy: Option<HeaderValue>,
+}
+
+/// What is scraped.
+#[derive(Clone)]
+struct Exposition {
+    collector: Arc<dyn Collector>,
+    metrics: Arc<ServerMetrics>,
+    namespace: Option<String>,
+}
+
+impl Exposition {
+    /// The families of these names, or all where there is none.
+    fn encode(&self, format: Format, coding: Coding, names: &[String]) -> Content {
+        let mut encoder = Encoder::new(format, coding).only(names.to_vec());
+        self.collector.collect(&mut encoder);
+        if let Some(namespace) = &self.namespace {
+            self.metrics.write(namespace, &mut encoder);
+        }
+        let (pieces, valid_until) = encoder.finish();
+        Content { pieces, valid_until }
+    }
+}
+
+/// A page in both codings.
+struct Compressed {
+    plain: Page,
+    gzip: Page,
+}
+
+impl PageSet {
+    pub(crate) fn new(
+        collector: &Arc<dyn Collector>,
+        options: &Options,
+        metrics: &Arc<ServerMetrics>,
+    ) -> io::Result<Self> {
+        let (counted, uncounted) = (Arc::clone(collector), AtomicU64::new(0));
+        let changes = move || counted.changes().unwrap_or_else(|| uncounted.fetch_add(1, Ordering::Relaxed));
+        let maker = PageMaker::start(changes)?;
+        let text = |text: &str| Content { pieces: Output::from(text).into_pieces(), valid_until: None };
+        let (collector, metrics) = (Arc::clone(collector), Arc::clone(metrics));
+        let exposition = Exposition { collector, metrics, namespace: options.namespace.clone() };
+        let Exposition { collector, metrics, .. } = &exposition;
+        let compressed = |format| {
+            let page = |coding| {
+                let exposition = exposition.clone();
+                maker.page(move || exposition.encode(format, coding, &[]))
+            };
+            Compressed { plain: page(Coding::Identity), gzip: page(Coding::Gzip) }
+        };
+        let (shown, paths, server) = (Arc::clone(collector), options.paths.clone(), Arc::clone(metrics));
+        let landing_page = LandingPage {
+            content_security_policy: HeaderValue::from_str(collector.content_security_policy()).ok(),
+            page: maker.page(move || text(&shown.landing_page(&paths, server.web_config()))),
+        };
+        let shown = Arc::clone(collector);
+        let health =
+            maker.page(move || text(&shown.health_details().unwrap_or_else(|| health_json(shown.health().is_ok()))));
+        Ok(Self {
+            text: compressed(Format::Text0),
+            open_metrics: compressed(Format::OpenMetrics),
+            open_metrics_created: compressed(Format::OpenMetricsCreated),
+            landing_page,
+            health,
+            own: Arc::new(Semaphore::new(MAX_OWN_PAGES)),
+            maker,
+            exposition,
+        })
+    }
+
+    /// The exposition of these families alone, for one request; `None` where too many wait for such a page.
+    pub(crate) fn with_names(&self, format: Format, coding: Coding, names: Vec<String>) -> Option<Page> {
+        let (exposition, permit) = (self.exposition.clone(), Arc::clone(&self.own).try_acquire_owned().ok()?);
+        // It counts until it is made, or until the queue has dropped it, if its request has gone away meanwhile.
+        let waits = Mutex::new(Some(permit));
+        Some(self.maker.own_page(move || {
+            waits.lock().unwrap_or_else(PoisonError::into_inner).take();
+            exposition.encode(format, coding, &names)
+        }))
+    }
+
+    pub(crate) fn of(&self, format: Format, coding: Coding) -> &Page {
+        let page = match format {
+            Format::Text0 | Format::Text1 => &self.text,
+            Format::OpenMetrics => &self.open_metrics,
+            Format::OpenMetricsCreated => &self.open_metrics_created,
+        };
+        match coding {
+            Coding::Identity => &page.plain,
+            Coding::Gzip => &page.gzip,
+        }
+    }
+}
+
+pub(crate) fn health_json(healthy: bool) -> String {
+    format!("{{\"healthy\":{healthy}}}\n")
+}
