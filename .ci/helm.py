@@ -153,6 +153,15 @@ def check_schema():
     print(f"the schema has each of the values, and {len(allowed)} of the exporter's {len(keys)} keys")
 
 
+def digits():
+    """Names of digits alone are strings to Kubernetes, and numbers to YAML without quotes."""
+    names = ("serviceAccount.name", "existingSecret", "nameOverride", "priorityClassName")
+    given = [argument for name in names for argument in ("--set-string", f"{name}=123")]
+    text = run(HELM, "template", "456", CHART, "--namespace", "789", "--values", VALUES["default"], *given)
+    disruptions = "podDisruptionBudget: { enabled: true, maxUnavailable: '' }"
+    return documents(text) + documents(template(CHART, VALUES["default"], "-", text=disruptions))
+
+
 def check_kubernetes(rendered):
     validate = pathlib.Path(sys.executable).parent / "kubernetes-validate"
     with tempfile.TemporaryDirectory() as folder:
@@ -307,7 +316,7 @@ def main():
     check_restarts()
     check_monitoring(rendered)
     check_package(rendered)
-    check_kubernetes(rendered | {"README": list(readme_resources()), "installed": installed_by_readme()})
+    check_kubernetes(rendered | {"README": list(readme_resources()), "installed": installed_by_readme(), "digits": digits()})
     helm_pod.check(rendered, BINARY)
 
 

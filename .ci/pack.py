@@ -104,12 +104,20 @@ def check_mixin():
     override = "{ job: 'x/kd', account: 'archive', threshold: 'space_full_ratio', value: '+Inf' }"
     other = evaluate(
         "{ jobRegex: 'x/kd', runbookUrl: 'https://r.example/k', grafanaUrl: 'https://g.example',"
-        f" thresholds: {{ space_full_ratio: 0.99, space_usage_high_ratio: 0.9 }}, overrides: [{override}] }}"
+        f" thresholds: {{ space_full_ratio: 0.99, space_usage_high_ratio: 0.9, space_free_bytes: 1099511627776 }}, overrides: [{override}] }}"
     )
     text = json.dumps(other)
     assert "koodrive|koodrive-exporter" not in text and "runbooks.example" not in text and "grafana.example" not in text
     changed = {rule["record"]: rule["expr"] for group in other["rules"]["groups"] for rule in group["rules"]}
     assert changed["account:koodrive_threshold:space_full_ratio"].endswith(" or account:koodrive_known:info * 0.99")
+    assert changed["account:koodrive_threshold:space_free_bytes"].endswith(" or account:koodrive_known:info * 1099511627776")
+    for misspelt in ("thresholds: { space_ful_ratio: 0.99 }", "overrides: [{ job: 'k', account: 'a', threshold: 'space', value: 1 }]"):
+        try:
+            evaluate(f"{{ {misspelt} }}")
+        except RuntimeError as error:
+            assert "there is no threshold" in str(error), error
+        else:
+            sys.exit(f"the mixin takes {misspelt}")
     with tempfile.TemporaryDirectory() as folder:
         for name in ("rules", "alerts"):
             path = pathlib.Path(folder, f"{name}.yml")

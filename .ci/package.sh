@@ -178,8 +178,14 @@ grep -q '^libc\.so\.6' <<<"$(rpm --query --requires --package "$rpm")" || fail "
 simulate
 systemctl start $unit
 until_true "the exporter of the .rpm polls" polls
+before="$(systemctl show --property MainPID --value $unit)"
+rpm --upgrade --replacepkgs --nodeps "$rpm"
+[[ $(systemctl show --property MainPID --value $unit) != "$before" ]] || fail "an upgrade of the .rpm left the old program running"
+until_true "the upgraded exporter of the .rpm polls" polls
+eval "${install[1]}" 2>/dev/null
+systemctl is-enabled --quiet $unit || fail "the README's second command for Fedora does not enable the service"
 rpm --erase koodrive-exporter
 in_state inactive || fail "the erased service runs"
 [[ ! -e /usr/bin/koodrive-exporter && -e $config.rpmsave ]] || fail "erasing left the program, or took the configuration"
 systemctl stop simulator
-echo "the .rpm has the same files, installs, starts and is erased"
+echo "the .rpm has the same files, installs, starts, is enabled, restarts in an upgrade, and is erased"

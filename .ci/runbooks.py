@@ -1,7 +1,7 @@
 """Runs the commands of the runbooks, as the index explains them for an exporter with TLS and a password.
 
 The exporter polls the simulator, of which one account fails; Prometheus and Alertmanager run, too. Each line of each
-block must end with exit code 0. What asks for systemd is only parsed here: package.sh runs it. The index's functions for
+block must end with exit code 0, and each query name what the rules record or docs/metrics.md has. What asks for systemd is only parsed here: package.sh runs it. The index's functions for
 Kubernetes run with a kubectl that knows no cluster; package.sh and image.sh run those for systemd and containers.
 
 Usage: runbooks.py BINARY
@@ -24,9 +24,9 @@ NOT_RUN = re.compile(r"^(systemctl|timedatectl)")
 ACCOUNT = "production"
 
 
-def blocks():
+def blocks(language):
     for page in sorted((DEPLOY / "runbooks").glob("KooDrive*.md")):
-        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
+        for block in re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL):
             yield page.stem, block.splitlines()
 
 
@@ -115,7 +115,7 @@ def main(binary, folder, scene):
         wait_until("Alertmanager answers", lambda: answers(f"http://{scene.alertmanager}/-/ready"))
         scene.kubernetes(binary)
         prelude = scene.prelude(binary, prometheus.address)
-        for page, lines in blocks():
+        for page, lines in blocks("sh"):
             for line in lines:
                 if NOT_RUN.match(line):
                     run(["bash", "-n", "-c", line])
@@ -128,7 +128,13 @@ def main(binary, folder, scene):
                 assert done.returncode == 0, f"{page}: {line}\n{done.stdout}{done.stderr}"
                 assert "correct-horse" not in done.stdout + done.stderr
                 count += 1
-    print(f"{count} commands of the runbooks run as they stand")
+        queries = [(page, line) for page, lines in blocks("promql") for line in lines]
+        documents = (DEPLOY.parent / "docs" / "metrics.md").read_text() + (DEPLOY / "prometheus" / "koodrive.rules.yml").read_text()
+        for page, query in queries:
+            prometheus.query(query.replace("ACCOUNT", ACCOUNT))
+            for name in re.findall(r"\b(?:account:)?koodrive_\w+(?::\w+)?", query):
+                assert re.search(rf"(`| ){name}\b", documents), f"{page}: nothing has {name}"
+    print(f"{count} commands and {len(queries)} queries of the runbooks run as they stand")
 
 
 with tempfile.TemporaryDirectory() as temporary:

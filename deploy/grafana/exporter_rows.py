@@ -1,9 +1,10 @@
 """The rows on polls and on the exporter itself."""
 
-from panels import BOTH, EXPORTERS, GOOD_IS_ONE, NEUTRAL, dashed, defaults, graph, panel, stat, target
+from panels import BOTH, EXPORTERS, GOOD_IS_ONE, NEUTRAL, dashed, default_threshold, defaults, graph, panel, stat, target
 
 
 def polls():
+    skew = default_threshold("clock_skew_seconds")
     yield graph(
         "Failures by reason",
         "Failed polls per minute, by reason. docs/metrics.md says what to look at for each.",
@@ -19,7 +20,7 @@ def polls():
         "How long polls take, retries included: half, nine of ten, and all but one of a hundred are quicker. The line is where PollSlow begins.",
         [target(f"histogram_quantile({quantile}, {histogram})", f"p{round(100 * quantile)}") for quantile in (0.5, 0.9, 0.99)],
         "s",
-        steps=[(None, "green"), (5, "red")],
+        steps=[(None, "green"), (default_threshold("poll_slow_seconds"), "red")],
         size=(8, 8),
         min=0,
     )
@@ -37,7 +38,7 @@ def polls():
         "The exporter's clock minus the API's: the most and the least of all accounts. The exporter allows for it; beyond a minute the host's clock needs care.",
         [target(f"{which} by (instance) (koodrive_api_clock_skew_seconds{{{BOTH}}})", f"{which} at {{{{instance}}}}") for which in ("max", "min")],
         "s",
-        steps=[(None, "red"), (-60, "green"), (60, "red")],
+        steps=[(None, "red"), (-skew, "green"), (skew, "red")],
     )
     yield graph(
         "Duration of the latest poll",
@@ -50,9 +51,10 @@ def polls():
 
 
 def exporter():
-    reload = f"koodrive_exporter_config_last_reload_successful{{{EXPORTERS}}}", f"koodrive_exporter_web_config_last_reload_successful{{{EXPORTERS}}}"
+    # By one selector: `or` would drop the second metric of an exporter, as names are no labels there.
+    reload = f'{{__name__=~"koodrive_exporter_config_last_reload_successful|koodrive_exporter_web_config_last_reload_successful",{EXPORTERS}}}'
     state = [{"type": "value", "options": {"0": {"text": "failed", "index": 0}, "1": {"text": "good", "index": 1}}}]
-    yield stat("Last reload", "Whether every exporter's latest reload of its configuration and web configuration was good.", f"min({reload[0]} or {reload[1]})", "none", GOOD_IS_ONE, mappings=state)
+    yield stat("Last reload", "Whether every exporter's latest reload of its configuration and web configuration was good.", f"min({reload})", "none", GOOD_IS_ONE, mappings=state)
     yield stat(
         "Certificate expires in",
         "The time until the first certificate of the listeners expires, where they have TLS.",

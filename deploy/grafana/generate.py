@@ -20,6 +20,7 @@ from panels import (
     annotation,
     column,
     dashed,
+    default_threshold,
     defaults,
     graph,
     panel,
@@ -33,12 +34,6 @@ PATH = pathlib.Path(__file__).parent / "dashboards" / "koodrive.json"
 RUNBOOKS = "https://runbooks.example/koodrive"
 
 
-def default_threshold(name):
-    """The one in the alerts' rules: a color has a fixed level, and an override of one account does not change it."""
-    rules = (pathlib.Path(__file__).parent.parent / "prometheus" / "koodrive.rules.yml").read_text()
-    return float(re.search(rf":{name}\)\n *or account:koodrive_known:info \* (\S+)", rules)[1])
-
-
 FULLNESS = [
     (None, "green"),
     (default_threshold("space_usage_high_ratio"), "orange"),
@@ -49,14 +44,15 @@ PACE = [(None, "red"), (1, "text")]
 NO_GROWTH = 10000
 NEVER = 10**10
 # Annotations are those of all chosen accounts in every graph: where each alert is a band, fifty accounts paint it red.
-CRITICAL = 'ALERTS{alertname=~"KooDrive.*",alertstate="firing",severity="critical",account=~"($account)?"}'
+CRITICAL = 'ALERTS{alertname=~"KooDrive.*",alertstate="firing",severity="critical",job=~"($job)?",account=~"($account)?"}'
 SEVERITIES = [("critical", "red"), ("warning", "orange"), ("info", "blue")]
 DAYS_LEFT = [(None, "red"), (4, "orange"), (default_threshold("space_lead_time_days"), "green")]
 
 
+# Of a row, with the row's own job.
 ACCOUNT_LINK = {
     "title": "This account alone",
-    "url": "/d/koodrive/koodrive?var-account=${__value.raw:percentencode}&${job:queryparam}&${datasource:queryparam}&${__url_time_range}",
+    "url": "/d/koodrive/koodrive?var-account=${__value.raw:percentencode}&var-job=${__data.fields.Job:percentencode}&${datasource:queryparam}&${__url_time_range}",
 }
 
 
@@ -134,7 +130,7 @@ def failing_table():
 
 
 def alerts_table():
-    firing = [f'ALERTS{{alertname=~"KooDrive.*",alertstate="firing",severity="{severity}",account=~"($account)?"}} * {grade}' for grade, (severity, _) in enumerate(SEVERITIES, 1)]
+    firing = [f'ALERTS{{alertname=~"KooDrive.*",alertstate="firing",severity="{severity}",job=~"($job)?",account=~"($account)?"}} * {grade}' for grade, (severity, _) in enumerate(SEVERITIES, 1)]
     severity = column("Value", "Severity", "none", [(None, "text")], {"type": "color-text"})
     texts = {str(grade): {"text": name, "index": grade - 1, "color": color} for grade, (name, color) in enumerate(SEVERITIES, 1)}
     severity["properties"].append({"id": "mappings", "value": [{"type": "value", "options": texts}]})
@@ -268,7 +264,7 @@ def account():
         "Users that were created, of those that the subscription allows, where the usage is collected.",
         f"account:koodrive_users:ratio{{{ACCOUNTS}}}",
         "percentunit",
-        [(None, "green"), (0.95, "orange"), (1, "red")],
+        [(None, "green"), (default_threshold("seats_almost_used_ratio"), "orange"), (1, "red")],
         size=(4, 7),
         decimals=1,
     )

@@ -1,5 +1,8 @@
 """The parts that the dashboard is made of, as Grafana's JSON has them."""
 
+import pathlib
+import re
+
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 WIDTH = 24
 NEUTRAL = [(None, "blue")]
@@ -9,6 +12,12 @@ GOOD_IS_ONE = [(None, "red"), (1, "green")]
 ACCOUNTS = 'job=~"$job",account=~"$account"'
 EXPORTERS = 'job=~"$job",instance=~"$instance"'
 BOTH = f"{EXPORTERS},account=~\"$account\""
+
+
+def default_threshold(name):
+    """The one in the alerts' rules: a color has a fixed level, and an override of one account does not change it."""
+    rules = (pathlib.Path(__file__).parent.parent / "prometheus" / "koodrive.rules.yml").read_text()
+    return float(re.search(rf":{name}\)\n *or account:koodrive_known:info \* (\S+)", rules)[1])
 
 
 def target(expr, legend="", *, instant=False, format="time_series"):

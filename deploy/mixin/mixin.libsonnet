@@ -21,7 +21,7 @@
     local withRunbooks = std.strReplace(withJob, 'https://runbooks.example/koodrive', config.runbookUrl);
     std.strReplace(withRunbooks, 'https://grafana.example', config.grafanaUrl),
 
-  local number(value) = if std.isString(value) then value else '%g' % value,
+  local number(value) = if std.isString(value) then value else '%.15g' % value,
 
   local prefix = 'account:koodrive_threshold:',
   local withThreshold(rule) =
@@ -30,9 +30,19 @@
       rule { expr: std.split(rule.expr, ' or ')[0] + ' or account:koodrive_known:info * ' + number(config.thresholds[name]) }
     else rule,
 
+  local ruleGroups = std.parseYaml(replaced(importstr '../prometheus/koodrive.rules.yml')).groups,
+  local known = std.set([
+    std.strReplace(rule.record, prefix, '')
+    for group in ruleGroups
+    for rule in group.rules
+    if std.startsWith(std.get(rule, 'record', ''), prefix)
+  ]),
+  local given = std.set(std.objectFields(config.thresholds) + [override.threshold for override in config.overrides]),
+  local unknown = std.setDiff(given, known),
+
   prometheusRules+:: {
-    local groups = std.parseYaml(replaced(importstr '../prometheus/koodrive.rules.yml')).groups,
-    groups+: [group { rules: std.map(withThreshold, group.rules) } for group in groups]
+    assert unknown == [] : 'there is no threshold %s; there are %s' % [std.join(', ', unknown), std.join(', ', known)],
+    groups+: [group { rules: std.map(withThreshold, group.rules) } for group in ruleGroups]
              + if config.overrides == [] then [] else [{
                name: 'koodrive-overrides',
                rules: [

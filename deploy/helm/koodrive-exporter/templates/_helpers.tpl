@@ -20,8 +20,8 @@ with a StatefulSet's revision is as long as the name and 11 characters.
 {{- end }}
 
 {{- define "koodrive-exporter.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "koodrive-exporter.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "koodrive-exporter.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "koodrive-exporter.labels" -}}

@@ -56,12 +56,12 @@ spec:
   imagePullSecrets:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  serviceAccountName: {{ include "koodrive-exporter.serviceAccountName" . }}
+  serviceAccountName: {{ include "koodrive-exporter.serviceAccountName" . | quote }}
   automountServiceAccountToken: {{ .Values.automountServiceAccountToken }}
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ int .Values.terminationGracePeriodSeconds }}
   {{- with .Values.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | quote }}
   {{- end }}
   {{- with .Values.podSecurityContext }}
   securityContext:
@@ -127,7 +127,7 @@ spec:
   volumes:
     - name: config
       configMap:
-        name: {{ include "koodrive-exporter.fullname" . }}
+        name: {{ include "koodrive-exporter.fullname" . | quote }}
     {{- if .Values.webConfig }}
     - name: web-config
       secret:
@@ -137,7 +137,7 @@ spec:
     {{- with .Values.existingSecret }}
     - name: secrets
       secret:
-        secretName: {{ . }}
+        secretName: {{ . | quote }}
         defaultMode: 0440
     {{- end }}
     {{- with .Values.extraVolumes }}
