@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Unpacks today's Prometheus, promtool, Alertmanager and VictoriaMetrics from Debian's unstable suite into a folder.
-# Nothing is installed into the system. The suite moves, so the versions are printed and not pinned.
+# Nothing is installed into the system. The suite moves, so no version is pinned.
 #
 #   newer_servers.sh FOLDER
 set -euo pipefail
