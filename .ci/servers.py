@@ -44,7 +44,7 @@ def wait_until(what, condition):
 class Prometheus:
     """A real one, with this configuration, for as long as the context lasts."""
 
-    def __init__(self, config, data):
+    def __init__(self, config, data, *flags):
         self.address = f"127.0.0.1:{free_port()}"
         self.process = subprocess.Popen(
             [
@@ -53,6 +53,7 @@ class Prometheus:
                 f"--storage.tsdb.path={pathlib.Path(data)}",
                 f"--web.listen-address={self.address}",
                 "--log.level=error",
+                *flags,
             ]
         )
 
