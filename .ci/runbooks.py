@@ -1,8 +1,9 @@
 """Runs the commands of the runbooks, as the index explains them for an exporter with TLS and a password.
 
 The exporter polls the simulator, of which one account fails; Prometheus and Alertmanager run, too. Each line of each
-block must end with exit code 0, and each query name what the rules record or docs/metrics.md has. What asks for systemd is only parsed here: package.sh runs it. The index's functions for
-Kubernetes run with a kubectl that knows no cluster; package.sh and image.sh run those for systemd and containers.
+block must end with exit code 0, and each query name what the rules record or docs/metrics.md has. What asks for systemd
+is only parsed here: package.sh runs it. The index's functions for Kubernetes run with a kubectl that knows no cluster;
+package.sh and image.sh run those for systemd and containers.
 
 Usage: runbooks.py BINARY
 """

@@ -21,7 +21,7 @@ use hyper_util::{
 use rustls::{ServerConfig, pki_types::UnixTime};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{either::Either, sync::CancellationToken};
@@ -61,6 +61,9 @@ const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// connection's end could go on with requests otherwise.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a connection is new, so that its first request may be on its way when the server stops.
+const NEW_TIME: Duration = Duration::from_millis(500);
+
 /// How a connection ended: an error is of the client's making, mostly.
 type Ended = Result<(), BoxError>;
 
@@ -72,6 +75,7 @@ pub(crate) struct Connection<A> {
     pub(crate) deadline: Deadline,
     /// The client's address, where it has one.
     pub(crate) peer: Option<IpAddr>,
+    pub(crate) accepted: Instant,
     pub(crate) stop: CancellationToken,
 }
 
@@ -84,7 +88,14 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let deadline = Deadline::new(Limits::USUAL);
-    let connection = Connection { service, tls: None, deadline, peer: None, stop: CancellationToken::new() };
+    let connection = Connection {
+        service,
+        tls: None,
+        deadline,
+        peer: None,
+        accepted: Instant::now(),
+        stop: CancellationToken::new(),
+    };
     let end = connection.stop.clone().cancelled_owned();
     if http2 { connection.http2(stream, end).await } else { connection.http1(stream, end).await }
 }
@@ -96,20 +107,19 @@ impl<A: HttpService> Connection<A> {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        // Tokens of its own: one that all connections waited for would have them contend for its lock.
-        let stop = self.stop.child_token();
+        let stopped = self.stopped();
         let Some((tls, replaced)) = self.tls.take() else {
-            return self.http1(stream, stop.cancelled_owned()).await;
+            return self.http1(stream, stopped).await;
         };
         let handshake = Box::pin(TlsAcceptor::from(tls).accept(stream));
-        let Some(stream) = stop.run_until_cancelled(timeout(Limits::USUAL.head, handshake)).await else {
-            return Ok(());
+        let stream = tokio::select! {
+            stream = timeout(Limits::USUAL.head, handshake) => stream??,
+            () = self.stopped() => return Ok(()),
         };
-        let stream = stream??;
         let (replaced, expired) = (replaced.child_token(), expiry(&stream));
         let end = async move {
             tokio::select! {
-                () = stop.cancelled() => {}
+                () = stopped => {}
                 () = replaced.cancelled() => {}
                 () = expired => {}
             }
@@ -118,6 +128,16 @@ impl<A: HttpService> Connection<A> {
             self.http2(stream, end).await
         } else {
             self.http1(stream, end).await
+        }
+    }
+
+    /// Waits until the server stops, and for a connection that is new a moment more.
+    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + use<A> {
+        // A token of its own: one that all connections waited for would have them contend for its lock.
+        let (stop, new_until) = (self.stop.child_token(), self.accepted + NEW_TIME);
+        async move {
+            stop.cancelled().await;
+            sleep_until(new_until).await;
         }
     }
 
@@ -229,13 +249,33 @@ mod tests {
     use std::convert::Infallible;
 
     use hyper::service::service_fn;
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt, duplex},
-        time::Instant,
-    };
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
     use crate::body::SharedBody;
+
+    #[tokio::test(start_paused = true)]
+    async fn new_connection_is_answered_though_the_server_stops_before_its_request_comes() {
+        let service =
+            service_fn(|_: Request<Incoming>| async { Ok::<_, Infallible>(Response::new(SharedBody::from("x"))) });
+        let accepted = Instant::now();
+        for has_request in [true, false] {
+            let (stop, deadline) = (CancellationToken::new(), Deadline::new(Limits::USUAL));
+            stop.cancel();
+            let connection = Connection { service, tls: None, deadline, peer: None, accepted, stop };
+            let (mut client, server) = duplex(1024);
+            let serving = tokio::spawn(connection.serve(server));
+            tokio::task::yield_now().await;
+            if has_request {
+                client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+            }
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert_eq!(answer.starts_with("HTTP/1.1 200"), has_request, "{answer}");
+            serving.await.unwrap().unwrap();
+        }
+        assert_eq!(accepted.elapsed(), NEW_TIME);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn http2_connection_that_must_end_ends_though_its_client_goes_on() {
@@ -244,7 +284,8 @@ mod tests {
             service_fn(|_: Request<Incoming>| async { Ok::<_, Infallible>(Response::new(SharedBody::from("x"))) });
         let stop = CancellationToken::new();
         let deadline = Deadline::new(Limits::USUAL);
-        let connection = Connection { service, tls: None, deadline, peer: None, stop: stop.clone() };
+        let connection =
+            Connection { service, tls: None, deadline, peer: None, accepted: Instant::now(), stop: stop.clone() };
         let (server, client) = duplex(1 << 16);
         let start = Instant::now();
         let ended = tokio::spawn(connection.http2(server, stop.clone().cancelled_owned()));

@@ -18,7 +18,7 @@ use hyper::{
 use tokio::{
     net::{TcpStream, UnixStream},
     task::JoinSet,
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
@@ -205,6 +205,7 @@ impl<A: HttpService> Server<A> {
             tls: self.options.web_config.as_ref().and_then(|web_config| web_config.admission()),
             deadline: deadline.clone(),
             peer,
+            accepted: Instant::now(),
             stop: self.stop.clone(),
         };
         let open = self.options.metrics.as_ref().map(ServerMetrics::connection_open);
@@ -212,9 +213,15 @@ impl<A: HttpService> Server<A> {
             let serving = async move {
                 let _until_it_ends = (registered, open);
                 // A connection without a request takes the memory of its socket alone.
-                let stop = connection.stop.child_token();
                 let first_byte = timeout(Limits::USUAL.head, readable(&stream));
-                let Some(Ok(Ok(()))) = stop.run_until_cancelled_owned(first_byte).await else { return };
+                let has_request = tokio::select! {
+                    biased;
+                    first_byte = first_byte => matches!(first_byte, Ok(Ok(()))),
+                    () = connection.stopped() => false,
+                };
+                if !has_request {
+                    return;
+                }
                 if let Err(error) = connection.serve(stream).await {
                     let peer = peer.map_or_else(|| "unix".to_owned(), |peer| peer.to_string());
                     debug!(peer, error, "a connection ended early");
