@@ -15,7 +15,7 @@ use koodrive::{FieldSpec, Quantity, overview::OVERVIEW, subscription::SUBSCRIPTI
 use crate::{
     account::Account,
     clock::{Moment, unix_seconds},
-    poll::{AccountEntry, AccountState, AccountStore},
+    poll::{AccountEntry, AccountState, AccountStore, Numbers},
 };
 
 /// One family: `samples` writes those of one account.
@@ -53,6 +53,8 @@ struct View {
     /// When the account's counters began, in Unix time.
     created: f64,
     state: Arc<AccountState>,
+    /// Whether its numbers are at most `max_age` old.
+    is_fresh: bool,
     due: Option<Moment>,
     now: Moment,
 }
@@ -70,8 +72,9 @@ struct Samples<'a, 'b> {
 pub(super) fn write(store: &AccountStore, now: Moment, is_kept: bool, encoder: &mut Encoder) {
     let view = |entry: &Arc<AccountEntry>| {
         let (account, state) = (entry.account(), entry.state());
-        let label = rendered("account", &account.alias);
-        View { label, created: unix_seconds(entry.created().wall), account, state, due: entry.due(), now }
+        let (label, created) = (rendered("account", &account.alias), unix_seconds(entry.created().wall));
+        let is_fresh = state.fresh_numbers(account.poll.max_age, now).is_some();
+        View { label, created, account, state, is_fresh, due: entry.due(), now }
     };
     let views: Vec<View> = store.entries().iter().map(view).collect();
     for (resource, families) in &TABLES {
@@ -89,17 +92,20 @@ pub(super) fn write(store: &AccountStore, now: Moment, is_kept: bool, encoder: &
             }
         }
     }
-    let max_age = |view: &View| view.account.poll.max_age;
-    let stale_from = |view: &View| view.state.fresh_numbers(max_age(view), now)?.stale_from(max_age(view));
+    let stale_from = |view: &View| view.fresh_numbers()?.stale_from(view.account.poll.max_age);
     if let Some(first) = views.iter().filter_map(stale_from).min() {
         encoder.valid_until(first);
     }
 }
 
 impl View {
+    fn fresh_numbers(&self) -> Option<&Numbers> {
+        self.state.numbers.as_ref().filter(|_| self.is_fresh)
+    }
+
     /// The good number of a field, while it is fresh.
     fn value(&self, field: FieldSpec) -> Option<f64> {
-        Some(self.state.fresh_numbers(self.account.poll.max_age, self.now)?.answer.measure(field)?.value)
+        Some(self.fresh_numbers()?.answer.measure(field)?.value)
     }
 
     /// When the latest good poll ended, in Unix time; 0 is never.
@@ -119,8 +125,7 @@ impl Samples<'_, '_> {
 
     /// The numbers of a fresh answer as the API gave them, by field.
     fn reported(&mut self, view: &View) {
-        let numbers = view.state.fresh_numbers(view.account.poll.max_age, view.now);
-        for (spec, field) in numbers.iter().flat_map(|numbers| numbers.answer.fields()) {
+        for (spec, field) in view.fresh_numbers().iter().flat_map(|numbers| numbers.answer.fields()) {
             if let (Ok(measure), true) = (field, spec.quantity != Quantity::OptionalGigabytes) {
                 self.labelled([spec.name], measure.reported);
             }
