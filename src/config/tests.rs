@@ -2,10 +2,7 @@
 
 use std::{fmt::Debug, fs, time::Duration};
 
-use exporter_toolkit::{
-    ListenAddress, UnixSocket,
-    settings::{Problem, Problems},
-};
+use exporter_toolkit::{ListenAddress, UnixSocket};
 use koodrive::{Credential, Proxy, Secret};
 use tracing::Level;
 
@@ -315,39 +312,6 @@ fn a_reload_names_what_it_cannot_change() {
 }
 
 #[test]
-fn flags_win_over_the_environment_and_that_over_the_document() {
-    let variables = [
-        ("KOODRIVE_EXPORTER__LOG__LEVEL", "warn"),
-        ("KOODRIVE_EXPORTER__LOG__FORMAT", "json"),
-        ("KOODRIVE_EXPORTER__ACCOUNTS__B__USER_ID", "007"),
-        ("KOODRIVE_EXPORTER__ACCOUNTS__B__AUTH__TYPE", "token"),
-        ("KOODRIVE_EXPORTER__ACCOUNTS__B__AUTH__TOKEN", "t"),
-        ("KOODRIVE_EXPORTER_PORT", "tcp://192.0.2.1:10710"),
-        ("HOME", "/"),
-    ];
-    let sources = Sources {
-        document: Some(Document::BuiltIn(with_account("log: { level: error, format: logfmt }"))),
-        environment: variables.map(|(name, value)| (name.into(), value.into())).to_vec(),
-        overrides: Overrides::default().with("log.level", Some("debug")).with("log.format", None::<String>),
-    };
-    assert!(sources.overrides.has("log.level") && !sources.overrides.has("log.format"));
-    let (config, settings) = Config::explain(&sources).unwrap();
-    assert_eq!((config.log.level, config.log.format), (Level::DEBUG, LogFormat::Json));
-    assert_eq!(config.accounts.iter().map(|account| account.alias.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-    assert_eq!(config.accounts[1].api.user_id.as_str(), "007");
-    let origin = |key: &str| settings.iter().find(|setting| setting.key == key).unwrap().origin.as_str();
-    assert_eq!(origin("log.level"), "flag");
-    assert_eq!(origin("log.format"), "environment");
-    assert_eq!(origin("accounts.a.user_id"), "built in");
-    assert_eq!(origin("accounts.b.poll.interval"), "default");
-    for bad in ["KOODRIVE_EXPORTER__A[0]", "KOODRIVE_EXPORTER__A.B"] {
-        let environment = vec![(bad.into(), "x".into())];
-        let problems = Config::load(&Sources { environment, ..sources.clone() }).unwrap_err().to_string();
-        assert_eq!(problems, format!("environment variable {bad}: must be a path of keys joined by __"));
-    }
-}
-
-#[test]
 fn a_files_content_and_what_it_names_are_read_from_its_folder() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, content: &str| {
@@ -415,13 +379,4 @@ fn a_map_is_no_value_and_a_value_no_map() {
         ("accounts: {}", Some("accounts: is empty")),
         ("language: en-US", Some("accounts: is missing")),
     ]);
-}
-
-#[test]
-fn problems_are_told_a_line_each() {
-    let problem = |key: &str| Problem::new("f", key, "is bad");
-    assert_eq!(
-        Problems(vec![problem("k"), problem(""), problem("l")]).to_string(),
-        "f: k: is bad\nf: is bad\nf: l: is bad"
-    );
 }

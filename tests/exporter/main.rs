@@ -29,4 +29,5 @@ mod status_page;
 mod support;
 mod systemd;
 mod transport;
+mod web_file;
 mod worst_day;

@@ -162,3 +162,17 @@ impl Report {
         self.keys.map(RefCell::into_inner).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_are_told_a_line_each() {
+        let problem = |key: &str| Problem::new("f", key, "is bad");
+        assert_eq!(
+            Problems(vec![problem("k"), problem(""), problem("l")]).to_string(),
+            "f: k: is bad\nf: is bad\nf: l: is bad"
+        );
+    }
+}

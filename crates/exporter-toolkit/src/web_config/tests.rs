@@ -2,6 +2,8 @@
 
 use std::{fmt::Debug, fs};
 
+use rustls::CipherSuite;
+
 use super::*;
 
 /// What was loaded where it is good, which it is unless it is refused with the expected words.
