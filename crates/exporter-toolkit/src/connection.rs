@@ -79,7 +79,8 @@ pub(crate) struct Connection<A> {
     pub(crate) stop: CancellationToken,
 }
 
-/// Serves one plain connection by itself, by HTTP/2 or HTTP/1, as one of a listener's: for tests and fuzzing.
+/// Serves one connection by HTTP/2 or HTTP/1 on any stream, such as a tunnel or a pipe in memory, within the limits of a
+/// listener's connection.
 ///
 /// # Errors
 /// Why it ended early.
