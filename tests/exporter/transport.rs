@@ -1,4 +1,4 @@
-//! How the upstream is reached: HTTP/2, proxies, secrets in files.
+//! How the upstream is reached: connections, proxies, secrets in files.
 
 use std::{
     convert::Infallible,
@@ -8,7 +8,11 @@ use std::{
     },
 };
 
-use hyper::{Response, server::conn::http2, service::service_fn};
+use hyper::{
+    Response,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use koodrive_simulator::Roster;
 use tokio::{
@@ -21,42 +25,79 @@ use crate::{
     support::{Exporter, Files, Upstream, run},
 };
 
+/// An API that speaks HTTP/1 and HTTP/2, and on its first connections answers nothing.
+struct Api {
+    endpoint: String,
+    connections: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Api {
+    async fn start(authority: &Authority, silent_connections: usize) -> Self {
+        let acceptor = authority.acceptor("localhost", &[b"h2", b"http/1.1"]);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+        let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let api = Self { endpoint, connections: Arc::clone(&connections), requests: Arc::clone(&requests) };
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let is_silent = connections.fetch_add(1, Ordering::SeqCst) < silent_connections;
+                let (acceptor, requests) = (acceptor.clone(), Arc::clone(&requests));
+                let answer = service_fn(move |_| {
+                    requests.fetch_add(1, Ordering::SeqCst);
+                    let body = r#"{"code":0,"data":{"totalCapacity":1,"totalUsed":1,"totalAllocation":1}}"#;
+                    async move {
+                        if is_silent {
+                            std::future::pending::<()>().await;
+                        }
+                        Ok::<_, Infallible>(Response::new(body.to_owned()))
+                    }
+                });
+                tokio::spawn(async move {
+                    let stream = acceptor.accept(stream).await.unwrap();
+                    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                        http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer).await
+                    } else {
+                        http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await
+                    }
+                });
+            }
+        });
+        api
+    }
+}
+
 #[tokio::test]
-async fn accounts_of_one_origin_share_http2_connections_with_all_collectors() {
+async fn accounts_of_one_origin_share_as_many_connections_as_polls_may_be_in_flight() {
     let (files, authority) = (Files::new(), Authority::new());
     let ca = files.write("ca.pem", &authority.1);
-    let (acceptor, listener) =
-        (authority.acceptor("localhost", &[b"h2"]), TcpListener::bind("127.0.0.1:0").await.unwrap());
-    let endpoint = format!("https://localhost:{}", listener.local_addr().unwrap().port());
-    let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (connections_seen, requests_seen) = (Arc::clone(&connections), Arc::clone(&requests));
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            connections_seen.fetch_add(1, Ordering::SeqCst);
-            let (acceptor, requests) = (acceptor.clone(), Arc::clone(&requests_seen));
-            let answer = service_fn(move |_| {
-                requests.fetch_add(1, Ordering::SeqCst);
-                let body = r#"{"code":0,"data":{"totalCapacity":1,"totalUsed":1,"totalAllocation":1}}"#;
-                async move { Ok::<_, Infallible>(Response::new(body.to_owned())) }
-            });
-            tokio::spawn(async move {
-                let stream = TokioIo::new(acceptor.accept(stream).await.unwrap());
-                http2::Builder::new(TokioExecutor::new()).serve_connection(stream, answer).await
-            });
-        }
-    });
+    let api = Api::start(&authority, 0).await;
     let roster = Roster { accounts: 100 };
-    let yaml = roster.configuration(&endpoint, "1s").replace("none }", &format!("none, ca_file: {} }}", ca.display()));
-    let yaml = format!("collectors: [overview, usage, subscription]\n{yaml}");
+    let yaml = roster.configuration(&api.endpoint, "1s");
+    let yaml = yaml.replace("none }", &format!("none, ca_file: {} }}", ca.display()));
+    let yaml =
+        format!("collectors: [overview, usage, subscription]\n{}", yaml.replace("poll: {", "poll: { concurrency: 4,"));
     let mut exporter = Exporter::start(&files.write("k.yml", yaml), &["--log.level=debug"]).await;
     let aliases: Vec<String> = roster.accounts().map(|account| account.alias).collect();
     let aliases: Vec<&str> = aliases.iter().map(String::as_str).collect();
-    exporter.line_of_each(&aliases, "poll succeeded").await;
-    // How many are made before the first is there depends on how fast this host is; then they are shared.
-    let made = connections.load(Ordering::SeqCst);
-    exporter.line_of_each(&aliases, "poll succeeded").await;
-    assert!(requests.load(Ordering::SeqCst) >= 300, "the further collectors ask over them, too");
-    assert_eq!(connections.load(Ordering::SeqCst), made);
+    for _ in 0..2 {
+        exporter.line_of_each(&aliases, "poll succeeded").await;
+    }
+    assert!(api.requests.load(Ordering::SeqCst) >= 300, "the further collectors ask over them, too");
+    let connections = api.connections.load(Ordering::SeqCst);
+    assert!((1..=4).contains(&connections), "{connections} connections");
+}
+
+#[tokio::test]
+async fn a_connection_that_goes_silent_costs_the_poll_that_uses_it_alone() {
+    let (files, authority) = (Files::new(), Authority::new());
+    let ca = files.write("ca.pem", &authority.1);
+    let api = Api::start(&authority, 1).await;
+    let yaml = Roster { accounts: 1 }.configuration(&api.endpoint, "1s");
+    let yaml = yaml.replace("none }", &format!("none, ca_file: {} }}", ca.display()));
+    let mut exporter = Exporter::start(&files.write("k.yml", yaml), &[]).await;
+    exporter.line(|line| line.contains("account polls failing") && line.contains("reason=timeout")).await;
+    exporter.line(|line| line.contains("account polls succeeding again") && line.contains("failures=1")).await;
 }
 
 #[tokio::test]

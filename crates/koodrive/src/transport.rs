@@ -17,11 +17,6 @@ use crate::{
     resolver::Resolver,
 };
 
-/// How soon a dead HTTP/2 connection is found: without it, every poll of an origin would run into its
-/// timeout until the kernel gives the connection up, some 15 minutes later.
-const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(15);
-const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// What the connections of an account depend on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ConnectionKey {
@@ -117,10 +112,7 @@ fn client(
         .tls_backend_preconfigured(tls.clone())
         .redirect(redirect::Policy::none())
         .retry(retry::never())
-        .connect_timeout(*timeout)
-        .http2_keep_alive_interval(HTTP2_PING_INTERVAL)
-        .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT)
-        .http2_keep_alive_while_idle(true);
+        .connect_timeout(*timeout);
     let builder = match &transport.proxy {
         Proxy::Direct => builder.no_proxy(),
         Proxy::Url(url) => builder.proxy(HttpProxy::https(url.clone()).map_err(|_| TransportError::Proxy)?),
@@ -143,7 +135,9 @@ fn tls_config(extra_roots: &[u8]) -> Result<ClientConfig, TransportError> {
         .map_err(|_| TransportError::Client)?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // By HTTP/2, all polls of an origin would share one connection: where it hangs, all of them would, and how many may be in
+    // flight would be for the API to say.
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     // A resumed session does not look at the certificate again, which may have expired since.
     tls.resumption = Resumption::disabled();
     Ok(tls)
