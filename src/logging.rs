@@ -40,8 +40,11 @@ pub fn init(log: Log, metrics: &OwnMetrics) -> WorkerGuard {
     let (writer, guard) = writer.finish(stderr());
     let dropped = writer.error_counter();
     metrics.count_dropped_log_lines(move || dropped.dropped_lines());
-    let filter =
-        Targets::new().with_targets(OWN_CRATES.map(|name| (name, log.level))).with_default(log.level.min(Level::WARN));
+    let filter = Targets::new()
+        .with_targets(OWN_CRATES.map(|name| (name, log.level)))
+        // It warns of each client that sends what it must not.
+        .with_target("h2", Level::ERROR)
+        .with_default(log.level.min(Level::WARN));
     let count = CountByLevel { counters: LEVELS.map(|level| (level, metrics.log_messages(level))) };
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
         LogFormat::Logfmt => Box::new(

@@ -10,6 +10,7 @@ use std::{
 };
 
 use sd_notify::NotifyState;
+use tracing::warn;
 
 use crate::poll::AccountStore;
 
@@ -31,7 +32,16 @@ impl Systemd {
             return Self(None);
         }
         let (sender, messages) = sync_channel::<Message>(MAX_WAITING);
-        let send = move || messages.into_iter().for_each(|message| drop(sd_notify::notify(&message)));
+        let send = move || {
+            let mut failed = false;
+            for message in messages {
+                let sent = sd_notify::notify(&message);
+                if let (Err(error), false) = (&sent, failed) {
+                    warn!(%error, "systemd cannot be told that the exporter is ready: is NOTIFY_SOCKET a path?");
+                }
+                failed = sent.is_err();
+            }
+        };
         Self(thread::Builder::new().name("systemd".to_owned()).spawn(send).ok().map(|_| sender))
     }
 

@@ -206,7 +206,7 @@ async fn is_ended(mut stream: TlsStream<TcpStream>, attack: impl Iterator<Item =
 
 #[tokio::test]
 async fn http2_floods_end_their_own_connection_and_disturb_nobody() {
-    let scene = Scene::start(TLS, &[]).await;
+    let mut scene = Scene::start(TLS, &["--log.level", "trace"]).await;
     let mut honest = http2(&scene).await;
     honest.write_all(&frame(1, END_STREAM | END_HEADERS, 1, HEADERS)).await.unwrap();
     let mut seen = Vec::new();
@@ -230,6 +230,10 @@ async fn http2_floods_end_their_own_connection_and_disturb_nobody() {
 
     let page = scene.client(None).get(scene.url("/metrics")).send().await.unwrap();
     assert_eq!(page.status(), 200);
+    scene.exporter.signal("-TERM");
+    scene.exporter.line(|line| line.contains("message=stopped")).await;
+    let log = scene.exporter.log();
+    assert!(!log.contains("level=warn") && !log.contains("level=error"), "{log}");
 }
 
 #[tokio::test]

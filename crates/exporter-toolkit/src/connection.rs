@@ -152,6 +152,8 @@ impl<A: HttpService> Connection<A> {
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(None)
+            // A client that ends its side after the request still waits for the answer.
+            .half_close(true)
             .max_header_size(MAX_HEAD_BYTES as usize)
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_BUFFER_BYTES)
@@ -276,6 +278,22 @@ mod tests {
             serving.await.unwrap().unwrap();
         }
         assert_eq!(accepted.elapsed(), NEW_TIME);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn client_that_ends_its_side_after_the_request_is_answered() {
+        let service = service_fn(|_: Request<Incoming>| async {
+            sleep(Duration::from_secs(1)).await;
+            Ok::<_, Infallible>(Response::new(SharedBody::from("x")))
+        });
+        let (mut client, server) = duplex(1024);
+        let serving = tokio::spawn(serve_connection(server, false, service));
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        serving.await.unwrap().unwrap();
     }
 
     #[tokio::test(start_paused = true)]

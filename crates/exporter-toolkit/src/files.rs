@@ -65,7 +65,7 @@ pub fn read_up_to(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Error> {
 }
 
 /// Writes a file that all may read beside its place and moves it there, so that nobody reads half of it. What a link leads to is
-/// replaced or made, and not the link. A device, a pipe or an open file (`/proc/self/fd/3`) is written to as it is.
+/// replaced or made, and not the link. A device, a pipe or an open file (`/dev/fd/3`) is written to as it is.
 ///
 /// # Errors
 /// When it can't be written there. Then nothing has changed.
@@ -75,7 +75,7 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
         // Links that lead to each other.
         std::fs::metadata(&path)?;
     }
-    if path.starts_with("/proc") || std::fs::metadata(&path).is_ok_and(|target| !target.is_file()) {
+    if is_in_proc(&path) || std::fs::metadata(&path).is_ok_and(|target| !target.is_file()) {
         return OpenOptions::new().append(true).open(path)?.write_all(content);
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -93,11 +93,17 @@ fn follow_links(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
     for _ in 0..MAX_LINKS {
         match path.read_link() {
-            Ok(target) if !path.starts_with("/proc") => path = path.parent().unwrap_or(Path::new("")).join(target),
+            Ok(target) if !is_in_proc(&path) => path = path.parent().unwrap_or(Path::new("")).join(target),
             _ => break,
         }
     }
     path
+}
+
+/// Whether it is below `/proc`, in whatever way it is named: `/dev/fd` is a link to `/proc/self/fd`.
+fn is_in_proc(path: &Path) -> bool {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    folder.canonicalize().is_ok_and(|folder| folder.starts_with("/proc"))
 }
 
 /// What is read from files, again and again.
@@ -295,11 +301,15 @@ mod tests {
     fn open_file_is_written_to_and_not_replaced() {
         use std::os::fd::AsRawFd;
         let folder = tempfile::tempdir().unwrap();
-        let (link, file) = (folder.path().join("link"), tempfile::tempfile().unwrap());
-        std::os::unix::fs::symlink(format!("/proc/self/fd/{}", file.as_raw_fd()), &link).unwrap();
-        replace(&link, b"content").unwrap();
-        assert!(link.is_symlink());
-        assert_eq!(file.metadata().unwrap().len(), 7);
+        for (number, descriptors) in ["/proc/self/fd", "/dev/fd"].into_iter().enumerate() {
+            let (link, file) = (folder.path().join(number.to_string()), tempfile::tempfile().unwrap());
+            let open = format!("{descriptors}/{}", file.as_raw_fd());
+            std::os::unix::fs::symlink(&open, &link).unwrap();
+            replace(&link, b"content").unwrap();
+            assert!(link.is_symlink());
+            replace(Path::new(&open), b"content").unwrap();
+            assert_eq!(file.metadata().unwrap().len(), 14);
+        }
     }
 
     #[tokio::test]
