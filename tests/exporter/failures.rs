@@ -15,7 +15,7 @@ pub const BEHAVIOURS: [(&str, Behaviour, &str); 21] = [
     ("slow-body", Behaviour::SlowBody, "timeout"),
     ("truncated", Behaviour::Truncated, "connect"),
     ("close", Behaviour::Close, "connect"),
-    ("garbage", Behaviour::Garbage, "connect"),
+    ("garbage", Behaviour::Garbage, "decode"),
     ("huge-body", Behaviour::HugeBody, "decode"),
     ("endless-body", Behaviour::EndlessBody, "decode"),
     ("html", Behaviour::Answer(200, "<html><body>welcome</body></html>"), "decode"),

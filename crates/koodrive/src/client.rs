@@ -161,6 +161,9 @@ impl Client {
                 let text = if text.contains("CaUsedAsEndEntity") { CA_AS_SERVER } else { &text };
                 return PollError::Tls(format!("{target}: {text}"));
             }
+            if cause.downcast_ref().is_some_and(hyper::Error::is_parse) {
+                return PollError::Decode("it is not HTTP");
+            }
             by_proxy |= cause.to_string().starts_with("tunnel error");
         }
         if error.is_timeout() {
