@@ -237,6 +237,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         config = pathlib.Path(folder, "k.yml")
         simulator = start_simulator(BINARY, ACCOUNTS, config)
+        # The overview alone, as without a setting.
+        config.write_text(re.sub("^collectors: .*\n", "", config.read_text()))
         for tls in (False, True):
             attack(BINARY, config, folder, tls, SECONDS)
         simulator.terminate()

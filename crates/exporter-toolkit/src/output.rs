@@ -90,33 +90,45 @@ impl Output {
 
 /// A copy of the bytes, in memory of their own: what is left of large pages would stay with the allocator otherwise.
 fn piece(bytes: &[u8]) -> Bytes {
-    let mapped = || {
-        let unused = unused().pop();
-        // All of its pages at once: they cost a fault each otherwise.
-        let map = unused.map_or_else(|| MmapOptions::new().len(CAPACITY).populate().map_anon(), Ok).ok()?;
-        let mut piece = Piece { map: Some(map), length: bytes.len() };
-        piece.map.as_mut()?.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        Some(Bytes::from_owner(piece))
-    };
     let is_full = (PIECE_BYTES..=CAPACITY).contains(&bytes.len());
-    is_full.then(mapped).flatten().unwrap_or_else(|| Bytes::copy_from_slice(bytes))
-}
-
-/// Memory of pieces that nobody holds any more, for those of the next page: new memory costs a third of the time that a
-/// large page takes.
-static UNUSED: Mutex<Vec<MmapMut>> = Mutex::new(Vec::new());
-
-/// 24 MiB: a page of 10,000 accounts. What is more goes back to the system.
-const MAX_UNUSED: usize = 24 * 1024 * 1024 / CAPACITY;
-
-fn unused() -> MutexGuard<'static, Vec<MmapMut>> {
-    UNUSED.lock().unwrap_or_else(PoisonError::into_inner)
+    is_full.then(|| Piece::of(bytes)).flatten().map_or_else(|| Bytes::copy_from_slice(bytes), Bytes::from_owner)
 }
 
 /// The bytes of one piece, whose memory is used again after its last holder.
 struct Piece {
     map: Option<MmapMut>,
     length: usize,
+}
+
+/// Memory for pieces. That of pieces that nobody holds any more is for those of the next page: new memory costs a third of
+/// the time that a large page takes.
+static MEMORY: Mutex<Memory> = Mutex::new(Memory { unused: Vec::new(), pieces: 0 });
+
+struct Memory {
+    unused: Vec<MmapMut>,
+    /// How many there are, in use or not.
+    pieces: usize,
+}
+
+/// 24 MiB: a page of 10,000 accounts. While there are more, unused ones go back to the system.
+const MAX_KEPT: usize = 24 * 1024 * 1024 / CAPACITY;
+
+fn memory() -> MutexGuard<'static, Memory> {
+    MEMORY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Piece {
+    /// None where the system has no memory to map.
+    fn of(bytes: &[u8]) -> Option<Self> {
+        let mut map = memory().unused.pop();
+        if map.is_none() {
+            // All of its pages at once: they cost a fault each otherwise.
+            map = Some(MmapOptions::new().len(CAPACITY).populate().map_anon().ok()?);
+            memory().pieces += 1;
+        }
+        map.as_mut()?.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(Self { map, length: bytes.len() })
+    }
 }
 
 impl AsRef<[u8]> for Piece {
@@ -127,9 +139,11 @@ impl AsRef<[u8]> for Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        let mut unused = unused();
-        if unused.len() < MAX_UNUSED {
-            unused.extend(self.map.take());
+        let mut memory = memory();
+        if memory.pieces <= MAX_KEPT {
+            memory.unused.extend(self.map.take());
+        } else {
+            memory.pieces -= 1;
         }
     }
 }
@@ -161,9 +175,10 @@ mod tests {
     }
 
     #[test]
-    fn output_in_memory_that_was_used_before_has_its_own_bytes_alone() {
+    fn output_in_memory_that_was_used_before_has_its_own_bytes_alone_and_a_bound_of_it_is_kept() {
         let of = |byte: &str, length: usize| Output::from(byte.repeat(length).as_str()).into_pieces();
-        drop(of("a", 10 * PIECE_BYTES));
+        drop(of("a", 2 * MAX_KEPT * PIECE_BYTES));
+        assert!(memory().unused.len() <= MAX_KEPT);
         let (one, other) = (of("b", 3 * PIECE_BYTES + 7), of("c", 3 * PIECE_BYTES));
         assert_eq!(one.concat(), "b".repeat(3 * PIECE_BYTES + 7).as_bytes());
         assert_eq!(other.concat(), "c".repeat(3 * PIECE_BYTES).as_bytes());
