@@ -1,7 +1,7 @@
 """A scraper among clients that abort, stall, idle and flood, while 10,000 accounts are polled: once over HTTP/1
 without TLS, and once over HTTP/1 and HTTP/2 with TLS.
 
-Usage: hostile.py BINARY [SECONDS] [ACCOUNTS]     # the seconds of each of the two
+Usage: hostile.py BINARY [SECONDS] [ACCOUNTS] [overview]     # the seconds of each of the two; one collector instead of all
 """
 
 import collections
@@ -237,8 +237,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         config = pathlib.Path(folder, "k.yml")
         simulator = start_simulator(BINARY, ACCOUNTS, config)
-        # The overview alone, as without a setting.
-        config.write_text(re.sub("^collectors: .*\n", "", config.read_text()))
+        if sys.argv[4:] == ["overview"]:
+            config.write_text(re.sub("^collectors: .*\n", "", config.read_text()))
         for tls in (False, True):
             attack(BINARY, config, folder, tls, SECONDS)
         simulator.terminate()

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -67,14 +68,18 @@ impl Api {
     }
 }
 
+/// A configuration of accounts that are polled each second and trust an authority.
+fn trusting(ca: &Path, roster: Roster, endpoint: &str) -> String {
+    roster.configuration(endpoint, "1s").replace("none }", &format!("none, ca_file: {} }}", ca.display()))
+}
+
 #[tokio::test]
 async fn accounts_of_one_origin_share_as_many_connections_as_polls_may_be_in_flight() {
     let (files, authority) = (Files::new(), Authority::new());
     let ca = files.write("ca.pem", &authority.1);
     let api = Api::start(&authority, 0).await;
     let roster = Roster { accounts: 100 };
-    let yaml = roster.configuration(&api.endpoint, "1s");
-    let yaml = yaml.replace("none }", &format!("none, ca_file: {} }}", ca.display()));
+    let yaml = trusting(&ca, roster, &api.endpoint);
     let yaml =
         format!("collectors: [overview, usage, subscription]\n{}", yaml.replace("poll: {", "poll: { concurrency: 4,"));
     let mut exporter = Exporter::start(&files.write("k.yml", yaml), &["--log.level=debug"]).await;
@@ -93,8 +98,7 @@ async fn a_connection_that_goes_silent_costs_the_poll_that_uses_it_alone() {
     let (files, authority) = (Files::new(), Authority::new());
     let ca = files.write("ca.pem", &authority.1);
     let api = Api::start(&authority, 1).await;
-    let yaml = Roster { accounts: 1 }.configuration(&api.endpoint, "1s");
-    let yaml = yaml.replace("none }", &format!("none, ca_file: {} }}", ca.display()));
+    let yaml = trusting(&ca, Roster { accounts: 1 }, &api.endpoint);
     let mut exporter = Exporter::start(&files.write("k.yml", yaml), &[]).await;
     exporter.line(|line| line.contains("account polls failing") && line.contains("reason=timeout")).await;
     exporter.line(|line| line.contains("account polls succeeding again") && line.contains("failures=1")).await;
@@ -107,8 +111,7 @@ async fn a_connection_resumes_no_earlier_tls_session_which_would_skip_the_certif
     let (acceptor, listener) =
         (authority.acceptor("localhost", &[b"http/1.1"]), TcpListener::bind("127.0.0.1:0").await.unwrap());
     let endpoint = format!("https://localhost:{}", listener.local_addr().unwrap().port());
-    let roster = Roster { accounts: 1 };
-    let yaml = roster.configuration(&endpoint, "1s").replace("none }", &format!("none, ca_file: {} }}", ca.display()));
+    let yaml = trusting(&ca, Roster { accounts: 1 }, &endpoint);
     let _exporter = Exporter::start(&files.write("k.yml", yaml), &[]).await;
     for connection in 0..3 {
         let (stream, _) = listener.accept().await.unwrap();
@@ -150,8 +153,7 @@ async fn a_replaced_ca_file_is_trusted_without_a_reload() {
     let server = Hostile::start_tls(acceptor.clone(), acceptor).await;
     server.behave();
     let endpoint = format!("https://localhost:{}", server.address.rsplit(':').next().unwrap());
-    let yaml = Roster { accounts: 1 }.configuration(&endpoint, "1s");
-    let yaml = yaml.replace("none }", &format!("none, ca_file: {} }}", ca.display()));
+    let yaml = trusting(&ca, Roster { accounts: 1 }, &endpoint);
     let mut exporter = Exporter::start(&files.write("k.yml", yaml), &[]).await;
     exporter.line(|line| line.contains("account polls failing") && line.contains("reason=tls")).await;
     std::fs::write(&ca, "none").unwrap();

@@ -88,20 +88,18 @@ pub async fn serve_connection<I>(stream: I, http2: bool, service: impl HttpServi
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let deadline = Deadline::new(Limits::USUAL);
-    let connection = Connection {
-        service,
-        tls: None,
-        deadline,
-        peer: None,
-        accepted: Instant::now(),
-        stop: CancellationToken::new(),
-    };
+    let connection = Connection::plain(service, CancellationToken::new());
     let end = connection.stop.clone().cancelled_owned();
     if http2 { connection.http2(stream, end).await } else { connection.http1(stream, end).await }
 }
 
 impl<A: HttpService> Connection<A> {
+    /// One without TLS that is accepted now, from no address.
+    fn plain(service: A, stop: CancellationToken) -> Self {
+        let deadline = Deadline::new(Limits::USUAL);
+        Self { service, tls: None, deadline, peer: None, accepted: Instant::now(), stop }
+    }
+
     /// Serves it until it ends. What is awaited is boxed: a connection takes the room of what it does, not of all
     /// that it might do.
     pub(crate) async fn serve<I>(mut self, stream: I) -> Ended
@@ -263,9 +261,9 @@ mod tests {
             service_fn(|_: Request<Incoming>| async { Ok::<_, Infallible>(Response::new(SharedBody::from("x"))) });
         let accepted = Instant::now();
         for has_request in [true, false] {
-            let (stop, deadline) = (CancellationToken::new(), Deadline::new(Limits::USUAL));
+            let stop = CancellationToken::new();
             stop.cancel();
-            let connection = Connection { service, tls: None, deadline, peer: None, accepted, stop };
+            let connection = Connection { accepted, ..Connection::plain(service, stop) };
             let (mut client, server) = duplex(1024);
             let serving = tokio::spawn(connection.serve(server));
             tokio::task::yield_now().await;
@@ -302,9 +300,7 @@ mod tests {
         let service =
             service_fn(|_: Request<Incoming>| async { Ok::<_, Infallible>(Response::new(SharedBody::from("x"))) });
         let stop = CancellationToken::new();
-        let deadline = Deadline::new(Limits::USUAL);
-        let connection =
-            Connection { service, tls: None, deadline, peer: None, accepted: Instant::now(), stop: stop.clone() };
+        let connection = Connection::plain(service, stop.clone());
         let (server, client) = duplex(1 << 16);
         let start = Instant::now();
         let ended = tokio::spawn(connection.http2(server, stop.clone().cancelled_owned()));

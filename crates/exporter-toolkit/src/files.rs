@@ -78,8 +78,7 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
     if is_in_proc(&path) || std::fs::metadata(&path).is_ok_and(|target| !target.is_file()) {
         return OpenOptions::new().append(true).open(path)?.write_all(content);
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder_of(&path))?;
     // Whatever the umask is.
     file.as_file().set_permissions(Permissions::from_mode(0o644))?;
     file.write_all(content)?;
@@ -100,10 +99,13 @@ fn follow_links(path: &Path) -> PathBuf {
     path
 }
 
-/// Whether it is below `/proc`, in whatever way it is named: `/dev/fd` is a link to `/proc/self/fd`.
+/// Whether the path leads below `/proc`, as `/dev/fd/3` does: `/dev/fd` is a link to `/proc/self/fd`.
 fn is_in_proc(path: &Path) -> bool {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    folder.canonicalize().is_ok_and(|folder| folder.starts_with("/proc"))
+    folder_of(path).canonicalize().is_ok_and(|folder| folder.starts_with("/proc"))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// What is read from files, again and again.
