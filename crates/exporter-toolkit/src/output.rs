@@ -1,13 +1,16 @@
 //! The bytes of a page, in pieces: whoever still holds one piece does not hold the whole.
 
 use std::{
+    collections::VecDeque,
     io::Write,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use memmap2::{MmapMut, MmapOptions};
+use tokio::time::Instant;
 
 /// What a piece takes. Large enough that sending piece by piece costs hardly more than sending the whole.
 const CAPACITY: usize = 64 * 1024;
@@ -102,10 +105,11 @@ struct Piece {
 
 /// Memory for pieces. That of pieces that nobody holds any more is for those of the next page: new memory costs a third of
 /// the time that a large page takes.
-static MEMORY: Mutex<Memory> = Mutex::new(Memory { unused: Vec::new(), pieces: 0 });
+static MEMORY: Mutex<Memory> = Mutex::new(Memory::NONE);
 
 struct Memory {
-    unused: Vec<MmapMut>,
+    /// With the time since when; the last one is the first to be used again.
+    unused: VecDeque<(Instant, MmapMut)>,
     /// How many there are, in use or not.
     pieces: usize,
 }
@@ -113,21 +117,44 @@ struct Memory {
 /// 24 MiB: a page of 10,000 accounts. While there are more, unused ones go back to the system.
 const MAX_KEPT: usize = 24 * 1024 * 1024 / CAPACITY;
 
+/// What nobody used for so long goes back to the system when the pieces of another page, which left it, do.
+const KEPT_FOR: Duration = Duration::from_secs(1);
+
+impl Memory {
+    const NONE: Self = Self { unused: VecDeque::new(), pieces: 0 };
+
+    /// None where the system has no memory to map.
+    fn take(&mut self) -> Option<MmapMut> {
+        if let Some((_, map)) = self.unused.pop_back() {
+            return Some(map);
+        }
+        // All of its pages at once: they cost a fault each otherwise.
+        let map = MmapOptions::new().len(CAPACITY).populate().map_anon().ok()?;
+        self.pieces += 1;
+        Some(map)
+    }
+
+    fn give_back(&mut self, map: MmapMut, now: Instant) {
+        self.unused.push_back((now, map));
+        while let Some((since, _)) = self.unused.front()
+            && (self.pieces > MAX_KEPT || now.duration_since(*since) > KEPT_FOR)
+        {
+            self.unused.pop_front();
+            self.pieces -= 1;
+        }
+    }
+}
+
 fn memory() -> MutexGuard<'static, Memory> {
     MEMORY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Piece {
-    /// None where the system has no memory to map.
+    /// None where the system has no memory left.
     fn of(bytes: &[u8]) -> Option<Self> {
-        let mut map = memory().unused.pop();
-        if map.is_none() {
-            // All of its pages at once: they cost a fault each otherwise.
-            map = Some(MmapOptions::new().len(CAPACITY).populate().map_anon().ok()?);
-            memory().pieces += 1;
-        }
-        map.as_mut()?.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        Some(Self { map, length: bytes.len() })
+        let mut map = memory().take()?;
+        map.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(Self { map: Some(map), length: bytes.len() })
     }
 }
 
@@ -139,11 +166,8 @@ impl AsRef<[u8]> for Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        let mut memory = memory();
-        if memory.pieces <= MAX_KEPT {
-            memory.unused.extend(self.map.take());
-        } else {
-            memory.pieces -= 1;
+        if let Some(map) = self.map.take() {
+            memory().give_back(map, Instant::now());
         }
     }
 }
@@ -182,6 +206,23 @@ mod tests {
         let (one, other) = (of("b", 3 * PIECE_BYTES + 7), of("c", 3 * PIECE_BYTES));
         assert_eq!(one.concat(), "b".repeat(3 * PIECE_BYTES + 7).as_bytes());
         assert_eq!(other.concat(), "c".repeat(3 * PIECE_BYTES).as_bytes());
+    }
+
+    #[test]
+    fn memory_that_later_pages_do_not_use_goes_back_to_the_system() {
+        let (mut memory, mut now) = (Memory::NONE, Instant::now());
+        let mut kept_after_a_page_of = |pieces: usize| {
+            now += 15 * KEPT_FOR;
+            let used: Vec<_> = (0..pieces).map(|_| memory.take().unwrap()).collect();
+            for map in used {
+                memory.give_back(map, now);
+            }
+            assert_eq!(memory.pieces, memory.unused.len());
+            memory.pieces
+        };
+        assert_eq!(kept_after_a_page_of(30), 30);
+        assert_eq!(kept_after_a_page_of(30), 30, "used again, however long nobody asked");
+        assert_eq!(kept_after_a_page_of(2), 2);
     }
 
     #[test]
