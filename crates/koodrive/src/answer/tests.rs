@@ -67,10 +67,11 @@ fn floats_without_a_fraction_are_integers() {
 #[test]
 fn the_largest_long_is_read_and_one_more_is_not() {
     let overview = read_ok(
-        r#"{"code":0,"data":{"totalCapacity":9223372036854775807,"totalUsed":9223372036854775808,"totalAllocation":"9223372036854775807"}}"#,
+        r#"{"code":0,"data":{"totalCapacity":9223372036854775807,"totalUsed":9223372036854775808,"totalAllocation":"9223372036854775807","quota":1e400}}"#,
     );
     assert_eq!(field(&overview, TOTAL_CAPACITY).unwrap().value, 2f64.powi(73));
     assert_eq!(field(&overview, TOTAL_USED), Err(FieldFault::NotANumber));
+    assert_eq!(field(&overview, QUOTA), Err(FieldFault::NotANumber));
     assert_eq!(field(&overview, TOTAL_ALLOCATION), field(&overview, TOTAL_CAPACITY));
 }
 
