@@ -134,6 +134,7 @@ impl App {
             followed,
             roots,
             systemd: systemd.clone(),
+            configured: true,
             reading: Arc::default(),
         };
         tasks.spawn(reloader.run(hangup, requests));

@@ -45,6 +45,8 @@ pub struct Reloader {
     pub clock: WallClock,
     /// The content of the configuration file, where its changes are to be followed.
     pub followed: Option<Followed<Vec<u8>>>,
+    /// Whether the latest reading of the configuration itself succeeded.
+    pub configured: bool,
     /// The authorities' files, whose changes are always followed.
     pub roots: Option<Followed<Roots>>,
     /// Where reloads are reported.
@@ -68,7 +70,12 @@ impl Reloader {
 
     fn trust(&mut self, roots: Result<Roots, Unread>) {
         match roots::apply(&mut self.supervisor, roots) {
-            Ok(accounts) => info!(accounts, "authorities reloaded"),
+            Ok(accounts) => {
+                if self.configured {
+                    self.own.config_is_good_again();
+                }
+                info!(accounts, "authorities reloaded");
+            }
             Err(problem) => {
                 self.own.config_failed();
                 error!(problem, "reload of authorities failed, keeping the previous ones");
@@ -79,6 +86,7 @@ impl Reloader {
     async fn reload(&mut self, cause: &str) -> Result<String, String> {
         self.systemd.reloading();
         let loaded = self.load().await;
+        self.configured = loaded.is_ok();
         match &loaded {
             Ok((changes, keys)) => {
                 self.own.config_loaded(unix_seconds(self.clock.now()));

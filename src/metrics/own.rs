@@ -134,6 +134,11 @@ impl OwnMetrics {
         self.reload_successful.set(0);
     }
 
+    /// What was not valid was read again, and is.
+    pub fn config_is_good_again(&self) {
+        self.reload_successful.set(1);
+    }
+
     /// This exporter polls a part of the accounts.
     ///
     /// # Errors
