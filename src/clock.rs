@@ -90,6 +90,19 @@ impl Moment {
         let recorded = unix_seconds(self.wall);
         if set_back { unix_seconds(now.wall) - age.as_secs_f64() } else { recorded }
     }
+
+    /// When this moment to come is, in Unix time: by the wall clock of `now`, which may have been set since.
+    #[must_use]
+    pub fn expected_unix_seconds(self, now: Self) -> f64 {
+        let left = seconds_between(now.monotonic, self.monotonic);
+        let (expected, recorded) = (unix_seconds(now.wall) + left, unix_seconds(self.wall));
+        // The same number as long as the clock is at most slewed.
+        if (expected - recorded).abs() > 1.0 + left.abs() / 100.0 { expected } else { recorded }
+    }
+}
+
+fn seconds_between(from: Instant, to: Instant) -> f64 {
+    to.saturating_duration_since(from).as_secs_f64() - from.saturating_duration_since(to).as_secs_f64()
 }
 
 /// Seconds since 1970, negative before: the form of every timestamp in the exposition.
@@ -98,5 +111,25 @@ pub fn unix_seconds(time: SystemTime) -> f64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(since) => since.as_secs_f64(),
         Err(before) => -before.duration().as_secs_f64(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn moment_to_come_is_told_by_the_wall_clock_as_it_is_set_now() {
+        let start = WallClock::system().moment();
+        let after = |real: u64, shown: u64| Moment {
+            monotonic: start.monotonic + Duration::from_secs(real),
+            wall: start.wall + Duration::from_secs(shown),
+        };
+        let (due, begin) = (after(600, 600), unix_seconds(start.wall));
+        let expected = |now: Moment| (due.expected_unix_seconds(now) - begin).round();
+        assert!(due.expected_unix_seconds(after(300, 301)).to_bits() == unix_seconds(due.wall).to_bits(), "slewed");
+        assert_eq!(expected(after(300, 3900)), 4200.0);
+        assert_eq!(expected(Moment { wall: start.wall - Duration::from_secs(3600), ..after(300, 0) }), -3300.0);
+        assert_eq!(expected(after(610, 4210)), 4200.0, "just past");
     }
 }
