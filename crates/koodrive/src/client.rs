@@ -1,10 +1,10 @@
 //! One account's client: one request, one answer.
 
-use std::{error::Error, fmt, io, iter::repeat_with, sync::Arc, time::Duration};
+use std::{error::Error, fmt, io, iter::repeat_with, sync::Arc};
 
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use secrecy::SecretString;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
 use crate::{
@@ -22,9 +22,6 @@ use crate::{
     signature::Signed,
     transport::HttpClient,
 };
-
-/// How long the body of a refusal is waited for.
-const MAX_REFUSAL_TIME: Duration = Duration::from_secs(1);
 
 /// The vendor's page says "58 bits", which mistranslates 位, "places".
 const TRACE_ID_LENGTH: usize = 58;
@@ -85,7 +82,7 @@ impl Client {
             Some(Remedy::OtherClock(correction)) => correction,
             Some(Remedy::OtherSecret) | None => self.server_clock.correction(),
         };
-        if let Ok(result) = tokio::time::timeout_at(deadline, self.exchange(&mut exchange, began)).await {
+        if let Ok(result) = timeout_at(deadline, self.exchange(&mut exchange, began, deadline)).await {
             exchange.result = result;
         }
         exchange
@@ -100,7 +97,7 @@ impl Client {
         self.secret.has_changed(&self.account.credential).await.then_some(Remedy::OtherSecret)
     }
 
-    async fn exchange(&self, exchange: &mut Exchange, began: Instant) -> Result<Answer, PollError> {
+    async fn exchange(&self, exchange: &mut Exchange, began: Instant, deadline: Instant) -> Result<Answer, PollError> {
         let secret = self.read_secret(exchange).await?;
         let headers = self.headers(&secret, exchange).ok_or(PollError::Unsendable)?;
         let authorization = headers.get(AUTHORIZATION).cloned().ok_or(PollError::Unsendable)?;
@@ -126,12 +123,7 @@ impl Client {
         let encoding = encoding.unwrap_or_default().to_owned();
         let failed = |error: reqwest::Error| self.transport_error(&error, began);
         let body = async { body::decoded(read_body(response, failed).await?, &encoding) };
-        let body = if (200..300).contains(&head.status) {
-            body.await?
-        } else {
-            // The status alone says what a refusal means: its body may be missing.
-            timeout(MAX_REFUSAL_TIME, body).await.ok().and_then(Result::ok).unwrap_or_default()
-        };
+        let body = if (200..300).contains(&head.status) { body.await? } else { body_of_refusal(body, deadline).await };
         let result = answer::read(head.status, &body, self.resource, &self.account.units);
         if answer::is_of_the_api(&result) {
             // Others on the way, such as a proxy, do not speak for the API's clock.
@@ -222,6 +214,13 @@ impl Client {
     }
 }
 
+/// A refusal's body, where it is readable. Its status alone says enough where the body does not come: half of the time that
+/// is left is for another request.
+async fn body_of_refusal(body: impl Future<Output = Result<Vec<u8>, PollError>>, deadline: Instant) -> Vec<u8> {
+    let wait = deadline.saturating_duration_since(Instant::now()) / 2;
+    timeout(wait, body).await.ok().and_then(Result::ok).unwrap_or_default()
+}
+
 /// The answer's body, as long as it is no longer than a good answer can be.
 async fn read_body(
     mut response: reqwest::Response,
@@ -259,12 +258,15 @@ fn trace_id() -> String {
 mod tests {
     use std::{
         convert::Infallible,
+        future::pending,
         pin::Pin,
         task::{Context, Poll},
+        time::Duration,
     };
 
     use bytes::Bytes;
     use hyper::body::{Body, Frame};
+    use tokio::time::sleep;
 
     use super::*;
 
@@ -294,6 +296,18 @@ mod tests {
         }
         assert_eq!(read(vec![b' '; BOUND].into()).await.unwrap().len(), BOUND);
         assert!(matches!(read(vec![b' '; BOUND + 1].into()).await, Err(PollError::Decode(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn body_of_a_refusal_is_waited_for_until_half_of_the_time_is_left() {
+        let (start, deadline) = (Instant::now(), Instant::now() + Duration::from_secs(10));
+        let slow = async {
+            sleep(Duration::from_millis(4900)).await;
+            Ok(vec![7])
+        };
+        assert_eq!(body_of_refusal(slow, deadline).await, [7]);
+        assert!(body_of_refusal(pending(), deadline).await.is_empty());
+        assert_eq!(start.elapsed(), Duration::from_millis(4900 + 2550));
     }
 
     #[test]
