@@ -4,15 +4,15 @@ use std::{
     fs::{self, OpenOptions},
     io::{self, Read},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use nix::libc::O_NONBLOCK;
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::{account::Credential, secret::Secret, signature::Signed};
+use crate::{account::Credential, secret::Secret, signature::Signed, turns::Turns};
 
 /// More than any token or key: a longer file is no secret but a mistake.
 const MAX_SECRET_BYTES: u64 = 16 * 1024;
@@ -56,14 +56,16 @@ enum Problem {
     Unusable(&'static str),
 }
 
+/// Reading a file on a hung network mount may go on long after nobody waits for it any more. Such a file costs one thread,
+/// and not one for each poll.
+static FILES: Turns<PathBuf> = Turns::new(1);
+
+/// Such a mount costs so many of the process's 512 threads for what may block, and leaves the others to other files.
+static FOLDERS: Turns<PathBuf> = Turns::new(64);
+
 /// Reads one account's secret, and knows what it read last.
 #[derive(Debug, Default)]
-pub(super) struct SecretReader {
-    known: Mutex<Option<SecretString>>,
-    /// Held while a file is read, which on a hung network mount may be long after nobody waits for it any more: such
-    /// a file costs one thread, not one for each poll.
-    reading: Arc<tokio::sync::Mutex<()>>,
-}
+pub(super) struct SecretReader(Mutex<Option<SecretString>>);
 
 impl SecretReader {
     /// The secret as it is now, and whether that is another one than before.
@@ -81,13 +83,16 @@ impl SecretReader {
     }
 
     async fn now(&self, credential: &Credential) -> Result<SecretString, SecretError> {
-        if let Secret::Inline(secret) = credential.secret() {
-            return Ok(secret.clone());
-        }
+        let path = match credential.secret() {
+            Secret::Inline(secret) => return Ok(secret.clone()),
+            Secret::File { path, .. } => path,
+        };
         let (key, secret) = (credential.secret_key(), credential.secret().clone());
-        let reading = Arc::clone(&self.reading).lock_owned().await;
+        let path = path.clone();
+        let folder = path.parent().unwrap_or(&path).to_owned();
+        let turns = (FILES.turn(path).await, FOLDERS.turn(folder).await);
         let read = move || {
-            let _reading = reading;
+            let _turns = turns;
             read(key, &secret)
         };
         tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| {
@@ -97,7 +102,7 @@ impl SecretReader {
     }
 
     fn known(&self) -> MutexGuard<'_, Option<SecretString>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

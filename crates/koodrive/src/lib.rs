@@ -34,6 +34,7 @@ mod server_clock;
 pub mod signature;
 pub mod subscription;
 mod transport;
+mod turns;
 mod unit;
 mod unit_check;
 pub mod usage;

@@ -1,28 +1,32 @@
 //! Names looked up by the system's resolver, which blocks a thread for as long as a name server does not answer.
 
 use std::{
-    collections::HashMap,
     fmt, io,
     net::{SocketAddr, ToSocketAddrs},
-    sync::{Arc, Mutex, PoisonError},
 };
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-/// Lookups at once in the whole process. They leave threads to read secrets on, even if no name server answers.
-static LOOKUPS: Semaphore = Semaphore::const_new(32);
+use crate::turns::Turns;
 
-/// Looks up names, each once at a time: accounts whose name does not resolve hold up those of that name.
+const MAX_LOOKUPS: usize = 128;
+
+/// Lookups at once in the whole process. They leave threads to read secrets on, even if no name server answers.
+static LOOKUPS: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
+
+/// Each name is looked up once at a time: accounts whose name does not resolve hold up those of that name.
+static NAMES: Turns<String> = Turns::new(1);
+
+/// Looks up names.
 pub(crate) struct Resolver {
     look_up: fn(&str) -> io::Result<Vec<SocketAddr>>,
-    names: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
 impl Default for Resolver {
     fn default() -> Self {
         // The port is that of the URL.
-        Self { look_up: |name| Ok((name, 0).to_socket_addrs()?.collect()), names: Mutex::default() }
+        Self { look_up: |name| Ok((name, 0).to_socket_addrs()?.collect()) }
     }
 }
 
@@ -47,12 +51,8 @@ impl NameError {
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (look_up, name) = (self.look_up, name.as_str().to_owned());
-        let turns = {
-            let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(names.entry(name.clone()).or_insert_with(|| Arc::new(Semaphore::new(1))))
-        };
         Box::pin(async move {
-            let turn = turns.acquire_owned().await?;
+            let turn = NAMES.turn(name.clone()).await;
             let permit = LOOKUPS.acquire().await?;
             let found = spawn_blocking(move || {
                 // Held until the work is done, which nobody may wait for any more.
@@ -68,7 +68,7 @@ impl Resolve for Resolver {
 #[cfg(test)]
 mod tests {
     use std::sync::{
-        Condvar,
+        Arc, Condvar, Mutex,
         atomic::{AtomicUsize, Ordering},
     };
 
@@ -86,7 +86,7 @@ mod tests {
 
     #[tokio::test]
     async fn lookups_leave_threads_for_other_work_and_do_not_look_up_a_name_twice_at_once() {
-        let resolver = Arc::new(Resolver { look_up: hang, names: Mutex::default() });
+        let resolver = Arc::new(Resolver { look_up: hang });
         let ask = |name: String| {
             let resolver = Arc::clone(&resolver);
             tokio::spawn(async move { resolver.resolve(name.parse().unwrap()).await.map(Iterator::count) })
@@ -96,11 +96,11 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let others: Vec<_> = (0..1000).map(|last| ask(format!("127.0.{}.{}", last / 250, last % 250))).collect();
-        while BEGUN.load(Ordering::SeqCst) < 32 {
+        while BEGUN.load(Ordering::SeqCst) < MAX_LOOKUPS {
             tokio::task::yield_now().await;
         }
         assert_eq!(spawn_blocking(|| 7).await.unwrap(), 7, "a secret is read all the same");
-        assert_eq!(BEGUN.load(Ordering::SeqCst), 32);
+        assert_eq!(BEGUN.load(Ordering::SeqCst), MAX_LOOKUPS);
         // Who gives up leaves its lookup to end by itself.
         others.iter().for_each(tokio::task::JoinHandle::abort);
         *ANSWERS.0.lock().unwrap() = true;
