@@ -77,6 +77,14 @@ async fn check_online_does_not_poll_with_a_bad_configuration() {
     assert_eq!(upstream.simulator.record(&upstream.user_id(0)).unwrap().requests, 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn once_compares_the_units_of_each_account() {
+    let (files, upstream) = (Files::new(), Upstream::start(8).await);
+    let yaml = format!("collectors: [usage, overview]\n{}", upstream.configuration("1m"));
+    let written = stdout(&command(&["once"], &files.write("k.yml", yaml)).await);
+    assert_eq!(written.matches("\nkoodrive_units_doubtful{").count(), 8 * 3, "{written}");
+}
+
 #[tokio::test]
 async fn once_puts_a_whole_file_in_the_place_of_the_old_one_or_leaves_it() {
     let (files, upstream) = (Files::new(), Upstream::start(1).await);
