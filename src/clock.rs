@@ -129,7 +129,7 @@ mod tests {
         let expected = |now: Moment| (due.expected_unix_seconds(now) - begin).round();
         assert!(due.expected_unix_seconds(after(300, 301)).to_bits() == unix_seconds(due.wall).to_bits(), "slewed");
         assert_eq!(expected(after(300, 3900)), 4200.0);
-        assert_eq!(expected(Moment { wall: start.wall - Duration::from_secs(3600), ..after(300, 0) }), -3300.0);
+        assert_eq!(expected(Moment { wall: start.wall - Duration::from_hours(1), ..after(300, 0) }), -3300.0);
         assert_eq!(expected(after(610, 4210)), 4200.0, "just past");
     }
 }
