@@ -172,7 +172,7 @@ pub struct Options {
     /// Requests that may wait for a page at once; 0 means unlimited [default: 4096]
     #[arg(id = "web.max_requests", long = "web.max-requests", value_name = "N", global = true)]
     pub max_requests: Option<String>,
-    /// How many connections may be open [default: 1024]
+    /// How many connections may be open [default: 512]
     #[arg(id = "web.max_connections", long = "web.max-connections", value_name = "N", global = true)]
     pub max_connections: Option<String>,
     /// The least severe log level: error, warn, info, debug or trace [default: info]

@@ -64,7 +64,7 @@ pub(super) fn web(mut section: Section<'_>) -> Result<Web, Reported> {
     );
     let max_connections = section.take(
         "max_connections",
-        "Connections that may be open; when one more arrives, the one that was idle longest is closed.",
+        "Connections that may be open; when one more arrives, the one that has waited longest is closed.",
         |text| match text.parse() {
             Ok(connections @ 1..=100_000) => Ok(connections),
             _ => Err("must be a number of connections from 1 to 100000"),

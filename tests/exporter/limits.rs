@@ -110,7 +110,7 @@ async fn idle_connections_make_way_for_a_scrape_and_are_counted() {
     }
     let mut rest = Vec::new();
     let ended = held[0].read_to_end(&mut rest).await;
-    assert!(ended.is_err() || rest.is_empty(), "the one that was silent for the longest time ended");
+    assert!(ended.is_err() || rest.is_empty(), "the one that waited for the longest time ended");
     let page = exporter.get("/metrics").await;
     assert!(page.value("koodrive_exporter_http_connections_over_bound_total").unwrap() >= 1.0);
 }
@@ -127,7 +127,7 @@ async fn connections_with_slow_heads_make_way_for_a_scrape() {
     assert_eq!(tokio::time::timeout(PATIENCE, exporter.get("/metrics")).await.unwrap().status, 200);
     let mut seen = Vec::new();
     let closed = slow[0].read_to_end(&mut seen).await;
-    assert!(closed.is_err() || seen.is_empty(), "the one that was silent for the longest time ended");
+    assert!(closed.is_err() || seen.is_empty(), "the one that waited for the longest time ended");
 }
 
 #[tokio::test]

@@ -37,11 +37,15 @@ const MAX_HEAD_BYTES: u32 = 16 * 1024;
 
 const MAX_HEADERS: usize = 64;
 
-/// What an HTTP/1 connection buffers of requests and answers.
-const MAX_BUFFER_BYTES: usize = 64 * 1024;
+/// What an HTTP/1 connection buffers of requests and answers: four pieces of a page, for few and large writes.
+const MAX_BUFFER_BYTES: usize = 96 * 1024;
+
+/// What an HTTP/2 stream has buffered when the next piece of its page is taken. A client that takes nothing holds one piece
+/// in each stream, though the page may have ended long ago.
+const MAX_SEND_BUFFER_BYTES: usize = 1;
 
 /// Requests at once on one HTTP/2 connection. A scraper has one.
-const MAX_STREAMS: u32 = 8;
+const MAX_STREAMS: u32 = 4;
 
 /// What a client may send of a request's body, which nobody reads.
 const MAX_UNREAD_BYTES: u32 = 1024;
@@ -169,6 +173,7 @@ impl<A: HttpService> Connection<A> {
         let serving = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
+            .max_send_buf_size(MAX_SEND_BUFFER_BYTES)
             .max_header_list_size(MAX_HEAD_BYTES)
             .initial_stream_window_size(MAX_UNREAD_BYTES)
             .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
@@ -247,9 +252,17 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
+    use std::{
+        convert::Infallible,
+        sync::atomic::{AtomicUsize, Ordering},
+        task::{Context, Poll},
+    };
 
-    use hyper::service::service_fn;
+    use bytes::Bytes;
+    use hyper::{
+        body::{Body, Frame},
+        service::service_fn,
+    };
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
@@ -338,5 +351,36 @@ mod tests {
         client.read_exact(&mut settings).await.unwrap();
         let window = settings.chunks(6).find(|setting| setting[1] == WINDOW_SIZE).unwrap();
         assert_eq!(window[2..], MAX_UNREAD_BYTES.to_be_bytes());
+    }
+    /// A body without end, which counts the pieces that were taken.
+    struct Endless(Arc<AtomicUsize>);
+
+    impl Body for Endless {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Poll::Ready(Some(Ok(Frame::data(vec![b'x'; 28 * 1024].into()))))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn http2_client_that_opens_its_windows_and_takes_nothing_holds_few_pieces_of_an_answer() {
+        const WINDOW: &[u8] = b"\0\0\x06\x04\0\0\0\0\0\0\x04\x7f\xff\xff\xff";
+        const WINDOW_OF_ALL: &[u8] = b"\0\0\x04\x08\0\0\0\0\0\x7f\0\0\0";
+        const GET: &[u8] = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x87\x84\x41\x01x";
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&taken);
+        let service = service_fn(move |_: Request<Incoming>| {
+            let body = Endless(Arc::clone(&counted));
+            async { Ok::<_, Infallible>(Response::new(body)) }
+        });
+        let (server, mut client) = duplex(1024);
+        tokio::spawn(serve_connection(server, true, service));
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice();
+        client.write_all(&[preface, WINDOW, WINDOW_OF_ALL, GET].concat()).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+        assert!((1..=2).contains(&taken.load(Ordering::Relaxed)), "{taken:?}");
     }
 }

@@ -1,8 +1,8 @@
 //! The connections that are open, and which of them ends when there are too many.
 //!
 //! A new connection is always taken. Where all places are taken, one of the peer that has the most connections ends for
-//! it: the one on which nothing has moved for the longest time. So neither idle nor stalled connections keep others out,
-//! and no peer can take the place of one that has fewer.
+//! it: the one that has waited for a request for the longest time, where the time of an answer counts a quarter. So neither
+//! idle nor stalled connections keep others out, and no peer can take the place of one that has fewer.
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::task::AbortHandle;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::AbortHandle,
+};
 
 use crate::deadline::Deadline;
 
@@ -19,10 +22,13 @@ const IPV6_NETWORK: u128 = !0 << 64;
 
 /// The open connections of all listeners.
 #[derive(Clone)]
-pub(crate) struct Connections(Arc<Mutex<Open>>);
+pub(crate) struct Connections {
+    open: Arc<Mutex<Open>>,
+    places: Arc<Semaphore>,
+}
 
+#[derive(Default)]
 struct Open {
-    max: usize,
     next_id: u64,
     connections: HashMap<u64, Connection>,
 }
@@ -37,39 +43,52 @@ struct Connection {
 pub(crate) struct Registered {
     connections: Connections,
     id: u64,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Connections {
     /// At most `max` connections.
     pub(crate) fn new(max: usize) -> Self {
-        Self(Arc::new(Mutex::new(Open { max: max.max(1), next_id: 0, connections: HashMap::new() })))
+        Self { open: Arc::default(), places: Arc::new(Semaphore::new(max.max(1))) }
     }
 
-    /// Registers the connection that `spawn` serves in a task. Returns whether another one had to end for it.
+    /// A place for a connection, and whether another one ends for it, which has left it by then.
+    pub(crate) async fn place(&self) -> (Option<OwnedSemaphorePermit>, bool) {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return (Some(place), false);
+        }
+        self.open().end_stalest();
+        // None once the semaphore is closed, which it never is.
+        (Arc::clone(&self.places).acquire_owned().await.ok(), true)
+    }
+
+    /// Registers the connection that `spawn` serves in a task.
     pub(crate) fn register(
         &self,
+        place: Option<OwnedSemaphorePermit>,
         peer: Option<IpAddr>,
         deadline: Deadline,
         spawn: impl FnOnce(Registered) -> AbortHandle,
-    ) -> bool {
+    ) {
         let mut open = self.open();
-        let ended = if open.connections.len() < open.max { None } else { open.stalest() };
-        if let Some(connection) = ended.and_then(|id| open.connections.remove(&id)) {
-            connection.task.abort();
-        }
         let id = open.next_id;
         open.next_id += 1;
-        let task = spawn(Registered { connections: self.clone(), id });
+        let task = spawn(Registered { connections: self.clone(), id, _place: place });
         open.connections.insert(id, Connection { peer: peer.map(network), deadline, task });
-        ended.is_some()
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Open {
+    fn end_stalest(&mut self) {
+        if let Some(connection) = self.stalest().and_then(|id| self.connections.remove(&id)) {
+            connection.task.abort();
+        }
+    }
+
     fn stalest(&self) -> Option<u64> {
         let mut of_peers: HashMap<Option<IpAddr>, usize> = HashMap::new();
         for connection in self.connections.values() {
@@ -77,7 +96,7 @@ impl Open {
         }
         let most = of_peers.values().max()?;
         let candidates = self.connections.iter().filter(|(_, connection)| of_peers.get(&connection.peer) == Some(most));
-        candidates.min_by_key(|(_, connection)| connection.deadline.moved()).map(|(id, _)| *id)
+        candidates.max_by_key(|(_, connection)| connection.deadline.staleness()).map(|(id, _)| *id)
     }
 }
 
@@ -118,7 +137,8 @@ mod tests {
             tokio::time::advance(Duration::from_secs(1)).await;
             let (deadline, tasks) = (Deadline::new(Limits::USUAL), &mut self.tasks);
             self.deadlines.push(deadline.clone());
-            let ended = self.connections.register(Some(peer.parse().unwrap()), deadline, |registered| {
+            let (place, ended) = self.connections.place().await;
+            self.connections.register(place, Some(peer.parse().unwrap()), deadline, |registered| {
                 let task = tokio::spawn(async move {
                     let _registered = registered;
                     std::future::pending::<()>().await;
@@ -137,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_new_connection_ends_the_one_on_which_nothing_moved_for_the_longest_time() {
+    async fn a_new_connection_ends_the_one_that_has_waited_for_the_longest_time() {
         let mut scene = Scene::new(3);
         for _ in 0..3 {
             assert!(!scene.open("192.0.2.1").await);
@@ -149,6 +169,30 @@ mod tests {
         assert!(scene.open("192.0.2.1").await);
         assert_eq!(scene.ended(), [1, 2]);
         assert_eq!(scene.connections.open().connections.len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_answered_outlasts_idle_ones_unless_it_stalls() {
+        let mut scene = Scene::new(3);
+        scene.open("192.0.2.1").await;
+        let _answering = scene.deadlines[0].answer_begins();
+        for _ in 0..7 {
+            scene.open("192.0.2.1").await;
+        }
+        assert_eq!(scene.ended(), [1, 2, 3, 4, 5]);
+        for _ in 0..3 {
+            scene.open("192.0.2.1").await;
+        }
+        assert_eq!(scene.ended()[0], 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_connection_has_its_place_once_the_one_that_ends_for_it_is_gone() {
+        let mut scene = Scene::new(1);
+        scene.open("192.0.2.1").await;
+        let (place, ended_another) = scene.connections.place().await;
+        assert!(place.is_some() && ended_another);
+        assert_eq!(scene.ended(), [0]);
     }
 
     #[tokio::test(start_paused = true)]

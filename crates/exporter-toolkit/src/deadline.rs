@@ -36,6 +36,10 @@ impl Limits {
         Self { head: Duration::from_secs(10), answer: Duration::from_secs(30), idle: Duration::from_mins(2) };
 }
 
+/// The part of the time in which a connection answers that counts for its staleness: a quarter. In a flood of connections,
+/// one whose page is being made outlasts the newest idle ones.
+const ANSWERING_COUNTS: u32 = 4;
+
 /// What one connection is doing, told by its stream and its answers.
 #[derive(Clone)]
 pub(crate) struct Deadline(Arc<Mutex<State>>);
@@ -49,8 +53,6 @@ struct State {
     /// Since when bytes wait for the client to take them.
     unwritten: Option<Instant>,
     begun: u64,
-    /// When bytes moved last, in either direction.
-    moved: Instant,
 }
 
 #[derive(Clone, Copy)]
@@ -62,21 +64,23 @@ enum Quiet {
 impl Deadline {
     /// A connection that begins now.
     pub(crate) fn new(limits: Limits) -> Self {
-        let moved = Instant::now();
-        let quiet = Quiet::Head(moved);
-        Self(Arc::new(Mutex::new(State { limits, quiet, answers: Vec::new(), unwritten: None, begun: 0, moved })))
+        let quiet = Quiet::Head(Instant::now());
+        Self(Arc::new(Mutex::new(State { limits, quiet, answers: Vec::new(), unwritten: None, begun: 0 })))
     }
 
     /// HTTP starts now, after the handshake where there is one.
     pub(crate) fn starts(&self) {
-        let mut state = self.state();
-        state.moved = Instant::now();
-        state.quiet = Quiet::Head(state.moved);
+        self.state().quiet = Quiet::Head(Instant::now());
     }
 
-    /// When bytes moved last.
-    pub(crate) fn moved(&self) -> Instant {
-        self.state().moved
+    /// How long the connection has awaited a request, or been answering its oldest one. Time in which it answers counts
+    /// less, as it is the server's and not the client's alone.
+    pub(crate) fn staleness(&self) -> Duration {
+        let state = self.state();
+        match (state.answering_since(), state.quiet) {
+            (Some(began), _) => began.elapsed() / ANSWERING_COUNTS,
+            (None, Quiet::Head(since) | Quiet::Idle(since)) => since.elapsed(),
+        }
     }
 
     /// A request's head has come.
@@ -115,25 +119,20 @@ impl Deadline {
 
 impl State {
     fn deadline(&self) -> Instant {
-        let oldest = self.answers.iter().map(|(_, began)| *began).chain(self.unwritten).min();
-        match (oldest, self.quiet) {
+        match (self.answering_since(), self.quiet) {
             (Some(began), _) => began + self.limits.answer,
             (None, Quiet::Head(since)) => since + self.limits.head,
             (None, Quiet::Idle(since)) => since + self.limits.idle,
         }
     }
 
+    fn answering_since(&self) -> Option<Instant> {
+        self.answers.iter().map(|(_, began)| *began).chain(self.unwritten).min()
+    }
+
     fn received(&mut self) {
         if matches!(self.quiet, Quiet::Idle(_)) {
             self.quiet = Quiet::Head(Instant::now());
-        }
-    }
-
-    fn tried_to_write(&mut self, in_vain: bool) {
-        if in_vain {
-            self.wrote(false);
-        } else {
-            self.moved = Instant::now();
         }
     }
 
@@ -203,12 +202,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        if buffer.filled().len() > before {
-            let mut state = self.deadline.state();
-            state.moved = Instant::now();
-            if self.heads {
-                state.received();
-            }
+        if self.heads && buffer.filled().len() > before {
+            self.deadline.state().received();
         }
         Poll::Ready(Ok(()))
     }
@@ -217,7 +212,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.deadline.state().tried_to_write(written.is_pending());
+        if written.is_pending() {
+            self.deadline.state().wrote(false);
+        }
         written
     }
 
@@ -227,7 +224,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.deadline.state().tried_to_write(written.is_pending());
+        if written.is_pending() {
+            self.deadline.state().wrote(false);
+        }
         written
     }
 

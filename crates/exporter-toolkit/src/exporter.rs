@@ -54,7 +54,7 @@ impl Default for Options {
             web_config: None,
             health_without_password: true,
             max_requests: Some(4096),
-            max_connections: 1024,
+            max_connections: 512,
             reserved_files: 128,
             namespace: Some("exporter".to_owned()),
             realm: "exporter".to_owned(),

@@ -13,7 +13,7 @@ use memmap2::{MmapMut, MmapOptions};
 use tokio::time::Instant;
 
 /// What a piece takes. Large enough that sending piece by piece costs hardly more than sending the whole.
-const CAPACITY: usize = 64 * 1024;
+const CAPACITY: usize = 32 * 1024;
 
 /// A piece of this length is full. The line that makes it full fits.
 const PIECE_BYTES: usize = CAPACITY - 4 * 1024;
@@ -31,7 +31,7 @@ pub enum Coding {
     Gzip,
 }
 
-/// Collects bytes into pieces of about 60 KiB.
+/// Collects bytes into pieces of about 28 KiB.
 #[derive(Debug)]
 pub(crate) struct Output {
     pieces: Vec<Bytes>,
@@ -114,10 +114,10 @@ struct Memory {
     pieces: usize,
 }
 
-/// 24 MiB: a page of 10,000 accounts. While there are more, unused ones go back to the system.
-const MAX_KEPT: usize = 24 * 1024 * 1024 / CAPACITY;
+/// 32 MiB: a page of 10,000 accounts and half of the next one. While there are more, unused ones go back to the system at once.
+const MAX_KEPT: usize = 32 * 1024 * 1024 / CAPACITY;
 
-/// What nobody used for so long goes back to the system when the pieces of another page, which left it, do.
+/// What nobody used for so long goes back to the system.
 const KEPT_FOR: Duration = Duration::from_secs(1);
 
 impl Memory {
@@ -136,13 +136,28 @@ impl Memory {
 
     fn give_back(&mut self, map: MmapMut, now: Instant) {
         self.unused.push_back((now, map));
-        while let Some((since, _)) = self.unused.front()
-            && (self.pieces > MAX_KEPT || now.duration_since(*since) > KEPT_FOR)
-        {
+        if self.pieces > MAX_KEPT {
             self.unused.pop_front();
             self.pieces -= 1;
         }
     }
+
+    /// What nobody has used for a while.
+    fn outdated(&mut self, now: Instant) -> Vec<(Instant, MmapMut)> {
+        let count = self.unused.partition_point(|(since, _)| now.duration_since(*since) > KEPT_FOR);
+        self.pieces -= count;
+        self.unused.drain(..count).collect()
+    }
+}
+
+/// Gives memory that nobody has used for a while back to the system. Returns whether there is more that nobody uses now.
+pub(crate) fn release_unused() -> bool {
+    let mut memory = memory();
+    let (outdated, is_more_left) = (memory.outdated(Instant::now()), !memory.unused.is_empty());
+    // Nobody waits for the lock while the system takes it back.
+    drop(memory);
+    drop(outdated);
+    is_more_left
 }
 
 fn memory() -> MutexGuard<'static, Memory> {
@@ -209,20 +224,17 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_later_pages_do_not_use_goes_back_to_the_system() {
-        let (mut memory, mut now) = (Memory::NONE, Instant::now());
-        let mut kept_after_a_page_of = |pieces: usize| {
-            now += 15 * KEPT_FOR;
-            let used: Vec<_> = (0..pieces).map(|_| memory.take().unwrap()).collect();
-            for map in used {
-                memory.give_back(map, now);
-            }
-            assert_eq!(memory.pieces, memory.unused.len());
-            memory.pieces
-        };
-        assert_eq!(kept_after_a_page_of(30), 30);
-        assert_eq!(kept_after_a_page_of(30), 30, "used again, however long nobody asked");
-        assert_eq!(kept_after_a_page_of(2), 2);
+    fn memory_that_nobody_uses_goes_back_to_the_system() {
+        let (mut memory, start) = (Memory::NONE, Instant::now());
+        let used: Vec<_> = (0..30).map(|_| memory.take().unwrap()).collect();
+        for map in used {
+            memory.give_back(map, start);
+        }
+        assert_eq!(memory.outdated(start + KEPT_FOR).len(), 0);
+        let used = memory.take().unwrap();
+        memory.give_back(used, start + KEPT_FOR);
+        assert_eq!(memory.outdated(start + KEPT_FOR + Duration::from_millis(1)).len(), 29);
+        assert_eq!((memory.pieces, memory.unused.len()), (1, 1), "the one that was used again");
     }
 
     #[test]

@@ -108,15 +108,16 @@ impl PageSet {
         })
     }
 
-    /// The exposition of these families alone, for one request; `None` where too many wait for such a page.
-    pub(crate) fn with_names(&self, format: Format, coding: Coding, names: Vec<String>) -> Option<Page> {
-        let (exposition, permit) = (self.exposition.clone(), Arc::clone(&self.own).try_acquire_owned().ok()?);
+    /// The exposition of these families alone, for one request, once no more than a few others wait for such a page.
+    pub(crate) async fn with_names(&self, format: Format, coding: Coding, names: Vec<String>) -> Page {
+        // None once the semaphore is closed, which it never is.
+        let (exposition, permit) = (self.exposition.clone(), Arc::clone(&self.own).acquire_owned().await.ok());
         // It counts until it is made, or until the queue has dropped it, if its request has gone away meanwhile.
-        let waits = Mutex::new(Some(permit));
-        Some(self.maker.own_page(move || {
+        let waits = Mutex::new(permit);
+        self.maker.own_page(move || {
             waits.lock().unwrap_or_else(PoisonError::into_inner).take();
             exposition.encode(format, coding, &names)
-        }))
+        })
     }
 
     pub(crate) fn of(&self, format: Format, coding: Coding) -> &Page {

@@ -20,12 +20,12 @@ use std::{
 use bytes::Bytes;
 use tokio::{runtime::Handle, sync::watch, time::Instant};
 
-use crate::body::SharedBody;
+use crate::{body::SharedBody, output::release_unused};
 
 /// How far a page may lag behind in what changes without being counted, such as the exporter's own metrics.
 pub(crate) const MAX_LAG: Duration = Duration::from_secs(1);
 
-/// How often versions are looked for that no request will get any more.
+/// How often versions are looked for that no request will get any more, and memory that nobody uses.
 const CLEANUP_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Pages that exist at once. Each is in the queue at most once, so that it never blocks.
@@ -212,8 +212,8 @@ struct Worker {
 impl Worker {
     fn run(mut self, queue: &Receiver<Arc<PageState>>) {
         loop {
-            let wait = if self.kept.is_empty() { Duration::MAX } else { CLEANUP_INTERVAL };
-            let next = queue.recv_timeout(wait);
+            let is_clean = !release_unused() && self.kept.is_empty();
+            let next = queue.recv_timeout(if is_clean { Duration::MAX } else { CLEANUP_INTERVAL });
             self.drop_outdated();
             match next {
                 Ok(page) => self.make(page),

@@ -175,10 +175,7 @@ impl RouteTable {
         let page = if names.is_empty() {
             self.pages.of(format, coding)
         } else {
-            let Some(page) = self.pages.with_names(format, coding, names) else {
-                return later(StatusCode::SERVICE_UNAVAILABLE, "too many requests with name[] wait for an answer\n");
-            };
-            own = page;
+            own = self.pages.with_names(format, coding, names).await;
             &own
         };
         let body = match self.shared(page).await {

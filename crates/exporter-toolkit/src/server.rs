@@ -15,6 +15,7 @@ use hyper::{
     body::{Body, Incoming},
     service::Service,
 };
+use socket2::SockRef;
 use tokio::{
     net::{TcpStream, UnixStream},
     task::JoinSet,
@@ -35,6 +36,10 @@ use crate::{
 
 /// How long answers in flight may take once the server is told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// What the system keeps of an answer that it cannot send yet, for each connection: megabytes otherwise. Less would cost
+/// large answers to fast clients a third.
+const MAX_UNSENT_BYTES: u32 = 256 * 1024;
 
 /// After a failed accept (no file descriptor left, say), a moment for others to be freed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -182,12 +187,13 @@ impl<A: HttpService> Server<A> {
                 Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, peer)| {
                     // Without it an answer may wait for an acknowledgement; failing to set it does no harm.
                     let _ = stream.set_nodelay(true);
+                    let _ = SockRef::from(&stream).set_tcp_notsent_lowat(MAX_UNSENT_BYTES);
                     (Either::Left(stream), Some(peer))
                 }),
                 Listener::Unix(unix, _) => unix.accept().await.map(|(stream, _)| (Either::Right(stream), None)),
             };
             match accepted {
-                Ok((stream, peer)) => self.spawn(stream, peer),
+                Ok((stream, peer)) => self.spawn(stream, peer).await,
                 Err(error) => {
                     debug!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -197,7 +203,7 @@ impl<A: HttpService> Server<A> {
     }
 
     /// Serves a connection in a task of its own, which logs its end by one line at most.
-    fn spawn(&self, stream: Either<TcpStream, UnixStream>, peer: Option<SocketAddr>) {
+    async fn spawn(&self, stream: Either<TcpStream, UnixStream>, peer: Option<SocketAddr>) {
         let deadline = Deadline::new(Limits::USUAL);
         let peer = peer.map(|peer| peer.ip());
         let connection = Connection {
@@ -209,7 +215,8 @@ impl<A: HttpService> Server<A> {
             stop: self.stop.clone(),
         };
         let open = self.options.metrics.as_ref().map(ServerMetrics::connection_open);
-        let ended_another = self.connections.register(peer, deadline, |registered| {
+        let (place, ended_another) = self.connections.place().await;
+        self.connections.register(place, peer, deadline, |registered| {
             let serving = async move {
                 let _until_it_ends = (registered, open);
                 // A connection without a request takes the memory of its socket alone.
