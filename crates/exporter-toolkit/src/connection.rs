@@ -268,6 +268,11 @@ mod tests {
     use super::*;
     use crate::body::SharedBody;
 
+    /// How an HTTP/2 connection begins.
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+    const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+
     #[tokio::test(start_paused = true)]
     async fn new_connection_is_answered_though_the_server_stops_before_its_request_comes() {
         let service =
@@ -309,7 +314,6 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn http2_connection_that_must_end_ends_though_its_client_goes_on() {
-        const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
         let service =
             service_fn(|_: Request<Incoming>| async { Ok::<_, Infallible>(Response::new(SharedBody::from("x"))) });
         let stop = CancellationToken::new();
@@ -319,7 +323,7 @@ mod tests {
         let ended = tokio::spawn(connection.http2(server, stop.clone().cancelled_owned()));
         let (mut read, mut write) = tokio::io::split(client);
         tokio::spawn(async move { while read.read_u8().await.is_ok() {} });
-        write.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", SETTINGS].concat()).await.unwrap();
+        write.write_all(&[PREFACE, SETTINGS].concat()).await.unwrap();
         // It never answers a PING, and asks again and again.
         tokio::spawn(async move {
             for stream in (1u8..).step_by(2) {
@@ -343,7 +347,7 @@ mod tests {
             service_fn(|_: Request<Incoming>| async { Ok::<_, Infallible>(Response::new(SharedBody::from("x"))) });
         let (server, mut client) = duplex(1 << 16);
         tokio::spawn(serve_connection(server, true, service));
-        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        client.write_all(&[PREFACE, SETTINGS].concat()).await.unwrap();
         let mut head = [0; 9];
         client.read_exact(&mut head).await.unwrap();
         assert_eq!(head[3], 4, "the server begins with its settings");
@@ -352,6 +356,7 @@ mod tests {
         let window = settings.chunks(6).find(|setting| setting[1] == WINDOW_SIZE).unwrap();
         assert_eq!(window[2..], MAX_UNREAD_BYTES.to_be_bytes());
     }
+
     /// A body without end, which counts the pieces that were taken.
     struct Endless(Arc<AtomicUsize>);
 
@@ -378,8 +383,7 @@ mod tests {
         });
         let (server, mut client) = duplex(1024);
         tokio::spawn(serve_connection(server, true, service));
-        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice();
-        client.write_all(&[preface, WINDOW, WINDOW_OF_ALL, GET].concat()).await.unwrap();
+        client.write_all(&[PREFACE, WINDOW, WINDOW_OF_ALL, GET].concat()).await.unwrap();
         sleep(Duration::from_secs(1)).await;
         assert!((1..=2).contains(&taken.load(Ordering::Relaxed)), "{taken:?}");
     }

@@ -53,7 +53,7 @@ impl Connections {
     }
 
     /// A place for a connection, and whether another one ends for it, which has left it by then.
-    pub(crate) async fn place(&self) -> (Option<OwnedSemaphorePermit>, bool) {
+    async fn place(&self) -> (Option<OwnedSemaphorePermit>, bool) {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             return (Some(place), false);
         }
@@ -62,19 +62,21 @@ impl Connections {
         (Arc::clone(&self.places).acquire_owned().await.ok(), true)
     }
 
-    /// Registers the connection that `spawn` serves in a task.
-    pub(crate) fn register(
+    /// Registers the connection that `spawn` serves in a task, once there is a place for it. Returns whether another one had
+    /// to end for it.
+    pub(crate) async fn register(
         &self,
-        place: Option<OwnedSemaphorePermit>,
         peer: Option<IpAddr>,
         deadline: Deadline,
         spawn: impl FnOnce(Registered) -> AbortHandle,
-    ) {
+    ) -> bool {
+        let (place, ended_another) = self.place().await;
         let mut open = self.open();
         let id = open.next_id;
         open.next_id += 1;
         let task = spawn(Registered { connections: self.clone(), id, _place: place });
         open.connections.insert(id, Connection { peer: peer.map(network), deadline, task });
+        ended_another
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -137,8 +139,7 @@ mod tests {
             tokio::time::advance(Duration::from_secs(1)).await;
             let (deadline, tasks) = (Deadline::new(Limits::USUAL), &mut self.tasks);
             self.deadlines.push(deadline.clone());
-            let (place, ended) = self.connections.place().await;
-            self.connections.register(place, Some(peer.parse().unwrap()), deadline, |registered| {
+            let registering = self.connections.register(Some(peer.parse().unwrap()), deadline, |registered| {
                 let task = tokio::spawn(async move {
                     let _registered = registered;
                     std::future::pending::<()>().await;
@@ -147,6 +148,7 @@ mod tests {
                 tasks.push(task);
                 abort
             });
+            let ended = registering.await;
             tokio::task::yield_now().await;
             ended
         }

@@ -215,8 +215,7 @@ impl<A: HttpService> Server<A> {
             stop: self.stop.clone(),
         };
         let open = self.options.metrics.as_ref().map(ServerMetrics::connection_open);
-        let (place, ended_another) = self.connections.place().await;
-        self.connections.register(place, peer, deadline, |registered| {
+        let registering = self.connections.register(peer, deadline, |registered| {
             let serving = async move {
                 let _until_it_ends = (registered, open);
                 // A connection without a request takes the memory of its socket alone.
@@ -236,7 +235,7 @@ impl<A: HttpService> Server<A> {
             };
             self.tasks.spawn(serving).abort_handle()
         });
-        if let (true, Some(metrics)) = (ended_another, &self.options.metrics) {
+        if let (true, Some(metrics)) = (registering.await, &self.options.metrics) {
             metrics.connection_over_bound();
         }
     }
