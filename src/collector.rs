@@ -1,9 +1,9 @@
 //! What the exporter shows: the metrics, the health, and the status page.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use exporter_toolkit::{Collector, Encoder, Paths, WebConfigState};
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
 
 use crate::{
     clock::{Moment, WallClock},
@@ -60,8 +60,14 @@ impl Collector for KooDrive {
     }
 
     fn health_details(&self) -> Option<String> {
-        let accounts = accounts(self.store(), self.clock.moment());
-        Some(format!("{}\n", json!({ "healthy": self.store().alive(), "accounts": accounts })))
+        #[derive(Serialize)]
+        struct Page<'a> {
+            healthy: bool,
+            accounts: Accounts<'a>,
+        }
+        let accounts = Accounts { store: self.store(), now: self.clock.moment() };
+        let page = Page { healthy: self.store().alive(), accounts };
+        Some(serde_json::to_string(&page).ok()? + "\n")
     }
 
     fn landing_page(&self, paths: &Paths, web_config: Option<WebConfigState>) -> String {
@@ -74,31 +80,52 @@ impl Collector for KooDrive {
     }
 }
 
-/// What is known of the accounts, without the words of errors.
-fn accounts(store: &AccountStore, now: Moment) -> Value {
-    let entries = store.entries();
-    let accounts = entries.chunk_by(|a, b| a.account().alias == b.account().alias).filter_map(|same| {
-        let (overview, further) = same.split_first()?;
-        let mut health = health_of(overview, now);
-        let further = further.iter().map(|entry| (entry.account().collector.name.to_owned(), health_of(entry, now)));
-        let further: Map<String, Value> = further.collect();
-        if let (Some(health), false) = (health.as_object_mut(), further.is_empty()) {
-            health.insert("collectors".to_owned(), Value::Object(further));
-        }
-        Some((overview.account().alias.clone(), health))
-    });
-    Value::Object(accounts.collect())
+/// What `/health` tells of each account, without the words of errors.
+struct Accounts<'a> {
+    store: &'a AccountStore,
+    now: Moment,
 }
 
-fn health_of(entry: &AccountEntry, now: Moment) -> Value {
-    let state = entry.state();
-    let latest = state.latest.as_ref();
-    json!({
-        "up": latest.map(|_| state.up()),
-        "alive": entry.alive(),
-        "reason": state.failure().map(|failure| failure.reason().as_str()),
-        "failures_in_a_row": state.failures_in_a_row,
-        "last_attempt_timestamp_seconds": latest.map(|latest| latest.began.unix_seconds(now)),
-        "last_success_timestamp_seconds": state.last_success.map(|success| success.unix_seconds(now)),
-    })
+impl Serialize for Accounts<'_> {
+    /// One after the other: all of them as one JSON value would take many times the memory of the page.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let entries = self.store.entries();
+        let accounts = entries.chunk_by(|a, b| a.account().alias == b.account().alias).filter_map(|same| {
+            let (overview, further) = same.split_first()?;
+            let of_collector =
+                |entry: &Arc<AccountEntry>| (entry.account().collector.name, Health::of(entry, self.now));
+            let collectors = further.iter().map(of_collector).collect();
+            Some((overview.account().alias.clone(), Health { collectors, ..Health::of(overview, self.now) }))
+        });
+        serializer.collect_map(accounts)
+    }
+}
+
+#[derive(Serialize)]
+struct Health {
+    up: Option<bool>,
+    alive: bool,
+    reason: Option<&'static str>,
+    failures_in_a_row: u64,
+    last_attempt_timestamp_seconds: Option<f64>,
+    last_success_timestamp_seconds: Option<f64>,
+    /// Those beside the overview.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    collectors: BTreeMap<&'static str, Self>,
+}
+
+impl Health {
+    fn of(entry: &AccountEntry, now: Moment) -> Self {
+        let state = entry.state();
+        let latest = state.latest.as_ref();
+        Self {
+            up: latest.map(|_| state.up()),
+            alive: entry.alive(),
+            reason: state.failure().map(|failure| failure.reason().as_str()),
+            failures_in_a_row: state.failures_in_a_row,
+            last_attempt_timestamp_seconds: latest.map(|latest| latest.began.unix_seconds(now)),
+            last_success_timestamp_seconds: state.last_success.map(|success| success.unix_seconds(now)),
+            collectors: BTreeMap::new(),
+        }
+    }
 }
