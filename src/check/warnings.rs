@@ -37,6 +37,9 @@ pub fn warnings(config: &Config, settings: &[Setting], file: Option<&Path>, now:
     let expiry = web.and_then(WebConfig::certificate_expiry);
     let certificate = expiry.and_then(|expiry| certificate_warning(expiry, now));
     warnings.extend(certificate.map(|warning| format!("tls_server_config: the {warning}")));
+    let key_file = web.and_then(|web| web.tls.as_ref()?.key_file.as_deref());
+    let wrong = key_file.and_then(|path| Some((path, of_mode(path)?)));
+    warnings.extend(wrong.map(|(path, wrong)| format!("tls_server_config.key_file: {}: {wrong}", path.display())));
     let accounts: Vec<&Account> =
         config.accounts.iter().map(AsRef::as_ref).filter(|account| account.is_overview()).collect();
     warnings.extend(file.and_then(|file| of_inline_secrets(settings, file)));
@@ -85,16 +88,21 @@ fn of_secret(account: &Account) -> Option<String> {
     if let Err(error) = account.api.credential.check() {
         return Some(format!("accounts.{}.{error}", account.alias));
     }
+    let (key, wrong) = (account.api.credential.secret_key(), of_mode(path)?);
+    Some(format!("accounts.{}.{key}: {}: {wrong}", account.alias, path.display()))
+}
+
+/// What is wrong with the mode of a file that holds a secret.
+fn of_mode(path: &Path) -> Option<String> {
     let file = fs::metadata(path).ok()?;
     let mode = file.mode() & 0o777;
-    let wrong = if mode & EVERYBODY != 0 {
-        format!("everybody can read or write it (mode {mode:o}); 600 or 640 is right")
+    if mode & EVERYBODY != 0 {
+        Some(format!("everybody can read or write it (mode {mode:o}); 600 or 640 is right"))
     } else if file.uid() == ROOT && mode & READ_BY_OTHERS == 0 {
-        format!("only root can read it (mode {mode:o}), and the exporter should run as another user")
+        Some(format!("only root can read it (mode {mode:o}), and the exporter should run as another user"))
     } else {
-        return None;
-    };
-    Some(format!("accounts.{}.{}: {}: {wrong}", account.alias, account.api.credential.secret_key(), path.display()))
+        None
+    }
 }
 
 #[cfg(test)]

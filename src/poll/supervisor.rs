@@ -83,9 +83,9 @@ impl Supervisor {
     pub async fn poll_once(&mut self, accounts: &[Arc<Account>]) -> Result<(), TransportError> {
         let (_, pollers) = self.set(accounts)?;
         // The overviews first: the usage is compared with them.
-        let (overviews, further) = pollers.into_iter().partition(|poller| poller.entry.account().is_overview());
+        let (overviews, further): (Vec<_>, Vec<_>) =
+            pollers.into_iter().partition(|poller| poller.entry.account().is_overview());
         for pollers in [overviews, further] {
-            let pollers: Vec<Poller<Client>> = pollers;
             let polls: JoinSet<()> = pollers.into_iter().map(|poller| async move { poller.poll().await }).collect();
             polls.join_all().await;
         }

@@ -52,11 +52,12 @@ pub(super) fn poll_state(column: &str, collected: &Collected, runbooks: Option<&
                 Reason::Auth | Reason::Credentials => "KooDriveAuthFailing",
                 _ => "KooDrivePollFailing",
             };
+            let words = failure.to_string();
             let content = html! {
                 strong { "down: " (failure.reason().as_str()) }
-                small { (failure) }
+                small { (words) }
                 small {
-                    @if remedy != failure.to_string() { "Look at " (remedy) (if remedy.ends_with('?') { "" } else { "." }) }
+                    @if remedy != words { "Look at " (remedy) (if remedy.ends_with('?') { "" } else { "." }) }
                     (runbook(runbooks, alert))
                 }
             };

@@ -242,6 +242,7 @@ async fn check_warns_of_what_will_fail_and_is_strict_where_that_is_wanted() {
         format!("  {alias}: {{ user_id: \"{user}\", auth: {{ type: token, token_file: {file} }} }}\n")
     };
     let web = files.write("web.yml", "tls_server_config: { cert_file: server.crt, key_file: server.key }\n");
+    std::fs::set_permissions(files.path("server.key"), std::fs::Permissions::from_mode(0o604)).unwrap();
     let accounts = account("a", 1, "closed") + &account("b", 2, "open") + &account("c", 3, "empty");
     let accounts = accounts + &account("d", 4, "n0where") + &account("e", 1, "closed");
     let inline = "  f: { user_id: \"6\", auth: { type: token, token: hunter2 } }\n";
@@ -252,6 +253,7 @@ async fn check_warns_of_what_will_fail_and_is_strict_where_that_is_wanted() {
     let warnings = stderr(&output);
     for expected in [
         "tls_server_config: the listener's certificate expires in 2 d 23 h: put a renewed one in its place",
+        "server.key: everybody can read or write it (mode 604)",
         "accounts.b.auth.token_file: ",
         "everybody can read or write it (mode 644)",
         "accounts.c.auth.token_file: ",

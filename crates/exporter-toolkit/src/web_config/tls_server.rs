@@ -1,6 +1,6 @@
 //! The `tls_server_config` of the web configuration file.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, path::PathBuf};
 
 use rustls::{
     CipherSuite, NamedGroup,
@@ -55,6 +55,8 @@ pub struct TlsServer {
     pub certificates: Vec<CertificateDer<'static>>,
     /// The key of the first of them.
     pub key: PrivateKeyDer<'static>,
+    /// Where the key stands, if not in the configuration file itself.
+    pub key_file: Option<PathBuf>,
     /// What is asked of clients.
     pub client_auth: ClientAuth,
     /// The authorities of clients' certificates.
@@ -78,6 +80,7 @@ impl Clone for TlsServer {
         Self {
             certificates: self.certificates.clone(),
             key: self.key.clone_key(),
+            key_file: self.key_file.clone(),
             client_auth: self.client_auth,
             client_ca: self.client_ca.clone(),
             client_allowed_sans: self.client_allowed_sans.clone(),
@@ -166,12 +169,14 @@ pub(super) fn tls(mut section: Section<'_>) -> Result<TlsServer, Reported> {
     }
     section.finish();
     let ((cipher_suites, mut not_offered), (curves, other_curves)) = (suites?, curves?);
+    let (key, key_file) = key?;
     not_offered.extend(other_curves);
     Ok(TlsServer {
-        certificates: certificates?,
-        key: key?,
+        certificates: certificates?.0,
+        key,
+        key_file,
         client_auth: client_auth?,
-        client_ca: client_ca?.unwrap_or_default(),
+        client_ca: client_ca?.map(|(authorities, _)| authorities).unwrap_or_default(),
         client_allowed_sans: sans?,
         versions: versions?,
         cipher_suites,
@@ -185,18 +190,18 @@ fn missing(section: &Section<'_>, key: &str) -> Reported {
     section.problem(&format!("{key}_file"), format!("is missing: TLS needs {key}_file, or {key} inline"))
 }
 
-/// PEM that stands in the file itself or in one that it names.
+/// PEM that stands in the file itself or in one that it names, with the path of that one.
 fn pem<T>(
     section: &mut Section<'_>,
     [inline, file]: [&'static str; 2],
     meaning: &str,
     what: &str,
     parse: impl Fn(&[u8]) -> Option<T>,
-) -> Taken<T> {
+) -> Taken<(T, Option<PathBuf>)> {
     let refusal = format!("holds no PEM of {what}");
     let given = section.take_string(inline, meaning, |text| match text {
         "" => Ok(None),
-        text => parse(text.as_bytes()).map(Some).ok_or(&refusal),
+        text => parse(text.as_bytes()).map(|parsed| Some((parsed, None))).ok_or(&refusal),
     });
     // A path is not repeated: a key may stand in its place.
     let path = section.take_path(file, meaning)?;
@@ -206,12 +211,14 @@ fn pem<T>(
         return Err(section.problem(file, format!("is given beside {inline}: remove one of them")));
     }
     let bytes = files::read(&path).map_err(|error| section.unread(file, &error))?;
-    parse(&bytes).map(Some).ok_or_else(|| {
+    let Some(parsed) = parse(&bytes) else {
         let is_encrypted = [&b"ENCRYPTED PRIVATE KEY"[..], b"Proc-Type: 4,ENCRYPTED"]
             .iter()
             .any(|mark| bytes.windows(mark.len()).any(|part| part == *mark));
-        section.problem(file, if is_encrypted { "is encrypted: it must be without a passphrase" } else { &refusal })
-    })
+        let problem = if is_encrypted { "is encrypted: it must be without a passphrase" } else { &refusal };
+        return Err(section.problem(file, problem));
+    };
+    Ok(Some((parsed, Some(path))))
 }
 
 fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
