@@ -106,9 +106,11 @@ impl<U: Upstream> Poller<U> {
     /// The requests run in a task of their own, so that a panic ends this poll and not the loop, and an idle account
     /// holds no request's memory.
     pub async fn poll(&self) {
-        let Target { account, upstream } = self.target.borrow().clone();
+        let account = Arc::clone(&self.target.borrow().account);
         let permit = alive_during(&self.entry, &account, self.limiter.acquire());
         let Some(Some(_permit)) = self.stop.run_until_cancelled(permit).await else { return };
+        // A reload may have replaced it meanwhile.
+        let Target { account, upstream } = self.target.borrow().clone();
         self.entry.beat();
         let began = self.clock.moment();
         let deadline = began.monotonic + account.poll.timeout;

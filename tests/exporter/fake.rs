@@ -241,7 +241,7 @@ pub async fn polled_once(account: Account, answer: Exchange) -> Exposition {
 }
 
 /// A poller of an account that stays as it is.
-fn poller(entry: &Arc<AccountEntry>, upstream: &Arc<Fake>) -> Poller<Fake> {
+pub fn poller(entry: &Arc<AccountEntry>, upstream: &Arc<Fake>) -> Poller<Fake> {
     let target = Target { account: entry.account(), upstream: Arc::clone(upstream) };
     Poller {
         entry: Arc::clone(entry),

@@ -8,9 +8,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use koodrive_exporter::poll::{Limiter, Poller, Target};
+use tokio::{sync::watch, time::Instant};
 
-use crate::fake::{Fake, INSTANTLY, Loops, MINUTE, good, unanswered};
+use crate::fake::{Fake, INSTANTLY, Loops, MINUTE, good, poller, unanswered};
 
 /// An upstream that is good or not, as the flag says.
 fn switched(is_good: &Arc<AtomicBool>) -> Arc<Fake> {
@@ -114,4 +115,25 @@ async fn health_tells_a_stuck_loop_within_four_intervals_and_not_a_loop_that_wai
     let alive: Vec<bool> = loops.store.entries().iter().map(|slot| slot.alive()).collect();
     assert_eq!(alive, [false, true, true], "one poll never ends, the other loops wait for its permit");
     assert!(!loops.store.alive());
+}
+
+#[tokio::test(start_paused = true)]
+async fn poll_that_waited_for_its_permit_asks_what_a_reload_has_put_in_place() {
+    let (before, after, slow) = (Fake::taking(INSTANTLY), Fake::taking(INSTANTLY), Fake::taking(MINUTE / 10));
+    let loops = Loops::start(1, 1, &before);
+    let entry = Arc::clone(&loops.store.entries()[0]);
+    drop(loops);
+    let limiter = Limiter::new(1);
+    let busy = Poller { limiter: limiter.clone(), ..poller(&entry, &slow) };
+    let busy = tokio::spawn(async move { busy.poll().await });
+    let target = |upstream: &Arc<Fake>| Target { account: entry.account(), upstream: Arc::clone(upstream) };
+    let (reload, current) = watch::channel(target(&before));
+    let waiting = Poller { limiter, target: current, ..poller(&entry, &before) };
+    let waiting = tokio::spawn(async move { waiting.poll().await });
+    tokio::time::sleep(INSTANTLY).await;
+    assert_eq!(slow.began().len(), 1);
+    reload.send(target(&after)).unwrap();
+    busy.await.unwrap();
+    waiting.await.unwrap();
+    assert_eq!((before.began().len(), after.began().len()), (0, 1));
 }
