@@ -33,10 +33,12 @@ const SHOWN: [(&str, &[&str]); 5] = [
 ];
 
 impl Cli {
-    /// The command line as it is given; ends the process where it is wrong or asks for help.
-    #[must_use]
-    pub fn given() -> Self {
-        Self::from_arg_matches(&Self::described().get_matches()).unwrap_or_else(|error| error.exit())
+    /// The command line as it is given.
+    ///
+    /// # Errors
+    /// Where it is wrong, or asks for help.
+    pub fn given() -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&Self::described().try_get_matches()?)
     }
 
     /// The commands, each with the options in its help that concern it.

@@ -4,7 +4,7 @@
 //! further ones are dropped and counted: the log never holds up a scrape or a poll.
 
 use std::{
-    io::{Write, stderr},
+    io::{self, Write, stderr},
     sync::mpsc,
     thread,
     time::Duration,
@@ -66,11 +66,16 @@ pub fn init(log: Log, metrics: &OwnMetrics) -> WorkerGuard {
     guard
 }
 
-/// Writes a last word to standard error, and waits no longer for a reader than a second.
+/// Writes a last word to standard error.
 pub fn last_word(text: &str) {
     let line = format!("koodrive-exporter: {text}\n");
+    within_a_second(move || stderr().write_all(line.as_bytes()));
+}
+
+/// Writes, and waits no longer for a reader than a second.
+pub fn within_a_second(write: impl FnOnce() -> io::Result<()> + Send + 'static) {
     let (written, done) = mpsc::channel();
-    thread::spawn(move || written.send(stderr().write_all(line.as_bytes())));
+    thread::spawn(move || written.send(write()));
     let _ = done.recv_timeout(LAST_WORD_TIMEOUT);
 }
 

@@ -32,7 +32,10 @@ const BAD_CONFIGURATION: u8 = 3;
 const FAILED_POLL: u8 = 4;
 
 fn main() -> ExitCode {
-    let Cli { command, options } = Cli::given();
+    let Cli { command, options } = match Cli::given() {
+        Ok(given) => given,
+        Err(error) => return usage(error),
+    };
     let inherited = match Inherited::from_environment() {
         Ok(inherited) => inherited,
         Err(error) => return fail(RUN_TIME_FAILURE, &error),
@@ -217,6 +220,17 @@ fn tell(message: &str) -> ExitCode {
         Ok(()) => GOOD.into(),
         Err(error) => fail(RUN_TIME_FAILURE, &error),
     }
+}
+
+/// Tells what is wrong with the command line, or the help that it asks for.
+fn usage(error: clap::Error) -> ExitCode {
+    let code = u8::try_from(error.exit_code()).unwrap_or(RUN_TIME_FAILURE);
+    if error.use_stderr() {
+        logging::within_a_second(move || error.print());
+    } else if let Err(error) = error.print() {
+        return fail(RUN_TIME_FAILURE, &error);
+    }
+    code.into()
 }
 
 fn fail(code: u8, error: &dyn Display) -> ExitCode {

@@ -1,7 +1,7 @@
 //! Scrapes are answered although other clients stall, nobody reads the log, or the init system does not read.
 
 use std::{
-    io::Read,
+    io::{Read, Write},
     os::unix::net::UnixDatagram,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -208,4 +208,15 @@ fn an_error_on_a_full_device_keeps_its_exit_code() {
     let mut command = binary();
     command.args(["--config.file", "/nonexistent.yml"]).stderr(full);
     assert_eq!(command.status().unwrap().code(), Some(3));
+}
+
+#[tokio::test]
+async fn wrong_command_line_ends_though_nobody_reads_standard_error() {
+    let (_unread, mut full) = std::io::pipe().unwrap();
+    full.write_all(&vec![b'x'; 65_536]).unwrap();
+    let mut command = binary();
+    command.arg("--nonsense").stderr(full);
+    let ended = tokio::task::spawn_blocking(move || command.status().unwrap());
+    let status = timeout(PATIENCE, ended).await.expect("it ends").unwrap();
+    assert_eq!(status.code(), Some(2));
 }
