@@ -98,7 +98,7 @@ impl App {
         let mut web = self.config.web.clone();
         web.options.reserved_files += self.concurrency;
         let exposition = Exposition { store: Arc::clone(&self.supervisor.store), own: Arc::clone(&self.own) };
-        let (reloads, requests) = mpsc::channel(1);
+        let (reloads, requests) = mpsc::channel(reload::MAX_REQUESTS);
         let exporter = Exporter::new(KooDrive::new(exposition, self.clock.clone()).runbooks(web.runbook_url))
             .reloads(web.enable_lifecycle.then_some(reloads))
             .inherited(inherited);

@@ -29,6 +29,9 @@ use crate::{
 /// A configuration on a network mount may never come.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Requests for a reload that wait for it.
+pub const MAX_REQUESTS: usize = 1024;
+
 /// What a reload works on.
 pub struct Reloader {
     /// Read each time.
@@ -59,11 +62,18 @@ impl Reloader {
     /// Reloads on `hangup` and on `requests`, and where it is configured on a change of the file; for ever.
     pub async fn run(mut self, mut hangup: Signal, mut requests: mpsc::Receiver<ReloadReply>) {
         loop {
+            let mut replies = Vec::new();
             tokio::select! {
                 () = received(&mut hangup) => drop(self.reload("SIGHUP").await),
                 _ = changed(&mut self.followed) => drop(self.reload("the file has changed").await),
                 roots = changed(&mut self.roots) => self.trust(roots),
-                Some(reply) = requests.recv() => drop(reply.send(self.reload("a request").await)),
+                1.. = requests.recv_many(&mut replies, MAX_REQUESTS) => {
+                    // One reload is for all that wait, as some of them may have gone away.
+                    let result = self.reload("a request").await;
+                    for reply in replies {
+                        drop(reply.send(result.clone()));
+                    }
+                }
             }
         }
     }

@@ -166,6 +166,22 @@ async fn a_request_to_reload_is_taken_where_it_is_allowed() {
 }
 
 #[tokio::test]
+async fn one_reload_is_for_all_requests_that_wait() {
+    let mut scene = Scene::start(1, &["--web.enable-lifecycle"]).await;
+    scene.write(configuration(&scene.upstream, 2000, "5s"));
+    let posts: Vec<_> =
+        (0..20).map(|_| tokio::spawn(client().post(format!("{}/-/reload", scene.exporter.url)).send())).collect();
+    for answer in posts {
+        assert_eq!(answer.await.unwrap().unwrap().status(), 200);
+    }
+    scene.write("nonsense");
+    scene.post().await;
+    scene.exporter.line(|line| line.contains("keeping the previous configuration")).await;
+    let reloads = scene.exporter.log().matches("configuration reloaded").count();
+    assert!((1..20).contains(&reloads), "{reloads}");
+}
+
+#[tokio::test]
 async fn a_change_of_the_file_is_followed_where_that_is_wanted() {
     let mut scene = Scene::start(1, &["--config.auto-reload"]).await;
     scene.write(configuration(&scene.upstream, 2, "5s"));
