@@ -262,15 +262,15 @@ fn tls_with_identity(scene: &Scene, version: &'static rustls::SupportedProtocolV
 fn tls_of(
     scene: &Scene,
     version: &'static rustls::SupportedProtocolVersion,
-    certificate: &str,
+    certificates: &str,
     key: &str,
 ) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(scene.authority.1.as_bytes()).unwrap()).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_protocol_versions(&[version]).unwrap().with_root_certificates(roots);
-    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
-    builder.with_client_auth_cert(vec![certificate], PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap()
+    let certificates = CertificateDer::pem_slice_iter(certificates.as_bytes()).collect::<Result<_, _>>().unwrap();
+    builder.with_client_auth_cert(certificates, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap()
 }
 
 const CLIENTS: &str = "tls_server_config: { cert_file: server.crt, key_file: server.key, \
@@ -312,13 +312,17 @@ async fn a_kept_connection_ends_when_its_clients_authority_is_taken_out() {
 }
 
 #[tokio::test]
-async fn a_kept_connection_ends_when_its_clients_certificate_expires() {
+async fn a_kept_connection_ends_when_a_certificate_of_its_client_expires() {
     let scene = Scene::start(CLIENTS, &[]).await;
-    let (certificate, key) = scene.authority.issue_for("client", Duration::from_secs(3));
-    let mut kept = scene.connect(tls_of(&scene, &TLS13, &certificate, &key)).await.unwrap();
-    assert!(is_answered(&mut kept).await);
-    let ended = tokio::time::timeout(PATIENCE, kept.read_to_end(&mut Vec::new())).await;
-    assert!(ended.is_ok(), "it ends");
+    for is_its_own in [true, false] {
+        let (short, short_key) = scene.authority.issue_for("client", Duration::from_secs(3));
+        let (long, long_key) = scene.authority.issue("client");
+        let (chain, key) = if is_its_own { (short, short_key) } else { (long + &short, long_key) };
+        let mut kept = scene.connect(tls_of(&scene, &TLS13, &chain, &key)).await.unwrap();
+        assert!(is_answered(&mut kept).await);
+        let ended = tokio::time::timeout(PATIENCE, kept.read_to_end(&mut Vec::new())).await;
+        assert!(ended.is_ok(), "it ends");
+    }
 }
 
 #[tokio::test]

@@ -212,13 +212,11 @@ impl<A: HttpService> Service<Request<Incoming>> for TimedService<A> {
     }
 }
 
-/// Waits until the client's certificate expires, where it has one that has not yet.
+/// Waits until the first of the client's certificates expires that has not yet, its own or one of an authority.
 fn expiry<I>(stream: &TlsStream<I>) -> impl Future<Output = ()> + Send + use<I> {
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    let left = certificate.and_then(|certificate| {
-        let expiry = u64::try_from(tls::expiry(certificate)?).ok()?;
-        expiry.checked_sub(UnixTime::now().as_secs())
-    });
+    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let expiries = certificates.iter().filter_map(|certificate| u64::try_from(tls::expiry(certificate)?).ok());
+    let left = expiries.filter_map(|expiry| expiry.checked_sub(UnixTime::now().as_secs())).min();
     async move {
         match left {
             Some(left) => sleep(Duration::from_secs(left)).await,
