@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    ops::Range,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -19,7 +20,18 @@ pub struct SharedBody(Rest);
 #[derive(Debug)]
 enum Rest {
     Text(Bytes),
-    Page { version: Arc<Version>, next: usize, left: usize },
+    Page(Parts),
+}
+
+/// Parts of a page.
+#[derive(Debug)]
+struct Parts {
+    version: Arc<Version>,
+    /// The places of those that are still to come, the next one last.
+    places: Vec<Range<usize>>,
+    /// The piece that comes next, and the place of its first byte.
+    next: (usize, usize),
+    left: usize,
 }
 
 impl From<String> for SharedBody {
@@ -36,16 +48,46 @@ impl From<&'static str> for SharedBody {
 
 impl From<Arc<Version>> for SharedBody {
     fn from(version: Arc<Version>) -> Self {
-        Self(Rest::Page { left: version.length, version, next: 0 })
+        let whole = 0..version.length;
+        Self::of(version, vec![whole])
     }
 }
 
 impl SharedBody {
+    /// These places of a page, in their order.
+    pub(crate) fn of(version: Arc<Version>, mut places: Vec<Range<usize>>) -> Self {
+        let left = places.iter().map(Range::len).sum();
+        places.reverse();
+        Self(Rest::Page(Parts { version, places, next: (0, 0), left }))
+    }
+
     fn left(&self) -> usize {
         match &self.0 {
             Rest::Text(text) => text.len(),
-            Rest::Page { left, .. } => *left,
+            Rest::Page(parts) => parts.left,
         }
+    }
+}
+
+impl Parts {
+    /// The bytes of the next piece that belong to the next place; `None` behind the last place.
+    fn next(&mut self) -> io::Result<Option<Bytes>> {
+        while let Some(place) = self.places.last() {
+            let (index, begin) = self.next;
+            let Some(piece) = self.version.piece(index)? else { break };
+            let end = begin + piece.len();
+            let wanted = place.start.max(begin)..place.end.min(end);
+            if place.end <= end {
+                self.places.pop();
+            } else {
+                self.next = (index + 1, end);
+            }
+            if !wanted.is_empty() {
+                self.left -= wanted.len();
+                return Ok(Some(piece.slice(wanted.start - begin..wanted.end - begin)));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -55,15 +97,10 @@ impl Body for SharedBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let piece = match &mut self.0 {
-            Rest::Text(text) => std::mem::take(text),
-            Rest::Page { version, next, left } => {
-                let piece = version.piece(*next)?.unwrap_or_default();
-                *next += 1;
-                *left -= piece.len();
-                piece
-            }
+            Rest::Text(text) => Some(std::mem::take(text)).filter(|text| !text.is_empty()),
+            Rest::Page(parts) => parts.next()?,
         };
-        Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))))
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -6,7 +6,10 @@
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::output::{Coding, Output};
+use crate::{
+    output::{Coding, Output},
+    pages::Content,
+};
 
 /// An exposition format. The two versions of the Prometheus text format differ in what names they allow;
 /// all names here are allowed by both.
@@ -79,35 +82,28 @@ pub struct Encoder {
     created: Option<f64>,
     /// The family that [`Self::gauge`] or [`Self::counter`] wrote last.
     latest: String,
-    /// The families that are written; all where there is none.
-    names: Vec<String>,
+    families: Vec<(String, usize)>,
 }
 
 /// Writes one family. Its header comes with its first sample, so that a family without any is not shown.
 #[derive(Debug)]
 pub struct FamilyEncoder<'a> {
     out: &'a mut Output,
+    families: &'a mut Vec<(String, usize)>,
     format: Format,
     name: &'a str,
     help: &'a str,
     kind: Kind,
     created: Option<f64>,
     has_samples: bool,
-    is_wanted: bool,
 }
 
 impl Encoder {
     /// An empty exposition.
     #[must_use]
     pub fn new(format: Format, coding: Coding) -> Self {
-        let (latest, names) = (String::new(), Vec::new());
-        Self { out: Output::new(coding), format, valid_until: None, created: None, latest, names }
-    }
-
-    /// Writes the families of these names alone, unless there are none.
-    #[must_use]
-    pub(crate) fn only(self, names: Vec<String>) -> Self {
-        Self { names, ..self }
+        let (latest, families) = (String::new(), Vec::new());
+        Self { out: Output::new(coding), format, valid_until: None, created: None, latest, families }
     }
 
     /// One sample of a gauge. Samples of one family are written one after the other.
@@ -142,18 +138,24 @@ impl Encoder {
     /// A family. Its header is written with its first sample.
     pub fn family<'a>(&'a mut self, name: &'a str, kind: Kind, help: &'a str) -> FamilyEncoder<'a> {
         let created = self.created.filter(|_| self.format == Format::OpenMetricsCreated && kind != Kind::Gauge);
-        let is_wanted = self.names.is_empty() || self.names.iter().any(|wanted| wanted == name);
-        let (out, format) = (&mut self.out, self.format);
-        FamilyEncoder { out, format, name, help, kind, created, has_samples: false, is_wanted }
+        let (out, families, format) = (&mut self.out, &mut self.families, self.format);
+        FamilyEncoder { out, families, format, name, help, kind, created, has_samples: false }
     }
 
     /// The exposition in pieces, and until when it shows what is true.
     #[must_use]
-    pub fn finish(mut self) -> (Vec<Bytes>, Option<Instant>) {
+    pub fn finish(self) -> (Vec<Bytes>, Option<Instant>) {
+        let content = self.into_content();
+        (content.pieces, content.valid_until)
+    }
+
+    pub(crate) fn into_content(mut self) -> Content {
         if self.format.is_open_metrics() {
+            // It belongs to no family.
+            self.families.extend(self.out.place().map(|place| (String::new(), place)));
             self.out.line().extend_from_slice(b"# EOF\n");
         }
-        (self.out.into_pieces(), self.valid_until)
+        Content { pieces: self.out.into_pieces(), families: self.families, valid_until: self.valid_until }
     }
 }
 
@@ -173,9 +175,6 @@ impl FamilyEncoder<'_> {
         labels: impl IntoIterator<Item = (&'l str, &'l str), IntoIter: Clone>,
         value: f64,
     ) {
-        if !self.is_wanted {
-            return;
-        }
         if !self.has_samples {
             self.header();
         }
@@ -237,6 +236,7 @@ impl FamilyEncoder<'_> {
 
     fn header(&mut self) {
         self.has_samples = true;
+        self.families.extend(self.out.place().map(|place| (self.name.to_owned(), place)));
         let open_metrics = self.format.is_open_metrics();
         let is_counter = self.kind == Kind::Counter;
         let line = self.out.line();

@@ -1,7 +1,5 @@
 //! What a client would rather have: `Accept` and `Accept-Encoding` (RFC 9110, sections 12.4 and 12.5).
 
-use std::borrow::Cow;
-
 use hyper::{
     HeaderMap,
     header::{ACCEPT, ACCEPT_ENCODING, HeaderName},
@@ -28,9 +26,8 @@ struct Preference<'a> {
 /// Prometheus asks for protobuf before all others where its created timestamps are on. Then it gets them in
 /// OpenMetrics, as protobuf is not served.
 pub(crate) fn format(headers: &HeaderMap) -> Format {
-    let list = list(headers, &ACCEPT);
-    let preferences = parse(&list);
-    let quality_and_place = |format| preference(&preferences, |preference| specificity(format, preference));
+    let preferences: Vec<_> = preferences(headers, &ACCEPT).collect();
+    let quality_and_place = |format| preference(&preferences, format);
     let format = best(OFFERS, quality_and_place).unwrap_or(Format::Text0);
     // The first of those that are wanted most.
     let favourite = preferences.iter().rev().max_by_key(|preference| preference.quality);
@@ -40,20 +37,18 @@ pub(crate) fn format(headers: &HeaderMap) -> Format {
 
 /// The content coding for a client: compressed only where it asks for that, and no less than for the plain form.
 pub(crate) fn coding(headers: &HeaderMap) -> Coding {
-    let list = list(headers, &ACCEPT_ENCODING);
-    let preferences = parse(&list);
-    let named = |name: &'static str| {
-        preference(&preferences, move |preference| match preference.value {
-            "*" => Some(0),
-            value => value.eq_ignore_ascii_case(name).then_some(1),
-        })
-    };
-    let gzip = named("gzip").or_else(|| named("x-gzip")).map_or(0, |(quality, _)| quality);
-    match named("identity") {
-        Some((identity, _)) if identity > gzip => Coding::Identity,
-        _ if gzip > 0 => Coding::Gzip,
-        _ => Coding::Identity,
+    let (mut gzip, mut identity, mut any) = (None, None, None);
+    for Preference { value, quality, .. } in preferences(headers, &ACCEPT_ENCODING) {
+        let named = match value {
+            "*" => &mut any,
+            value if value.eq_ignore_ascii_case("gzip") || value.eq_ignore_ascii_case("x-gzip") => &mut gzip,
+            value if value.eq_ignore_ascii_case("identity") => &mut identity,
+            _ => continue,
+        };
+        named.get_or_insert(quality);
     }
+    let (gzip, identity) = (gzip.or(any).unwrap_or(0), identity.or(any).unwrap_or(0));
+    if gzip > 0 && gzip >= identity { Coding::Gzip } else { Coding::Identity }
 }
 
 /// How exactly a media range names a format; `None` where it doesn't.
@@ -74,12 +69,10 @@ fn specificity(format: Format, range: &Preference<'_>) -> Option<u8> {
     }
 }
 
-/// The quality that the most specific preference gives, and that preference's place in the list.
-fn preference(
-    preferences: &[Preference<'_>],
-    specificity: impl Fn(&Preference<'_>) -> Option<u8>,
-) -> Option<(u16, usize)> {
-    let matching = preferences.iter().enumerate().filter_map(|(place, it)| Some((specificity(it)?, place, it.quality)));
+/// The quality that the most specific preference gives a format, and that preference's place in the list.
+fn preference(preferences: &[Preference<'_>], format: Format) -> Option<(u16, usize)> {
+    let rated = preferences.iter().enumerate();
+    let matching = rated.filter_map(|(place, it)| Some((specificity(format, it)?, place, it.quality)));
     let (_, place, quality) = matching.max_by_key(|(specificity, place, _)| (*specificity, usize::MAX - place))?;
     Some((quality, place))
 }
@@ -91,15 +84,10 @@ fn best<T: Copy>(offers: impl IntoIterator<Item = T>, preference: impl Fn(T) -> 
     acceptable.min_by_key(|(_, (quality, place))| (u16::MAX - quality, *place)).map(|(offer, _)| offer)
 }
 
-/// A header's list, which may come in several lines.
-fn list<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Cow<'h, str> {
-    let mut lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    let first = lines.next().unwrap_or_default();
-    lines.fold(Cow::Borrowed(first), |list, line| Cow::Owned(format!("{list},{line}")))
-}
-
-fn parse(list: &str) -> Vec<Preference<'_>> {
-    list.split(',').filter_map(member).collect()
+/// The members of a header's list, which may come in several lines.
+fn preferences<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = Preference<'h>> {
+    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).filter_map(member)
 }
 
 /// One member of a list; one that is malformed counts for nothing.
@@ -199,6 +187,8 @@ mod tests {
             ("identity;q=0.5, gzip;q=0.5", Coding::Gzip),
             ("identity;q=0, gzip;q=0.001", Coding::Gzip),
             ("br", Coding::Identity),
+            ("x-gzip, *;q=0", Coding::Gzip),
+            ("*;q=0.5, identity", Coding::Identity),
         ] {
             assert_eq!(coding(&headers(&ACCEPT_ENCODING, accept)), expected, "{accept}");
         }

@@ -35,6 +35,8 @@ pub enum Coding {
 #[derive(Debug)]
 pub(crate) struct Output {
     pieces: Vec<Bytes>,
+    /// How many bytes they have, uncompressed.
+    written: usize,
     line: Vec<u8>,
     gzip: Option<GzEncoder<Vec<u8>>>,
 }
@@ -43,12 +45,17 @@ impl Output {
     /// Collects nothing yet.
     pub(crate) fn new(coding: Coding) -> Self {
         let gzip = || GzEncoder::new(Vec::new(), Compression::new(GZIP_LEVEL));
-        Self { pieces: Vec::new(), line: Vec::new(), gzip: (coding == Coding::Gzip).then(gzip) }
+        Self { pieces: Vec::new(), written: 0, line: Vec::new(), gzip: (coding == Coding::Gzip).then(gzip) }
     }
 
     /// What is written to. A line is written as a whole, and followed by [`Self::end_line`].
     pub(crate) fn line(&mut self) -> &mut Vec<u8> {
         &mut self.line
+    }
+
+    /// The place of the next byte, where it is not compressed.
+    pub(crate) fn place(&self) -> Option<usize> {
+        self.gzip.is_none().then(|| self.written + self.line.len())
     }
 
     /// Begins a new piece where the last one is full.
@@ -77,6 +84,7 @@ impl Output {
         let Some(gzip) = &mut self.gzip else {
             if !self.line.is_empty() {
                 self.pieces.push(piece(&self.line));
+                self.written += self.line.len();
                 self.line.clear();
             }
             return;

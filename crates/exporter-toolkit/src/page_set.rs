@@ -3,13 +3,12 @@
 use std::{
     io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use hyper::header::HeaderValue;
-use tokio::sync::Semaphore;
 
 use crate::{
     collector::Collector,
@@ -20,15 +19,8 @@ use crate::{
     pages::{Content, Page, PageMaker},
 };
 
-/// Pages that single requests have for themselves and that wait to be made. With all that are shared, they fit the queue.
-const MAX_OWN_PAGES: usize = 4;
-
 /// The pages that requests share. The two text formats have the same bytes.
 pub(crate) struct PageSet {
-    maker: PageMaker,
-    exposition: Exposition,
-    /// Pages that one request has for itself, which wait to be made.
-    own: Arc<Semaphore>,
     text: Compressed,
     open_metrics: Compressed,
     open_metrics_created: Compressed,
@@ -50,15 +42,13 @@ struct Exposition {
 }
 
 impl Exposition {
-    /// The families of these names, or all where there is none.
-    fn encode(&self, format: Format, coding: Coding, names: &[String]) -> Content {
-        let mut encoder = Encoder::new(format, coding).only(names.to_vec());
+    fn encode(&self, format: Format, coding: Coding) -> Content {
+        let mut encoder = Encoder::new(format, coding);
         self.collector.collect(&mut encoder);
         if let Some(namespace) = &self.namespace {
             self.metrics.write(namespace, &mut encoder);
         }
-        let (pieces, valid_until) = encoder.finish();
-        Content { pieces, valid_until }
+        encoder.into_content()
     }
 }
 
@@ -77,14 +67,17 @@ impl PageSet {
         let (counted, uncounted) = (Arc::clone(collector), AtomicU64::new(0));
         let changes = move || counted.changes().unwrap_or_else(|| uncounted.fetch_add(1, Ordering::Relaxed));
         let maker = PageMaker::start(changes)?;
-        let text = |text: &str| Content { pieces: Output::from(text).into_pieces(), valid_until: None };
+        let text = |text: &str| {
+            let pieces = Output::from(text).into_pieces();
+            Content { pieces, families: Vec::new(), valid_until: None }
+        };
         let (collector, metrics) = (Arc::clone(collector), Arc::clone(metrics));
         let exposition = Exposition { collector, metrics, namespace: options.namespace.clone() };
         let Exposition { collector, metrics, .. } = &exposition;
         let compressed = |format| {
             let page = |coding| {
                 let exposition = exposition.clone();
-                maker.page(move || exposition.encode(format, coding, &[]))
+                maker.page(move || exposition.encode(format, coding))
             };
             Compressed { plain: page(Coding::Identity), gzip: page(Coding::Gzip) }
         };
@@ -102,21 +95,6 @@ impl PageSet {
             open_metrics_created: compressed(Format::OpenMetricsCreated),
             landing_page,
             health,
-            own: Arc::new(Semaphore::new(MAX_OWN_PAGES)),
-            maker,
-            exposition,
-        })
-    }
-
-    /// The exposition of these families alone, for one request, once no more than a few others wait for such a page.
-    pub(crate) async fn with_names(&self, format: Format, coding: Coding, names: Vec<String>) -> Page {
-        // None once the semaphore is closed, which it never is.
-        let (exposition, permit) = (self.exposition.clone(), Arc::clone(&self.own).acquire_owned().await.ok());
-        // It counts until it is made, or until the queue has dropped it, if its request has gone away meanwhile.
-        let waits = Mutex::new(permit);
-        self.maker.own_page(move || {
-            waits.lock().unwrap_or_else(PoisonError::into_inner).take();
-            exposition.encode(format, coding, &names)
         })
     }
 

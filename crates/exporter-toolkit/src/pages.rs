@@ -6,11 +6,12 @@
 //! pool for blocking work, which files that hang can exhaust.
 
 use std::{
-    io,
+    io, mem,
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
@@ -18,9 +19,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{runtime::Handle, sync::watch, time::Instant};
+use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 
-use crate::{body::SharedBody, output::release_unused};
+use crate::output::release_unused;
 
 /// How far a page may lag behind in what changes without being counted, such as the exporter's own metrics.
 pub(crate) const MAX_LAG: Duration = Duration::from_secs(1);
@@ -32,12 +33,14 @@ const CLEANUP_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_PAGES: usize = 16;
 
 /// Memory of all pages that slow clients still take, beyond two of the largest page: the latest and the one that is made.
-/// Where it is full, outdated ones end, and with them the answers that are sent from them.
+/// Where it is full, versions end of which nobody has taken anything for the longest time, and with them their answers.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// What a page shows at a moment.
 pub(crate) struct Content {
     pub(crate) pieces: Vec<Bytes>,
+    /// The families of an exposition that is not compressed, each with the place of its first byte.
+    pub(crate) families: Vec<(String, usize)>,
     /// Something that the page shows will have changed by then, though nothing counts it.
     pub(crate) valid_until: Option<Instant>,
 }
@@ -45,13 +48,24 @@ pub(crate) struct Content {
 /// The bytes of one version of a page, which end when their memory is needed.
 #[derive(Debug)]
 pub(crate) struct Version {
-    pieces: Mutex<Option<Vec<Bytes>>>,
+    bytes: Mutex<Alive>,
+    pub(crate) families: Vec<(String, usize)>,
     pub(crate) length: usize,
 }
 
+#[derive(Debug)]
+struct Alive {
+    /// None once the version has ended.
+    pieces: Option<Vec<Bytes>>,
+    /// When a client took the latest of them.
+    taken: Instant,
+}
+
 impl Version {
-    fn new(pieces: Vec<Bytes>) -> Self {
-        Self { length: pieces.iter().map(Bytes::len).sum(), pieces: Mutex::new(Some(pieces)) }
+    fn new(content: Content) -> Self {
+        let Content { pieces, families, .. } = content;
+        let length = pieces.iter().map(Bytes::len).sum();
+        Self { bytes: Mutex::new(Alive { pieces: Some(pieces), taken: Instant::now() }), families, length }
     }
 
     /// One of its pieces; `None` behind the last one.
@@ -60,66 +74,65 @@ impl Version {
     /// When the version has ended.
     pub(crate) fn piece(&self, index: usize) -> io::Result<Option<Bytes>> {
         let ended = || io::Error::other("the client took too long, and newer pages needed the memory");
-        Ok(self.pieces().as_ref().ok_or_else(ended)?.get(index).cloned())
-    }
-
-    fn pieces(&self) -> MutexGuard<'_, Option<Vec<Bytes>>> {
-        self.pieces.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut bytes = lock(&self.bytes);
+        bytes.taken = Instant::now();
+        Ok(bytes.pieces.as_ref().ok_or_else(ended)?.get(index).cloned())
     }
 }
 
-/// The latest result of making a page.
-#[derive(Clone)]
-enum Latest {
-    /// There is none, or it was too old to be kept.
-    None,
-    /// Making it panicked, which is a bug.
-    Panicked,
-    Made {
-        version: Arc<Version>,
-        began: Instant,
-        changes: u64,
-        valid_until: Instant,
-    },
+/// Where the wanted families of an exposition are, in order; what belongs to none is always wanted.
+pub(crate) fn places_of(version: &Version, is_wanted: impl Fn(&str) -> bool) -> Vec<Range<usize>> {
+    let ends = version.families.iter().skip(1).map(|(_, begin)| *begin).chain([version.length]);
+    let places = version.families.iter().zip(ends).filter(|((name, _), _)| name.is_empty() || is_wanted(name));
+    places.map(|((_, begin), end)| *begin..end).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The latest version of a page.
+struct Latest {
+    version: Arc<Version>,
+    /// What had changed when making it began.
+    changes: u64,
+    valid_until: Instant,
 }
 
 impl Latest {
-    /// The version, if a request that arrived then should get it: all that was known on its arrival is shown.
-    fn for_request(&self, arrived: Instant, changes: u64) -> Option<&Arc<Version>> {
-        match self {
-            Self::Made { version, began, changes: shown, valid_until, .. }
-                if *began >= arrived || (*shown >= changes && Instant::now() < *valid_until) =>
-            {
-                Some(version)
-            }
-            _ => None,
-        }
-    }
-
-    /// Drops a version that no request will get any more.
-    fn drop_outdated(&mut self, now_changes: u64) -> bool {
-        let now = Instant::now();
-        let outdated = match self {
-            Self::Made { changes, valid_until, .. } => *changes < now_changes || *valid_until <= now,
-            Self::None | Self::Panicked => false,
-        };
-        if outdated {
-            *self = Self::None;
-        }
-        outdated
+    /// Whether it shows all that has changed up to now.
+    fn is_current(&self, changes: u64) -> bool {
+        self.changes >= changes && Instant::now() < self.valid_until
     }
 }
 
 type Changes = Arc<dyn Fn() -> u64 + Send + Sync>;
 
+/// Where a request waits for its version. It gets none where making it panicked, which is a bug.
+type Waiting = oneshot::Sender<Option<Arc<Version>>>;
+
 struct PageState {
     make: Box<dyn Fn() -> Content + Send + Sync>,
-    /// Whether further requests may get it, too.
-    is_shared: bool,
     /// How long it was when it was last made.
     length: AtomicUsize,
-    latest: watch::Sender<Latest>,
-    queued: AtomicBool,
+    requests: Mutex<Requests>,
+}
+
+#[derive(Default)]
+struct Requests {
+    /// For those that arrive.
+    latest: Option<Latest>,
+    /// Those that have arrived. While there is any, the page is in the queue.
+    waiting: Vec<Waiting>,
+}
+
+impl PageState {
+    /// The latest version, if it shows all that has changed.
+    fn latest(&self, changes: u64) -> Option<Arc<Version>> {
+        let requests = lock(&self.requests);
+        let latest = requests.latest.as_ref().filter(|latest| latest.is_current(changes))?;
+        Some(Arc::clone(&latest.version))
+    }
 }
 
 /// One page.
@@ -153,50 +166,31 @@ impl PageMaker {
         Ok(Self { changes, queue })
     }
 
-    /// A page that `make` makes.
+    /// A page that `make` makes. There may be [`MAX_PAGES`].
     pub(crate) fn page(&self, make: impl Fn() -> Content + Send + Sync + 'static) -> Page {
-        self.page_for(true, make)
-    }
-
-    /// A page for one request, which nobody else gets. Where there are more than a few of them, the queue is full.
-    pub(crate) fn own_page(&self, make: impl Fn() -> Content + Send + Sync + 'static) -> Page {
-        self.page_for(false, make)
-    }
-
-    fn page_for(&self, is_shared: bool, make: impl Fn() -> Content + Send + Sync + 'static) -> Page {
-        let state = Arc::new(PageState {
-            make: Box::new(make),
-            is_shared,
-            length: AtomicUsize::new(0),
-            latest: watch::Sender::new(Latest::None),
-            queued: AtomicBool::new(false),
-        });
-        Page { state, changes: Arc::clone(&self.changes), queue: self.queue.clone() }
+        let state = PageState { make: Box::new(make), length: AtomicUsize::new(0), requests: Mutex::default() };
+        Page { state: Arc::new(state), changes: Arc::clone(&self.changes), queue: self.queue.clone() }
     }
 }
 
 impl Page {
     /// The page for a request that arrives now: it shows every change that was counted before. `None` where making it
     /// panicked, which is a bug.
-    pub(crate) async fn body(&self) -> Option<SharedBody> {
-        let (arrived, changes) = (Instant::now(), (self.changes)());
-        let mut latest = self.state.latest.subscribe();
-        if let Some(version) = latest.borrow_and_update().for_request(arrived, changes) {
-            return Some(Arc::clone(version).into());
+    pub(crate) async fn version(&self) -> Option<Arc<Version>> {
+        let changes = (self.changes)();
+        if let Some(latest) = self.state.latest(changes) {
+            return Some(latest);
         }
-        loop {
-            if !self.state.queued.swap(true, Ordering::AcqRel) {
+        let made = {
+            let mut requests = lock(&self.state.requests);
+            if requests.waiting.is_empty() {
                 self.queue.try_send(Arc::clone(&self.state)).ok()?;
             }
-            latest.changed().await.ok()?;
-            let now = latest.borrow_and_update();
-            if let Some(version) = now.for_request(arrived, changes) {
-                return Some(Arc::clone(version).into());
-            }
-            if matches!(*now, Latest::Panicked) {
-                return None;
-            }
-        }
+            let (waiting, made) = oneshot::channel();
+            requests.waiting.push(waiting);
+            made
+        };
+        made.await.ok().flatten()
     }
 }
 
@@ -216,73 +210,74 @@ impl Worker {
             let next = queue.recv_timeout(if is_clean { Duration::MAX } else { CLEANUP_INTERVAL });
             self.drop_outdated();
             match next {
-                Ok(page) => self.make(page),
+                Ok(page) => self.make(&page),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
+    /// Drops versions that no request will get any more.
     fn drop_outdated(&mut self) {
         let changes = (self.changes)();
         self.kept.retain(|page| {
-            let has_waiting_requests = page.latest.receiver_count() > 0;
-            has_waiting_requests || !page.latest.send_if_modified(|latest| latest.drop_outdated(changes))
+            let latest = &mut lock(&page.requests).latest;
+            latest.take_if(|latest| !latest.is_current(changes));
+            latest.is_some()
         });
     }
 
-    fn make(&mut self, page: Arc<PageState>) {
-        // Whoever asks from here on puts it into the queue again, and so does whoever came while the latest one was made;
-        // where that one will do for them, it is not made twice.
-        page.queued.store(false, Ordering::Release);
-        let (began, changes) = (Instant::now(), (self.changes)());
-        let latest_will_do = page.latest.borrow().for_request(began, changes).is_some();
-        if latest_will_do || page.latest.receiver_count() == 0 {
+    fn make(&mut self, page: &Arc<PageState>) {
+        // Whoever arrives from here on puts it into the queue again.
+        let mut waiting = mem::take(&mut lock(&page.requests).waiting);
+        waiting.retain(|request| !request.is_closed());
+        if waiting.is_empty() {
             return;
         }
-        self.limit_memory(page.length.load(Ordering::Relaxed));
-        let latest = match catch_unwind(AssertUnwindSafe(|| (page.make)())) {
-            Err(_) => Latest::Panicked,
-            Ok(Content { pieces, valid_until }) => {
-                let lagging = began + MAX_LAG;
-                let valid_until = valid_until.map_or(lagging, |until| until.min(lagging));
-                let version = Arc::new(Version::new(pieces));
-                page.length.store(version.length, Ordering::Relaxed);
-                self.alive.push(Arc::downgrade(&version));
-                Latest::Made { version, began, changes, valid_until }
+        let (began, changes) = (Instant::now(), (self.changes)());
+        let latest = page.latest(changes);
+        // Those that arrived while the latest one was made may have it, too.
+        let version = latest.or_else(|| {
+            self.limit_memory(page.length.load(Ordering::Relaxed));
+            let content = catch_unwind(AssertUnwindSafe(|| (page.make)())).ok()?;
+            let lagging = began + MAX_LAG;
+            let valid_until = content.valid_until.map_or(lagging, |until| until.min(lagging));
+            let version = Arc::new(Version::new(content));
+            page.length.store(version.length, Ordering::Relaxed);
+            self.alive.push(Arc::downgrade(&version));
+            lock(&page.requests).latest = Some(Latest { version: Arc::clone(&version), changes, valid_until });
+            if !self.kept.iter().any(|kept| Arc::ptr_eq(kept, page)) {
+                self.kept.push(Arc::clone(page));
             }
-        };
-        page.latest.send_replace(latest);
-        if page.is_shared && !self.kept.iter().any(|kept| Arc::ptr_eq(kept, &page)) {
-            self.kept.push(page);
+            Some(version)
+        });
+        for request in waiting {
+            // One that went away meanwhile needs none.
+            let _ = request.send(version.clone());
         }
     }
 
-    /// Ends outdated versions until a new one of this length fits beside all that are left: the oldest of the largest
-    /// first, so that clients that stall with large pages do not end the small ones of others.
+    /// Ends versions until a new one of this length fits beside all that are left: first those of which no client has
+    /// taken anything for the longest time.
     fn limit_memory(&mut self, new: usize) {
-        let versions: Vec<_> = self.alive.iter().filter_map(Weak::upgrade).collect();
-        let lengths = || versions.iter().map(|version| version.length).chain([new]);
-        let (mut bytes, largest) = (lengths().sum::<usize>(), lengths().max().unwrap_or_default());
-        let limit = MAX_BYTES + 2 * largest;
-        let mut outdated: Vec<_> = versions.iter().filter(|version| !self.is_current(version)).collect();
-        outdated.sort_by_key(|version| version.length.leading_zeros());
-        for version in outdated {
+        let versions = || self.alive.iter().filter_map(Weak::upgrade);
+        let lengths = || versions().map(|version| version.length).chain([new]);
+        let limit = MAX_BYTES + 2 * lengths().max().unwrap_or_default();
+        let mut bytes: usize = lengths().sum();
+        let mut oldest_first: Vec<_> = versions().collect();
+        oldest_first.sort_by_cached_key(|version| lock(&version.bytes).taken);
+        for version in oldest_first {
             if bytes <= limit {
                 break;
             }
-            version.pieces().take();
+            for page in &self.kept {
+                lock(&page.requests).latest.take_if(|latest| Arc::ptr_eq(&latest.version, &version));
+            }
+            lock(&version.bytes).pieces.take();
             bytes -= version.length;
         }
-        self.alive = versions.iter().filter(|version| version.pieces().is_some()).map(Arc::downgrade).collect();
-    }
-
-    fn is_current(&self, version: &Arc<Version>) -> bool {
-        let is_of = |page: &Arc<PageState>| match &*page.latest.borrow() {
-            Latest::Made { version: current, .. } => Arc::ptr_eq(current, version),
-            Latest::None | Latest::Panicked => false,
-        };
-        self.kept.iter().any(is_of)
+        let is_alive = |version: &Weak<Version>| version.upgrade().is_some_and(|it| lock(&it.bytes).pieces.is_some());
+        self.alive.retain(is_alive);
     }
 }
 

@@ -10,7 +10,7 @@
 //!
 //! All stand below the route prefix, take GET and HEAD unless said otherwise, and answer any other method with 405.
 
-use std::{convert::Infallible, pin::Pin, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, convert::Infallible, pin::Pin, sync::Arc};
 
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
@@ -35,7 +35,7 @@ use crate::{
     negotiation,
     output::Coding,
     page_set::{PageSet, health_json},
-    pages::Page,
+    pages::{Page, Version, places_of},
     paths::Paths,
 };
 
@@ -45,6 +45,9 @@ const HTML_HEADERS: [(HeaderName, &str); 4] = [
     (X_FRAME_OPTIONS, "DENY"),
     (REFERRER_POLICY, "no-referrer"),
 ];
+
+/// The headers of a request that choose the metrics' form.
+const NEGOTIATED_BY: HeaderValue = HeaderValue::from_static("accept, accept-encoding");
 
 /// What requests are answered from.
 pub(crate) struct RouteTable {
@@ -157,33 +160,39 @@ impl RouteTable {
     }
 
     /// A page as it is now, or why there is none.
-    async fn shared(&self, page: &Page) -> Result<SharedBody, Answer> {
+    async fn shared(&self, page: &Page) -> Result<Arc<Version>, Answer> {
         // Held until the page exists, and not while it is sent: how fast a client takes it is nobody else's concern.
         let permit = self.waiting.as_ref().map(Semaphore::try_acquire).transpose();
         let Ok(_permit) = permit else {
             return Err(later(StatusCode::SERVICE_UNAVAILABLE, "too many requests wait for an answer\n"));
         };
-        page.body()
+        page.version()
             .await
             .ok_or_else(|| answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "this page cannot be made, see the log\n"))
     }
 
     async fn metrics(&self, headers: &HeaderMap, query: Option<&str>) -> Answer {
-        let (format, coding) = (negotiation::format(headers), negotiation::coding(headers));
-        let names = query.map(names).unwrap_or_default();
-        let own;
-        let page = if names.is_empty() {
-            self.pages.of(format, coding)
-        } else {
-            own = self.pages.with_names(format, coding, names).await;
-            &own
-        };
-        let body = match self.shared(page).await {
-            Ok(body) => body,
+        let (format, mut coding) = (negotiation::format(headers), negotiation::coding(headers));
+        let names = || names(query.unwrap_or_default());
+        let is_whole = names().next().is_none();
+        if !is_whole {
+            // Its families are parts of the whole page, which parts of a compressed one are not.
+            coding = Coding::Identity;
+        }
+        let version = match self.shared(self.pages.of(format, coding)).await {
+            Ok(version) => version,
             Err(refusal) => return refusal,
         };
+        let body = if is_whole {
+            version.into()
+        } else {
+            // Collected no sooner than here: thousands of requests may wait.
+            let names: HashSet<_> = names().collect();
+            let places = places_of(&version, |family| names.contains(family));
+            SharedBody::of(version, places)
+        };
         let mut answer = answer(StatusCode::OK, format.content_type(), body);
-        answer.headers_mut().insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
+        answer.headers_mut().insert(VARY, NEGOTIATED_BY);
         if coding == Coding::Gzip {
             answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
@@ -193,7 +202,7 @@ impl RouteTable {
     async fn landing_page(&self, query: Option<&str>) -> Answer {
         let landing_page = &self.pages.landing_page;
         let mut answer = match self.shared(&landing_page.page).await {
-            Ok(body) => html(body, landing_page.content_security_policy.as_ref()),
+            Ok(version) => html(version.into(), landing_page.content_security_policy.as_ref()),
             Err(refusal) => return refusal,
         };
         if let Some(seconds) = query.and_then(refresh_interval) {
@@ -213,7 +222,7 @@ impl RouteTable {
             let trusted =
                 may_ask && policy.has_room() && self.access.verdict(policy, request).await == Verdict::Granted;
             let details = if trusted { self.shared(&self.pages.health).await.ok() } else { None };
-            let body = details.unwrap_or_else(|| health_json(health.is_ok()).into());
+            let body = details.map_or_else(|| health_json(health.is_ok()).into(), SharedBody::from);
             return answer(status, "application/json", body);
         }
         match health {
@@ -256,9 +265,8 @@ impl RouteTable {
 }
 
 /// The families that a scrape asks for, as with Go's `promhttp`: `?name[]=FAMILY&name[]=...`.
-fn names(query: &str) -> Vec<String> {
-    let pairs = url::form_urlencoded::parse(query.as_bytes());
-    pairs.filter(|(key, _)| key == "name[]").map(|(_, name)| name.into_owned()).collect()
+fn names(query: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "name[]").map(|(_, name)| name)
 }
 
 /// After how many seconds a browser should load the page again: a query `refresh=10`.
