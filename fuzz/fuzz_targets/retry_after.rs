@@ -9,5 +9,5 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (&str, u32)| {
     let (value, server_now) = input;
-    let _ = retry_after::parse(value, [UNIX_EPOCH + Duration::from_secs(server_now.into())]);
+    let _ = retry_after::parse(value, Some(UNIX_EPOCH + Duration::from_secs(server_now.into())), UNIX_EPOCH);
 });

@@ -193,7 +193,7 @@ impl Client {
         let text = |name| response.headers().get(name)?.to_str().ok();
         let date = text(DATE).and_then(server_clock::plausible_date);
         let retry_after = text(RETRY_AFTER).filter(|_| matches!(status, 429 | 503));
-        let retry_after = retry_after.and_then(|value| retry_after::parse(value, date.into_iter().chain([local])));
+        let retry_after = retry_after.and_then(|value| retry_after::parse(value, date, local));
         let skew = date.map(|date| server_clock::seconds_between(date, local));
         (Head { status, clock_skew: None, retry_after }, skew)
     }

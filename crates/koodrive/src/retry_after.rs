@@ -2,20 +2,26 @@
 
 use std::time::{Duration, SystemTime};
 
+/// A `Date` that is further from the local clock than this may be wrong by as much: of a request whose `X-Date` is, the API
+/// takes none.
+const MAX_SKEW: Duration = Duration::from_mins(15);
+
 /// How long the server asks to be left alone; `None` for what is neither form.
 ///
-/// A point of time is counted from each of `clocks`, the answer's own `Date` and the local clock, as either may be wrong:
-/// the shortest wait counts. One that has passed by all of them asks for no wait.
+/// A point of time is counted from `date`, the answer's own `Date`: only the server's clock matters for it. Where that is far
+/// from the local clock, one of the two is wrong, and of the waits that are left by them, the shorter one counts.
 #[must_use]
-pub fn parse(value: &str, clocks: impl IntoIterator<Item = SystemTime>) -> Option<Duration> {
+pub fn parse(value: &str, date: Option<SystemTime>, local: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         // More seconds than fit mean as long as can be.
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
     let until = httpdate::parse_http_date(value).ok()?;
-    let waits = clocks.into_iter().filter_map(|now| until.duration_since(now).ok());
-    Some(waits.min().unwrap_or_default())
+    let date = date.unwrap_or(local);
+    let skew = date.duration_since(local).unwrap_or_else(|behind| behind.duration());
+    let clocks = if skew > MAX_SKEW { [date, local] } else { [date; 2] };
+    Some(clocks.into_iter().filter_map(|now| until.duration_since(now).ok()).min().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -43,30 +49,36 @@ mod tests {
             ("1.5", None),
             ("soon", None),
         ] {
-            assert_eq!(parse(value, [server_now()]), expected.map(Duration::from_secs), "{value}");
+            assert_eq!(parse(value, Some(server_now()), server_now()), expected.map(Duration::from_secs), "{value}");
         }
     }
 
     proptest! {
         #[test]
         fn any_text_is_a_wait_or_none(text in "\\PC*") {
-            let _ = parse(&text, [server_now()]);
+            let _ = parse(&text, None, server_now());
         }
 
         #[test]
-        fn any_point_of_time_is_counted_from_the_clock_by_which_it_is_next(
-            ahead in 0u64..1_000_000,
-            wrong in -100_000_000i64..100_000_000,
-        ) {
+        fn any_point_of_time_is_counted_from_the_servers_now(ahead in 0u64..1_000_000_000) {
             let until = httpdate::fmt_http_date(server_now() + Duration::from_secs(ahead));
-            let waits = [ahead.cast_signed(), ahead.cast_signed() + wrong].map(u64::try_from);
-            let other = if wrong < 0 {
-                server_now() + Duration::from_secs(wrong.unsigned_abs())
-            } else {
-                server_now() - Duration::from_secs(wrong.unsigned_abs())
-            };
-            let expected = waits.into_iter().flatten().min().map(Duration::from_secs);
-            prop_assert_eq!(parse(&until, [server_now(), other]), expected);
+            prop_assert_eq!(parse(&until, Some(server_now()), server_now()), Some(Duration::from_secs(ahead)));
+        }
+    }
+
+    #[test]
+    fn point_of_time_is_counted_from_the_date_unless_that_is_far_off() {
+        let until = httpdate::fmt_http_date(server_now() + Duration::from_mins(1));
+        let (minutes, hours) = (Duration::from_mins(9), Duration::from_hours(8));
+        for (date, local) in [
+            (server_now(), server_now() - minutes),
+            (server_now(), server_now() + minutes),
+            (server_now(), server_now() - hours),
+            (server_now(), server_now() + hours),
+            (server_now() - hours, server_now()),
+            (server_now() + hours, server_now()),
+        ] {
+            assert_eq!(parse(&until, Some(date), local), Some(Duration::from_mins(1)), "{date:?} {local:?}");
         }
     }
 }
