@@ -1,10 +1,10 @@
 //! One collector of one account, one loop: wait for the due time, poll, store the result.
 
-use std::{future::Future, pin::pin, sync::Arc};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use koodrive::{Client, Exchange, PollError, Remedy};
 use tokio::{
-    sync::watch,
+    sync::{OwnedSemaphorePermit, watch},
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -89,7 +89,7 @@ impl<U: Upstream> Poller<U> {
                     }
                     continue;
                 }
-                () = alive_during(&self.entry, &account, sleep_until(due)) => {}
+                () = alive_during(&self.entry, account.poll.interval, sleep_until(due)) => {}
             }
             // After a pause of the whole process everybody's tick has passed: each waits for its next one.
             if due.elapsed() >= account.poll.interval {
@@ -106,9 +106,7 @@ impl<U: Upstream> Poller<U> {
     /// The requests run in a task of their own, so that a panic ends this poll and not the loop, and an idle account
     /// holds no request's memory.
     pub async fn poll(&self) {
-        let account = Arc::clone(&self.target.borrow().account);
-        let permit = alive_during(&self.entry, &account, self.limiter.acquire());
-        let Some(Some(_permit)) = self.stop.run_until_cancelled(permit).await else { return };
+        let Some(Some(_permit)) = self.stop.run_until_cancelled(self.permit()).await else { return };
         // A reload may have replaced it meanwhile.
         let Target { account, upstream } = self.target.borrow().clone();
         self.entry.beat();
@@ -119,6 +117,18 @@ impl<U: Upstream> Poller<U> {
         let (earlier, exchange) = requests.unwrap_or_else(|_| (Vec::new(), Exchange::unfinished(PollError::Panic)));
         self.record(Finished { began, duration: began.monotonic.elapsed(), earlier, exchange });
         self.entry.beat();
+    }
+
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        let (mut permit, mut target) = (pin!(self.limiter.acquire()), self.target.clone());
+        loop {
+            let interval = target.borrow_and_update().account.poll.interval;
+            tokio::select! {
+                permit = alive_during(&self.entry, interval, permit.as_mut()) => return permit,
+                // A reload may have made the interval shorter.
+                Ok(()) = target.changed() => {}
+            }
+        }
     }
 
     fn record(&self, finished: Finished) {
@@ -161,10 +171,10 @@ async fn changed<U>(target: &mut watch::Receiver<Target<U>>) {
     }
 }
 
-/// Waits, with a heartbeat each interval.
-async fn alive_during<T>(entry: &AccountEntry, account: &Account, wait: impl Future<Output = T>) -> T {
+/// Waits, with a heartbeat as often as that.
+async fn alive_during<T>(entry: &AccountEntry, every: Duration, wait: impl Future<Output = T>) -> T {
     let mut wait = pin!(wait);
-    let mut beats = interval(account.poll.interval);
+    let mut beats = interval(every);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -172,5 +182,48 @@ async fn alive_during<T>(entry: &AccountEntry, account: &Account, wait: impl Fut
             done = &mut wait => return done,
             _ = beats.tick() => entry.beat(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{account::PollPolicy, poll::AccountStore};
+
+    /// Nobody asks it.
+    struct Silent;
+
+    impl Upstream for Silent {
+        async fn ask(&self, _: Instant, _: Option<Remedy>) -> Exchange {
+            Exchange::unfinished(PollError::Panic)
+        }
+
+        async fn remedy(&self, _: &Exchange) -> Option<Remedy> {
+            None
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn poll_that_waits_for_its_permit_shows_that_it_is_alive_by_a_shorter_interval_too() {
+        let account = |interval| {
+            let poll = PollPolicy { interval, timeout: interval, max_age: interval * 3 };
+            Arc::new(Account { poll, ..Account::example("production") })
+        };
+        let hourly = account(Duration::from_hours(1));
+        let clock = WallClock::system();
+        let entry = AccountStore::default().entry(Arc::clone(&hourly), None, clock.moment());
+        let (limiter, upstream) = (Limiter::new(1), Arc::new(Silent));
+        let _busy = limiter.acquire().await;
+        let (reload, target) = watch::channel(Target { account: hourly, upstream: Arc::clone(&upstream) });
+        let (observer, stop): (Observer, _) = (Arc::new(|_| {}), CancellationToken::new());
+        let poller =
+            Poller { entry: Arc::clone(&entry), target, limiter, clock, observer, epoch: Instant::now(), stop };
+        tokio::spawn(async move { poller.poll().await });
+        tokio::task::yield_now().await;
+        let often = account(Duration::from_secs(15));
+        entry.reconfigure(Arc::clone(&often));
+        reload.send(Target { account: often, upstream }).ok().unwrap();
+        tokio::time::sleep(Duration::from_mins(5)).await;
+        assert!(entry.alive());
     }
 }
