@@ -67,6 +67,7 @@ impl Collector for KooDrive {
         }
         let accounts = Accounts { store: self.store(), now: self.clock.moment() };
         let page = Page { healthy: self.store().alive(), accounts };
+        // It fails for maps alone whose keys are no text.
         Some(serde_json::to_string(&page).ok()? + "\n")
     }
 

@@ -227,8 +227,9 @@ fn usage(error: clap::Error) -> ExitCode {
     let code = u8::try_from(error.exit_code()).unwrap_or(RUN_TIME_FAILURE);
     if error.use_stderr() {
         logging::within_a_second(move || error.print());
-    } else if let Err(error) = error.print() {
-        return fail(RUN_TIME_FAILURE, &error);
+    } else {
+        // Whoever stops reading has seen enough.
+        let _ = error.print();
     }
     code.into()
 }

@@ -29,7 +29,7 @@ use crate::{
 /// A configuration on a network mount may never come.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Requests for a reload that wait for it.
+/// How many requests for a reload may wait for it.
 pub const MAX_REQUESTS: usize = 1024;
 
 /// What a reload works on.
@@ -68,7 +68,7 @@ impl Reloader {
                 _ = changed(&mut self.followed) => drop(self.reload("the file has changed").await),
                 roots = changed(&mut self.roots) => self.trust(roots),
                 1.. = requests.recv_many(&mut replies, MAX_REQUESTS) => {
-                    // One reload is for all that wait, as some of them may have gone away.
+                    // One reload is for all that wait: a client that has gone would cost one of its own otherwise.
                     let result = self.reload("a request").await;
                     for reply in replies {
                         drop(reply.send(result.clone()));

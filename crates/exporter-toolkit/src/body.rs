@@ -13,6 +13,9 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use crate::pages::Version;
 
+/// Fewer bytes of a page are copied for a slow client, which would keep the memory of all of it otherwise.
+const MAX_COPIED_BYTES: usize = 32 * 1024;
+
 /// The body of an answer.
 #[derive(Debug)]
 pub struct SharedBody(Rest);
@@ -29,8 +32,10 @@ struct Parts {
     version: Arc<Version>,
     /// The places of those that are still to come, the next one last.
     places: Vec<Range<usize>>,
-    /// The piece that comes next, and the place of its first byte.
-    next: (usize, usize),
+    /// The piece that comes next.
+    piece: usize,
+    /// The place of its first byte.
+    begin: usize,
     left: usize,
 }
 
@@ -49,16 +54,22 @@ impl From<&'static str> for SharedBody {
 impl From<Arc<Version>> for SharedBody {
     fn from(version: Arc<Version>) -> Self {
         let whole = 0..version.length;
-        Self::of(version, vec![whole])
+        Self(Rest::Page(Parts::new(version, vec![whole])))
     }
 }
 
 impl SharedBody {
     /// These places of a page, in their order.
-    pub(crate) fn of(version: Arc<Version>, mut places: Vec<Range<usize>>) -> Self {
-        let left = places.iter().map(Range::len).sum();
-        places.reverse();
-        Self(Rest::Page(Parts { version, places, next: (0, 0), left }))
+    pub(crate) fn of(version: Arc<Version>, places: Vec<Range<usize>>) -> Self {
+        let mut parts = Parts::new(version, places);
+        if parts.left > MAX_COPIED_BYTES {
+            return Self(Rest::Page(parts));
+        }
+        let mut copy = Vec::with_capacity(parts.left);
+        while let Ok(Some(piece)) = parts.next() {
+            copy.extend_from_slice(&piece);
+        }
+        Self(Rest::Text(copy.into()))
     }
 
     fn left(&self) -> usize {
@@ -70,17 +81,23 @@ impl SharedBody {
 }
 
 impl Parts {
+    fn new(version: Arc<Version>, mut places: Vec<Range<usize>>) -> Self {
+        let left = places.iter().map(Range::len).sum();
+        places.reverse();
+        Self { version, places, piece: 0, begin: 0, left }
+    }
+
     /// The bytes of the next piece that belong to the next place; `None` behind the last place.
     fn next(&mut self) -> io::Result<Option<Bytes>> {
         while let Some(place) = self.places.last() {
-            let (index, begin) = self.next;
-            let Some(piece) = self.version.piece(index)? else { break };
+            let begin = self.begin;
+            let Some(piece) = self.version.piece(self.piece)? else { break };
             let end = begin + piece.len();
             let wanted = place.start.max(begin)..place.end.min(end);
             if place.end <= end {
                 self.places.pop();
             } else {
-                self.next = (index + 1, end);
+                (self.piece, self.begin) = (self.piece + 1, end);
             }
             if !wanted.is_empty() {
                 self.left -= wanted.len();

@@ -212,7 +212,7 @@ impl<A: HttpService> Service<Request<Incoming>> for TimedService<A> {
     }
 }
 
-/// Waits until the first of the client's certificates expires that has not yet, its own or one of an authority.
+/// Waits until one of the certificates that the client sent expires, where there is one that has not yet.
 fn expiry<I>(stream: &TlsStream<I>) -> impl Future<Output = ()> + Send + use<I> {
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let expiries = certificates.iter().filter_map(|certificate| u64::try_from(tls::expiry(certificate)?).ok());

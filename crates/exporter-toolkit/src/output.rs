@@ -35,8 +35,6 @@ pub enum Coding {
 #[derive(Debug)]
 pub(crate) struct Output {
     pieces: Vec<Bytes>,
-    /// How many bytes they have, uncompressed.
-    written: usize,
     line: Vec<u8>,
     gzip: Option<GzEncoder<Vec<u8>>>,
 }
@@ -45,7 +43,7 @@ impl Output {
     /// Collects nothing yet.
     pub(crate) fn new(coding: Coding) -> Self {
         let gzip = || GzEncoder::new(Vec::new(), Compression::new(GZIP_LEVEL));
-        Self { pieces: Vec::new(), written: 0, line: Vec::new(), gzip: (coding == Coding::Gzip).then(gzip) }
+        Self { pieces: Vec::new(), line: Vec::new(), gzip: (coding == Coding::Gzip).then(gzip) }
     }
 
     /// What is written to. A line is written as a whole, and followed by [`Self::end_line`].
@@ -55,7 +53,7 @@ impl Output {
 
     /// The place of the next byte, where it is not compressed.
     pub(crate) fn place(&self) -> Option<usize> {
-        self.gzip.is_none().then(|| self.written + self.line.len())
+        self.gzip.is_none().then(|| self.pieces.iter().map(Bytes::len).sum::<usize>() + self.line.len())
     }
 
     /// Begins a new piece where the last one is full.
@@ -84,7 +82,6 @@ impl Output {
         let Some(gzip) = &mut self.gzip else {
             if !self.line.is_empty() {
                 self.pieces.push(piece(&self.line));
-                self.written += self.line.len();
                 self.line.clear();
             }
             return;

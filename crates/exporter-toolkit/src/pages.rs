@@ -48,16 +48,16 @@ pub(crate) struct Content {
 /// The bytes of one version of a page, which end when their memory is needed.
 #[derive(Debug)]
 pub(crate) struct Version {
-    bytes: Mutex<Alive>,
-    pub(crate) families: Vec<(String, usize)>,
+    memory: Mutex<Memory>,
+    families: Vec<(String, usize)>,
     pub(crate) length: usize,
 }
 
 #[derive(Debug)]
-struct Alive {
+struct Memory {
     /// None once the version has ended.
     pieces: Option<Vec<Bytes>>,
-    /// When a client took the latest of them.
+    /// When a request last got the version, or a client a piece of it.
     taken: Instant,
 }
 
@@ -65,7 +65,7 @@ impl Version {
     fn new(content: Content) -> Self {
         let Content { pieces, families, .. } = content;
         let length = pieces.iter().map(Bytes::len).sum();
-        Self { bytes: Mutex::new(Alive { pieces: Some(pieces), taken: Instant::now() }), families, length }
+        Self { memory: Mutex::new(Memory { pieces: Some(pieces), taken: Instant::now() }), families, length }
     }
 
     /// One of its pieces; `None` behind the last one.
@@ -74,17 +74,30 @@ impl Version {
     /// When the version has ended.
     pub(crate) fn piece(&self, index: usize) -> io::Result<Option<Bytes>> {
         let ended = || io::Error::other("the client took too long, and newer pages needed the memory");
-        let mut bytes = lock(&self.bytes);
-        bytes.taken = Instant::now();
-        Ok(bytes.pieces.as_ref().ok_or_else(ended)?.get(index).cloned())
+        let mut memory = lock(&self.memory);
+        memory.taken = Instant::now();
+        Ok(memory.pieces.as_ref().ok_or_else(ended)?.get(index).cloned())
     }
-}
 
-/// Where the wanted families of an exposition are, in order; what belongs to none is always wanted.
-pub(crate) fn places_of(version: &Version, is_wanted: impl Fn(&str) -> bool) -> Vec<Range<usize>> {
-    let ends = version.families.iter().skip(1).map(|(_, begin)| *begin).chain([version.length]);
-    let places = version.families.iter().zip(ends).filter(|((name, _), _)| name.is_empty() || is_wanted(name));
-    places.map(|((_, begin), end)| *begin..end).collect()
+    /// The places of the wanted families of an exposition, in order; what belongs to none is always wanted.
+    pub(crate) fn places_of(&self, is_wanted: impl Fn(&str) -> bool) -> Vec<Range<usize>> {
+        let ends = self.families.iter().skip(1).map(|(_, begin)| *begin).chain([self.length]);
+        let wanted = self.families.iter().zip(ends).filter(|((name, _), _)| name.is_empty() || is_wanted(name));
+        let mut places: Vec<Range<usize>> = Vec::new();
+        for ((_, begin), end) in wanted {
+            match places.last_mut() {
+                Some(neighbour) if neighbour.end == *begin => neighbour.end = end,
+                _ => places.push(*begin..end),
+            }
+        }
+        places
+    }
+
+    /// It is given to a request, which takes none of it yet.
+    fn give(self: &Arc<Self>) -> Arc<Self> {
+        lock(&self.memory).taken = Instant::now();
+        Arc::clone(self)
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -131,7 +144,7 @@ impl PageState {
     fn latest(&self, changes: u64) -> Option<Arc<Version>> {
         let requests = lock(&self.requests);
         let latest = requests.latest.as_ref().filter(|latest| latest.is_current(changes))?;
-        Some(Arc::clone(&latest.version))
+        Some(latest.version.give())
     }
 }
 
@@ -166,7 +179,7 @@ impl PageMaker {
         Ok(Self { changes, queue })
     }
 
-    /// A page that `make` makes. There may be [`MAX_PAGES`].
+    /// A page that `make` makes. At most [`MAX_PAGES`] of them.
     pub(crate) fn page(&self, make: impl Fn() -> Content + Send + Sync + 'static) -> Page {
         let state = PageState { make: Box::new(make), length: AtomicUsize::new(0), requests: Mutex::default() };
         Page { state: Arc::new(state), changes: Arc::clone(&self.changes), queue: self.queue.clone() }
@@ -185,6 +198,9 @@ impl Page {
             let mut requests = lock(&self.state.requests);
             if requests.waiting.is_empty() {
                 self.queue.try_send(Arc::clone(&self.state)).ok()?;
+            }
+            if requests.waiting.len() == requests.waiting.capacity() {
+                requests.waiting.retain(|request| !request.is_closed());
             }
             let (waiting, made) = oneshot::channel();
             requests.waiting.push(waiting);
@@ -253,7 +269,7 @@ impl Worker {
         });
         for request in waiting {
             // One that went away meanwhile needs none.
-            let _ = request.send(version.clone());
+            let _ = request.send(version.as_ref().map(Version::give));
         }
     }
 
@@ -265,7 +281,7 @@ impl Worker {
         let limit = MAX_BYTES + 2 * lengths().max().unwrap_or_default();
         let mut bytes: usize = lengths().sum();
         let mut oldest_first: Vec<_> = versions().collect();
-        oldest_first.sort_by_cached_key(|version| lock(&version.bytes).taken);
+        oldest_first.sort_by_cached_key(|version| lock(&version.memory).taken);
         for version in oldest_first {
             if bytes <= limit {
                 break;
@@ -273,10 +289,10 @@ impl Worker {
             for page in &self.kept {
                 lock(&page.requests).latest.take_if(|latest| Arc::ptr_eq(&latest.version, &version));
             }
-            lock(&version.bytes).pieces.take();
+            lock(&version.memory).pieces.take();
             bytes -= version.length;
         }
-        let is_alive = |version: &Weak<Version>| version.upgrade().is_some_and(|it| lock(&it.bytes).pieces.is_some());
+        let is_alive = |version: &Weak<Version>| version.upgrade().is_some_and(|it| lock(&it.memory).pieces.is_some());
         self.alive.retain(is_alive);
     }
 }

@@ -35,7 +35,7 @@ use crate::{
     negotiation,
     output::Coding,
     page_set::{PageSet, health_json},
-    pages::{Page, Version, places_of},
+    pages::{Page, Version},
     paths::Paths,
 };
 
@@ -188,7 +188,7 @@ impl RouteTable {
         } else {
             // Collected no sooner than here: thousands of requests may wait.
             let names: HashSet<_> = names().collect();
-            let places = places_of(&version, |family| names.contains(family));
+            let places = version.places_of(|family| names.contains(family));
             SharedBody::of(version, places)
         };
         let mut answer = answer(StatusCode::OK, format.content_type(), body);

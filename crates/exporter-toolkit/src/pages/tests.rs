@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     body::SharedBody,
-    encoder::{Encoder, Format},
+    encoder::{Encoder, Format, Kind},
     output::Coding,
 };
 
@@ -76,6 +76,7 @@ async fn requests_that_went_away_leave_at_most_one_page_to_make() {
         tokio::task::yield_now().await;
         asking.abort();
     }
+    assert!(lock(&page.state.requests).waiting.len() < 10);
     drop(busy);
     answer(&page).await;
     assert_eq!(made.load(Ordering::SeqCst), 1);
@@ -94,7 +95,7 @@ async fn requests_share_a_page_until_something_changes() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn request_that_arrives_while_a_page_is_made_gets_that_page() {
     let (maker, _) = maker();
     let made = Arc::new(AtomicU64::new(0));
@@ -175,6 +176,27 @@ async fn clients_that_take_nothing_end_no_answer_of_one_that_takes_its_time() {
     assert!(held.iter_mut().map(is_alive).filter(|alive| *alive).count() <= 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn version_that_a_request_has_just_got_outlasts_those_that_clients_take() {
+    let (maker, changes) = maker();
+    let (page, _) = page(&maker, MAX_BYTES);
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        held.push(page.version().await.unwrap());
+        changes.fetch_add(1, Ordering::SeqCst);
+    }
+    page.version().await.unwrap();
+    tokio::time::advance(Duration::from_millis(10)).await;
+    for version in &held {
+        version.piece(0).unwrap();
+    }
+    tokio::time::advance(Duration::from_millis(10)).await;
+    let got = page.version().await.unwrap();
+    changes.fetch_add(1, Ordering::SeqCst);
+    page.version().await.unwrap();
+    assert!(got.piece(0).is_ok());
+}
+
 #[tokio::test]
 async fn pages_that_requests_wait_for_keep_no_outdated_versions() {
     let (maker, changes) = maker();
@@ -213,31 +235,38 @@ async fn page_that_nobody_asks_for_any_more_is_forgotten() {
     }
 }
 
-/// Families `m0`, `m1` and so on, each with so many samples; those alone that are wanted.
-fn exposition(samples: &[usize], is_wanted: impl Fn(&str) -> bool) -> Content {
-    let mut encoder = Encoder::new(Format::OpenMetrics, Coding::Identity);
+/// Families `m0`, `m1_total` and so on, each with so many samples; those alone that are wanted.
+fn exposition(format: Format, samples: &[usize], is_wanted: impl Fn(&str) -> bool) -> Content {
+    let mut encoder = Encoder::new(format, Coding::Identity);
     for (index, samples) in samples.iter().enumerate() {
-        let name = format!("m{index}");
+        let (name, kind) = match index % 2 {
+            0 => (format!("m{index}"), Kind::Gauge),
+            _ => (format!("m{index}_total"), Kind::Counter),
+        };
+        let mut family = encoder.family(&name, kind, "help");
         for sample in (0..*samples).filter(|_| is_wanted(&name)) {
-            encoder.gauge(&name, "help", &[("sample", &sample.to_string())], 1.0);
+            family.sample("", b"", [("sample", &*sample.to_string())], 1.0);
         }
     }
     encoder.into_content()
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn parts_of_a_page_are_the_page_of_these_families_alone(
-        samples in proptest::collection::vec(0..3000_usize, 0..8),
+        samples in proptest::collection::vec(0..2000_usize, 0..6),
         wanted: u8,
+        open_metrics: bool,
     ) {
-        let is_wanted = |name: &str| wanted & (1 << name[1..].parse::<u8>().unwrap()) != 0;
-        let version = Arc::new(Version::new(exposition(&samples, |_| true)));
-        let body = SharedBody::of(Arc::clone(&version), places_of(&version, is_wanted));
+        let format = if open_metrics { Format::OpenMetrics } else { Format::Text0 };
+        let is_wanted = |name: &str| wanted & (1 << name[1..2].parse::<u8>().unwrap()) != 0;
+        let version = Arc::new(Version::new(exposition(format, &samples, |_| true)));
+        let body = SharedBody::of(Arc::clone(&version), version.places_of(is_wanted));
         let length = body.size_hint().exact();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let bytes = runtime.block_on(body.collect()).unwrap().to_bytes();
-        prop_assert!(bytes == exposition(&samples, is_wanted).pieces.concat());
+        prop_assert!(bytes == exposition(format, &samples, is_wanted).pieces.concat());
         prop_assert_eq!(length, Some(bytes.len() as u64));
     }
 }
