@@ -33,7 +33,8 @@ const CLEANUP_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_PAGES: usize = 16;
 
 /// Memory of all pages that slow clients still take, beyond two of the largest page: the latest and the one that is made.
-/// Where it is full, versions end of which nobody has taken anything for the longest time, and with them their answers.
+/// Where it is full, requests get the latest version of a page until that is [`MAX_LAG`] old. Then those versions end of
+/// which nobody has taken anything for the longest time, and with them their answers.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// What a page shows at a moment.
@@ -107,7 +108,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The latest version of a page.
 struct Latest {
     version: Arc<Version>,
-    /// What had changed when making it began.
+    began: Instant,
+    /// What had changed then.
     changes: u64,
     valid_until: Instant,
 }
@@ -116,6 +118,11 @@ impl Latest {
     /// Whether it shows all that has changed up to now.
     fn is_current(&self, changes: u64) -> bool {
         self.changes >= changes && Instant::now() < self.valid_until
+    }
+
+    /// Whether it will do where there is no memory for another one.
+    fn is_young(&self) -> bool {
+        self.began.elapsed() < MAX_LAG
     }
 }
 
@@ -140,11 +147,10 @@ struct Requests {
 }
 
 impl PageState {
-    /// The latest version, if it shows all that has changed.
-    fn latest(&self, changes: u64) -> Option<Arc<Version>> {
+    /// The latest version, for a request, if it will do.
+    fn latest(&self, will_do: impl Fn(&Latest) -> bool) -> Option<Arc<Version>> {
         let requests = lock(&self.requests);
-        let latest = requests.latest.as_ref().filter(|latest| latest.is_current(changes))?;
-        Some(latest.version.give())
+        Some(requests.latest.as_ref().filter(|latest| will_do(latest))?.version.give())
     }
 }
 
@@ -187,11 +193,11 @@ impl PageMaker {
 }
 
 impl Page {
-    /// The page for a request that arrives now: it shows every change that was counted before. `None` where making it
-    /// panicked, which is a bug.
+    /// The page for a request that arrives now: it shows every change that was counted before, or where memory is full, all
+    /// but those of the last second. `None` where making it panicked, which is a bug.
     pub(crate) async fn version(&self) -> Option<Arc<Version>> {
         let changes = (self.changes)();
-        if let Some(latest) = self.state.latest(changes) {
+        if let Some(latest) = self.state.latest(|latest| latest.is_current(changes)) {
             return Some(latest);
         }
         let made = {
@@ -233,12 +239,13 @@ impl Worker {
         }
     }
 
-    /// Drops versions that no request will get any more.
+    /// Drops versions that no request will get any more, unless a client has them anyway.
     fn drop_outdated(&mut self) {
         let changes = (self.changes)();
         self.kept.retain(|page| {
             let latest = &mut lock(&page.requests).latest;
-            latest.take_if(|latest| !latest.is_current(changes));
+            let is_held = |latest: &Latest| Arc::strong_count(&latest.version) > 1 && latest.is_young();
+            latest.take_if(|latest| !latest.is_current(changes) && !is_held(latest));
             latest.is_some()
         });
     }
@@ -251,17 +258,19 @@ impl Worker {
             return;
         }
         let (began, changes) = (Instant::now(), (self.changes)());
-        let latest = page.latest(changes);
+        let length = page.length.load(Ordering::Relaxed);
         // Those that arrived while the latest one was made may have it, too.
-        let version = latest.or_else(|| {
-            self.limit_memory(page.length.load(Ordering::Relaxed));
+        let latest = page.latest(|latest| latest.is_current(changes));
+        let young = || if self.excess(length) > 0 { page.latest(Latest::is_young) } else { None };
+        let version = latest.or_else(young).or_else(|| {
+            self.limit_memory(length);
             let content = catch_unwind(AssertUnwindSafe(|| (page.make)())).ok()?;
             let lagging = began + MAX_LAG;
             let valid_until = content.valid_until.map_or(lagging, |until| until.min(lagging));
             let version = Arc::new(Version::new(content));
             page.length.store(version.length, Ordering::Relaxed);
             self.alive.push(Arc::downgrade(&version));
-            lock(&page.requests).latest = Some(Latest { version: Arc::clone(&version), changes, valid_until });
+            lock(&page.requests).latest = Some(Latest { version: Arc::clone(&version), began, changes, valid_until });
             if !self.kept.iter().any(|kept| Arc::ptr_eq(kept, page)) {
                 self.kept.push(Arc::clone(page));
             }
@@ -273,24 +282,29 @@ impl Worker {
         }
     }
 
+    /// By how many bytes a new version of this length would exceed the limit, beside all that are alive.
+    fn excess(&self, new: usize) -> usize {
+        let versions = self.alive.iter().filter_map(Weak::upgrade);
+        let lengths: Vec<_> = versions.map(|version| version.length).chain([new]).collect();
+        let largest = lengths.iter().max().copied().unwrap_or_default();
+        lengths.iter().sum::<usize>().saturating_sub(MAX_BYTES + 2 * largest)
+    }
+
     /// Ends versions until a new one of this length fits beside all that are left: first those of which no client has
     /// taken anything for the longest time.
     fn limit_memory(&mut self, new: usize) {
-        let versions = || self.alive.iter().filter_map(Weak::upgrade);
-        let lengths = || versions().map(|version| version.length).chain([new]);
-        let limit = MAX_BYTES + 2 * lengths().max().unwrap_or_default();
-        let mut bytes: usize = lengths().sum();
-        let mut oldest_first: Vec<_> = versions().collect();
+        let mut excess = self.excess(new);
+        let mut oldest_first: Vec<_> = self.alive.iter().filter_map(Weak::upgrade).collect();
         oldest_first.sort_by_cached_key(|version| lock(&version.memory).taken);
         for version in oldest_first {
-            if bytes <= limit {
+            if excess == 0 {
                 break;
             }
             for page in &self.kept {
                 lock(&page.requests).latest.take_if(|latest| Arc::ptr_eq(&latest.version, &version));
             }
             lock(&version.memory).pieces.take();
-            bytes -= version.length;
+            excess = excess.saturating_sub(version.length);
         }
         let is_alive = |version: &Weak<Version>| version.upgrade().is_some_and(|it| lock(&it.memory).pieces.is_some());
         self.alive.retain(is_alive);
