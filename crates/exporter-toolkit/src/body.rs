@@ -62,14 +62,17 @@ impl SharedBody {
     /// These places of a page, in their order.
     pub(crate) fn of(version: Arc<Version>, places: Vec<Range<usize>>) -> Self {
         let mut parts = Parts::new(version, places);
-        if parts.left > MAX_COPIED_BYTES {
-            return Self(Rest::Page(parts));
+        if parts.left <= MAX_COPIED_BYTES {
+            let mut copy = Vec::with_capacity(parts.left);
+            while let Ok(Some(piece)) = parts.next() {
+                copy.extend_from_slice(&piece);
+            }
+            // Otherwise the version has ended, which its body tells.
+            if parts.left == 0 {
+                return Self(Rest::Text(copy.into()));
+            }
         }
-        let mut copy = Vec::with_capacity(parts.left);
-        while let Ok(Some(piece)) = parts.next() {
-            copy.extend_from_slice(&piece);
-        }
-        Self(Rest::Text(copy.into()))
+        Self(Rest::Page(parts))
     }
 
     fn left(&self) -> usize {

@@ -55,6 +55,17 @@ async fn answer(page: &Page) -> SharedBody {
     page.version().await.unwrap().into()
 }
 
+/// The answers to 20 requests, each of which comes so long before a change.
+async fn hold(page: &Page, changes: &AtomicU64, time: Duration) -> Vec<SharedBody> {
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        held.push(answer(page).await);
+        changes.fetch_add(1, Ordering::SeqCst);
+        tokio::time::advance(time).await;
+    }
+    held
+}
+
 fn is_alive(body: &mut SharedBody) -> bool {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     let std::task::Poll::Ready(Some(frame)) = std::pin::Pin::new(body).poll_frame(&mut context) else {
@@ -149,11 +160,7 @@ async fn page_that_panics_fails_its_request_and_no_other() {
 async fn clients_that_hold_old_versions_share_the_latest_where_memory_is_full() {
     let (maker, changes) = maker();
     let (page, made) = page(&maker, MAX_BYTES / 8);
-    let mut held = Vec::new();
-    for _ in 0..20 {
-        held.push(answer(&page).await);
-        changes.fetch_add(1, Ordering::SeqCst);
-    }
+    let mut held = hold(&page, &changes, Duration::ZERO).await;
     assert_eq!(made.load(Ordering::SeqCst), 10, "ten fit");
     assert!(held.iter_mut().all(is_alive));
 }
@@ -162,12 +169,7 @@ async fn clients_that_hold_old_versions_share_the_latest_where_memory_is_full() 
 async fn clients_that_hold_old_versions_cannot_hold_more_than_the_limit() {
     let (maker, changes) = maker();
     let (page, _) = page(&maker, MAX_BYTES / 8);
-    let mut held = Vec::new();
-    for _ in 0..20 {
-        held.push(answer(&page).await);
-        changes.fetch_add(1, Ordering::SeqCst);
-        tokio::time::advance(MAX_LAG).await;
-    }
+    let mut held = hold(&page, &changes, MAX_LAG).await;
     answer(&page).await;
     let alive: Vec<bool> = held.iter_mut().map(is_alive).collect();
     assert_eq!(alive.iter().filter(|alive| **alive).count(), 9, "with the newest one, ten fit");
@@ -247,6 +249,14 @@ async fn page_that_nobody_asks_for_any_more_is_forgotten() {
     while version.upgrade().is_some() {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn small_part_of_a_version_that_has_ended_is_an_error_and_not_empty() {
+    let version = Arc::new(Version::new(exposition(Format::Text0, &[1], |_| true)));
+    let places = version.places_of(|_| true);
+    lock(&version.memory).pieces.take();
+    assert!(SharedBody::of(version, places).collect().await.is_err());
 }
 
 /// Families `m0`, `m1_total` and so on, each with so many samples; those alone that are wanted.
