@@ -37,7 +37,7 @@ const MAX_HEAD_BYTES: u32 = 16 * 1024;
 
 const MAX_HEADERS: usize = 64;
 
-/// What an HTTP/1 connection buffers of requests and answers: four pieces of a page, for few and large writes.
+/// What an HTTP/1 connection buffers of requests and answers: three pieces of a page, for few and large writes.
 const MAX_BUFFER_BYTES: usize = 96 * 1024;
 
 /// What an HTTP/2 stream has buffered when the next piece of its page is taken. A client that takes nothing holds one piece

@@ -6,10 +6,7 @@
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::{
-    output::{Coding, Output},
-    pages::Content,
-};
+use crate::output::{Coding, Content, Output};
 
 /// An exposition format. The two versions of the Prometheus text format differ in what names they allow;
 /// all names here are allowed by both.
@@ -82,14 +79,12 @@ pub struct Encoder {
     created: Option<f64>,
     /// The family that [`Self::gauge`] or [`Self::counter`] wrote last.
     latest: String,
-    families: Vec<(String, usize)>,
 }
 
 /// Writes one family. Its header comes with its first sample, so that a family without any is not shown.
 #[derive(Debug)]
 pub struct FamilyEncoder<'a> {
     out: &'a mut Output,
-    families: &'a mut Vec<(String, usize)>,
     format: Format,
     name: &'a str,
     help: &'a str,
@@ -102,8 +97,7 @@ impl Encoder {
     /// An empty exposition.
     #[must_use]
     pub fn new(format: Format, coding: Coding) -> Self {
-        let (latest, families) = (String::new(), Vec::new());
-        Self { out: Output::new(coding), format, valid_until: None, created: None, latest, families }
+        Self { out: Output::new(coding), format, valid_until: None, created: None, latest: String::new() }
     }
 
     /// One sample of a gauge. Samples of one family are written one after the other.
@@ -138,8 +132,8 @@ impl Encoder {
     /// A family. Its header is written with its first sample.
     pub fn family<'a>(&'a mut self, name: &'a str, kind: Kind, help: &'a str) -> FamilyEncoder<'a> {
         let created = self.created.filter(|_| self.format == Format::OpenMetricsCreated && kind != Kind::Gauge);
-        let (out, families, format) = (&mut self.out, &mut self.families, self.format);
-        FamilyEncoder { out, families, format, name, help, kind, created, has_samples: false }
+        let (out, format) = (&mut self.out, self.format);
+        FamilyEncoder { out, format, name, help, kind, created, has_samples: false }
     }
 
     /// The exposition in pieces, and until when it shows what is true.
@@ -152,10 +146,10 @@ impl Encoder {
     pub(crate) fn into_content(mut self) -> Content {
         if self.format.is_open_metrics() {
             // It belongs to no family.
-            self.families.extend(self.out.place().map(|place| (String::new(), place)));
+            self.out.begin_family("");
             self.out.line().extend_from_slice(b"# EOF\n");
         }
-        Content { pieces: self.out.into_pieces(), families: self.families, valid_until: self.valid_until }
+        self.out.into_content(self.valid_until)
     }
 }
 
@@ -236,7 +230,7 @@ impl FamilyEncoder<'_> {
 
     fn header(&mut self) {
         self.has_samples = true;
-        self.families.extend(self.out.place().map(|place| (self.name.to_owned(), place)));
+        self.out.begin_family(self.name);
         let open_metrics = self.format.is_open_metrics();
         let is_counter = self.kind == Kind::Counter;
         let line = self.out.line();

@@ -31,10 +31,20 @@ pub enum Coding {
     Gzip,
 }
 
+/// What a page shows at a moment.
+pub(crate) struct Content {
+    pub(crate) pieces: Vec<Bytes>,
+    /// The families of an exposition that is not compressed, each with the place of its first byte.
+    pub(crate) families: Vec<(String, usize)>,
+    /// Something that the page shows will have changed by then, though nothing counts it.
+    pub(crate) valid_until: Option<Instant>,
+}
+
 /// Collects bytes into pieces of about 28 KiB.
 #[derive(Debug)]
 pub(crate) struct Output {
     pieces: Vec<Bytes>,
+    families: Vec<(String, usize)>,
     line: Vec<u8>,
     gzip: Option<GzEncoder<Vec<u8>>>,
 }
@@ -43,7 +53,7 @@ impl Output {
     /// Collects nothing yet.
     pub(crate) fn new(coding: Coding) -> Self {
         let gzip = || GzEncoder::new(Vec::new(), Compression::new(GZIP_LEVEL));
-        Self { pieces: Vec::new(), line: Vec::new(), gzip: (coding == Coding::Gzip).then(gzip) }
+        Self { pieces: Vec::new(), families: Vec::new(), line: Vec::new(), gzip: (coding == Coding::Gzip).then(gzip) }
     }
 
     /// What is written to. A line is written as a whole, and followed by [`Self::end_line`].
@@ -51,9 +61,12 @@ impl Output {
         &mut self.line
     }
 
-    /// The place of the next byte, where it is not compressed.
-    pub(crate) fn place(&self) -> Option<usize> {
-        self.gzip.is_none().then(|| self.pieces.iter().map(Bytes::len).sum::<usize>() + self.line.len())
+    /// The next line is the first one of this family.
+    pub(crate) fn begin_family(&mut self, name: &str) {
+        if self.gzip.is_none() {
+            let place = self.pieces.iter().map(Bytes::len).sum::<usize>() + self.line.len();
+            self.families.push((name.to_owned(), place));
+        }
     }
 
     /// Begins a new piece where the last one is full.
@@ -64,8 +77,13 @@ impl Output {
         }
     }
 
-    /// All pieces, in order.
-    pub(crate) fn into_pieces(mut self) -> Vec<Bytes> {
+    /// All that was written.
+    pub(crate) fn into_content(mut self, valid_until: Option<Instant>) -> Content {
+        let families = std::mem::take(&mut self.families);
+        Content { pieces: self.into_pieces(), families, valid_until }
+    }
+
+    fn into_pieces(mut self) -> Vec<Bytes> {
         self.end_piece();
         let rest = match self.gzip {
             // Writing to memory cannot fail.

@@ -15,8 +15,8 @@ use crate::{
     encoder::{Encoder, Format},
     exporter::Options,
     metrics::ServerMetrics,
-    output::{Coding, Output},
-    pages::{Content, Page, PageMaker},
+    output::{Coding, Content, Output},
+    pages::{Page, PageMaker},
 };
 
 /// The pages that requests share. The two text formats have the same bytes.
@@ -67,10 +67,7 @@ impl PageSet {
         let (counted, uncounted) = (Arc::clone(collector), AtomicU64::new(0));
         let changes = move || counted.changes().unwrap_or_else(|| uncounted.fetch_add(1, Ordering::Relaxed));
         let maker = PageMaker::start(changes)?;
-        let text = |text: &str| {
-            let pieces = Output::from(text).into_pieces();
-            Content { pieces, families: Vec::new(), valid_until: None }
-        };
+        let text = |text: &str| Output::from(text).into_content(None);
         let (collector, metrics) = (Arc::clone(collector), Arc::clone(metrics));
         let exposition = Exposition { collector, metrics, namespace: options.namespace.clone() };
         let Exposition { collector, metrics, .. } = &exposition;

@@ -21,7 +21,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 
-use crate::output::release_unused;
+use crate::output::{Content, release_unused};
 
 /// How far a page may lag behind in what changes without being counted, such as the exporter's own metrics.
 pub(crate) const MAX_LAG: Duration = Duration::from_secs(1);
@@ -36,15 +36,6 @@ const MAX_PAGES: usize = 16;
 /// Where it is full, requests get the latest version of a page until that is [`MAX_LAG`] old. Then those versions end of
 /// which nobody has taken anything for the longest time, and with them their answers.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
-
-/// What a page shows at a moment.
-pub(crate) struct Content {
-    pub(crate) pieces: Vec<Bytes>,
-    /// The families of an exposition that is not compressed, each with the place of its first byte.
-    pub(crate) families: Vec<(String, usize)>,
-    /// Something that the page shows will have changed by then, though nothing counts it.
-    pub(crate) valid_until: Option<Instant>,
-}
 
 /// The bytes of one version of a page, which end when their memory is needed.
 #[derive(Debug)]
@@ -261,9 +252,10 @@ impl Worker {
         let length = page.length.load(Ordering::Relaxed);
         // Those that arrived while the latest one was made may have it, too.
         let latest = page.latest(|latest| latest.is_current(changes));
-        let young = || if self.excess(length) > 0 { page.latest(Latest::is_young) } else { None };
+        let excess = self.excess(length);
+        let young = || if excess > 0 { page.latest(Latest::is_young) } else { None };
         let version = latest.or_else(young).or_else(|| {
-            self.limit_memory(length);
+            self.free(excess);
             let content = catch_unwind(AssertUnwindSafe(|| (page.make)())).ok()?;
             let lagging = began + MAX_LAG;
             let valid_until = content.valid_until.map_or(lagging, |until| until.min(lagging));
@@ -290,10 +282,9 @@ impl Worker {
         lengths.iter().sum::<usize>().saturating_sub(MAX_BYTES + 2 * largest)
     }
 
-    /// Ends versions until a new one of this length fits beside all that are left: first those of which no client has
-    /// taken anything for the longest time.
-    fn limit_memory(&mut self, new: usize) {
-        let mut excess = self.excess(new);
+    /// Ends versions until they have had so many bytes: first those of which no client has taken anything for the longest
+    /// time.
+    fn free(&mut self, mut excess: usize) {
         let mut oldest_first: Vec<_> = self.alive.iter().filter_map(Weak::upgrade).collect();
         oldest_first.sort_by_cached_key(|version| lock(&version.memory).taken);
         for version in oldest_first {
