@@ -46,7 +46,7 @@ use exporter_toolkit::{Coding, Exporter, Format, Options, WebConfig};
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, header::HeaderValue, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use koodrive_exporter::{clock::WallClock, collector::KooDrive, config::Web};
+use koodrive_exporter::{clock::WallClock, collector::KooDrive};
 use prometheus::{Encoder, TextEncoder};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -94,7 +94,7 @@ async fn serve(name: &str, accounts: usize, compressed: bool, folder: &Path) {
             listen_addresses: vec!["127.0.0.1:0".parse().unwrap()],
             web_config: (name == "tls-user").then(|| WebConfig::load(&folder.join("web.yml")).unwrap()),
             max_requests: None,
-            ..Web::default().options
+            ..options()
         };
         let exporter = exporter(&accounts).bind(options).await.unwrap();
         println!("{}", exporter.addresses()[0]);
@@ -146,6 +146,10 @@ async fn serve(name: &str, accounts: usize, compressed: bool, folder: &Path) {
     }
 }
 
+fn options() -> Options {
+    Options { namespace: Some("koodrive_exporter".to_owned()), ..Options::default() }
+}
+
 fn exporter(accounts: &Accounts) -> Exporter {
     Exporter::new(KooDrive::new(accounts.exposition.clone(), WallClock::system()))
 }
@@ -153,7 +157,7 @@ fn exporter(accounts: &Accounts) -> Exporter {
 /// How long requests take whose page has to be made, in milliseconds.
 async fn misses(accounts: usize, coding: &str) -> Vec<f64> {
     let accounts = Accounts::polled(accounts).await;
-    let routes = exporter(&accounts).routes(&Web::default().options).unwrap();
+    let routes = exporter(&accounts).routes(&options()).unwrap();
     let mut latencies = Vec::new();
     for number in 0..MISSES {
         accounts.poll(number).await;
@@ -321,6 +325,8 @@ impl Client {
                 loop {
                     let start = Instant::now();
                     stream.write_all(request.as_bytes()).await.unwrap();
+                    // TLS may keep it otherwise, where the task has done much in one go.
+                    stream.flush().await.unwrap();
                     read_answer(&mut stream, &mut buffer).await;
                     latencies.push(start.elapsed().as_secs_f64() * 1000.0);
                     if Instant::now() >= end {

@@ -5,12 +5,10 @@ use std::{
     sync::Arc,
 };
 
+use exporter_toolkit::settings::Setting;
 use koodrive::Secret;
 
-use super::{
-    effective::{self, Setting},
-    validated::Config,
-};
+use super::{effective, validated::Config};
 use crate::account::Account;
 
 /// The keys of so many accounts are named; the other accounts are counted.

@@ -1,25 +1,14 @@
-//! The configuration as it is in force: each value, masked where it is a secret, and where it comes from.
+//! The accounts as they are configured: each value, masked where it is a secret, and where it comes from.
 
 use std::{sync::Arc, time::Duration};
 
 use config::{Value, ValueKind};
-use exporter_toolkit::settings::{COMMAND_LINE, Document, ENVIRONMENT, duration};
+use exporter_toolkit::settings::{Document, Setting, duration, source};
 use jiff::SignedDuration;
 use koodrive::{Credential, Proxy, Secret};
 
 use super::{proxy::EnvironmentProxy, validated::Config};
 use crate::account::Account;
-
-/// One value in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setting {
-    /// The path of its key.
-    pub key: String,
-    /// The value, for people; a secret shows nothing of itself.
-    pub value: String,
-    /// The file, the environment, a flag, or the default.
-    pub origin: String,
-}
 
 /// Those of the accounts.
 pub(super) fn of_accounts(config: &Config, merged: &Document, proxy: &EnvironmentProxy) -> Vec<Setting> {
@@ -30,40 +19,6 @@ pub(super) fn of_accounts(config: &Config, merged: &Document, proxy: &Environmen
 /// An account's, whose origin is not known any more.
 pub(super) fn values(same: &[Arc<Account>]) -> Vec<Setting> {
     of_account(same, &Document::default(), &EnvironmentProxy::default())
-}
-
-/// All others, in the order of the example configuration.
-pub(super) fn settings(config: &Config, merged: &Document) -> Vec<Setting> {
-    let at_top = |key: &str, value: String| {
-        let path: Vec<&str> = key.split('.').collect();
-        Setting { key: key.to_owned(), value, origin: origin(merged, &[&path]) }
-    };
-    let mut settings = vec![at_top("poll.concurrency", config.concurrency.to_string())];
-    let shard = config.shard.map(|shard| format!("{} of {}", shard.index(), shard.count()));
-    settings.extend(shard.map(|shard| at_top("shard", shard)));
-    settings.push(at_top("auto_reload", config.auto_reload.to_string()));
-    let web = &config.web.options;
-    let addresses: Vec<_> = web.listen_addresses.iter().map(ToString::to_string).collect();
-    let file = web.web_config.as_ref().map_or("none".to_owned(), |file| file.path.display().to_string());
-    settings.extend([
-        at_top("web.listen_addresses", addresses.join(", ")),
-        at_top("web.systemd_socket", web.systemd_socket.to_string()),
-        at_top("web.telemetry_path", web.paths.telemetry.clone()),
-        at_top("web.route_prefix", web.paths.landing_page()),
-        at_top(
-            "web.external_url",
-            if web.paths.links == web.paths.prefix { "none".to_owned() } else { web.paths.links.clone() },
-        ),
-        at_top("web.config_file", file),
-        at_top("web.health_without_password", web.health_without_password.to_string()),
-        at_top("web.enable_lifecycle", config.web.enable_lifecycle.to_string()),
-        at_top("web.runbook_url", config.web.runbook_url.clone().unwrap_or_else(|| "none".to_owned())),
-        at_top("web.max_requests", web.max_requests.unwrap_or(0).to_string()),
-        at_top("web.max_connections", web.max_connections.to_string()),
-        at_top("log.level", config.log.level.as_str().to_lowercase()),
-        at_top("log.format", format!("{:?}", config.log.format).to_lowercase()),
-    ]);
-    settings
 }
 
 /// Of one account, which comes once for each collector.
@@ -145,14 +100,7 @@ fn human(duration: Duration) -> String {
 
 /// Where the first of these paths that has a value gets it from.
 fn origin(merged: &Document, paths: &[&[&str]]) -> String {
-    let value = paths.iter().find_map(|path| at(&merged.root, path));
-    match value.map(Value::origin) {
-        None => "default".to_owned(),
-        Some(Some(COMMAND_LINE)) => "flag".to_owned(),
-        Some(Some(ENVIRONMENT)) => "environment".to_owned(),
-        Some(Some(line)) => format!("file {line}"),
-        Some(None) => "built in".to_owned(),
-    }
+    source(paths.iter().find_map(|path| at(&merged.root, path)))
 }
 
 fn at<'a>(root: &'a Value, path: &[&str]) -> Option<&'a Value> {

@@ -17,7 +17,7 @@ mod validated;
 mod web;
 
 pub use accounts::check_roots;
-pub use effective::Setting;
+pub use exporter_toolkit::settings::Setting;
 pub use layers::{Document, Overrides, Sources};
 pub use listening::Listening;
 pub use reference::{ConfigKey, config_keys, web_file_keys};

@@ -82,15 +82,13 @@ mod tests {
 
     #[test]
     fn what_check_tells_are_the_keys_that_can_be_set() {
-        let mut keys: Vec<_> = config_keys().into_iter().map(|key| key.key.path).collect();
-        keys.extend(["shard".to_owned()]);
+        let keys: Vec<_> = config_keys().into_iter().map(|key| key.key.path).collect();
         let shown = Config::explain(&sources("token: t", "collectors: [overview, usage, subscription], ")).unwrap().1;
         for setting in &shown {
             let under_account = setting.key.trim_start_matches("accounts.<alias>.");
             assert!(keys.iter().any(|key| *key == setting.key || key == under_account), "{}", setting.key);
         }
-        let optional = |key: &str| key.starts_with("shard") || key.contains(".auth.");
-        for key in keys.iter().filter(|key| !optional(key)) {
+        for key in keys.iter().filter(|key| !key.contains(".auth.")) {
             let shown = shown.iter().any(|setting| setting.key == *key || setting.key.ends_with(&format!(">.{key}")));
             assert!(shown, "{key}");
         }

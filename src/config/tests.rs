@@ -292,7 +292,7 @@ fn a_reload_names_what_it_cannot_change() {
         ("", &[][..]),
         ("poll: { interval: 30s }", &[]),
         ("poll: { concurrency: 7 }", &["poll.concurrency"]),
-        ("shard: { index: 0, count: 1 }", &["shard"]),
+        ("shard: { index: 0, count: 1 }", &["shard.count", "shard.index"]),
         ("auto_reload: true", &["auto_reload"]),
         ("web: { enable_lifecycle: true }", &["web.enable_lifecycle"]),
         ("log: { level: warn }\nweb: { max_requests: 1 }", &["log.level", "web.max_requests"]),

@@ -2,19 +2,17 @@
 
 use std::sync::Arc;
 
-use exporter_toolkit::settings::{Document, Key, Problems, Report, Reported, Section, Taken, boolean};
+use exporter_toolkit::settings::{Document, Key, Problems, Report, Reported, Section, Setting, Taken, boolean};
 use tracing::Level;
 
 use super::{
     accounts::{self, Common},
-    effective::{self, Setting},
+    effective,
     layers::Sources,
     proxy::EnvironmentProxy,
     web::{self, Web},
 };
 use crate::{account::Account, shard::Shard};
-
-const DEFAULT_CONCURRENCY: usize = 256;
 
 /// Everything the program is told, valid by construction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,8 +75,8 @@ impl Config {
     fn of(merged: &Document, proxy: &EnvironmentProxy) -> Result<Self, Problems> {
         let report = Report::default();
         let config = read(Section::root(merged, &report), proxy);
-        let config = report.conclude(config)?;
-        Ok(Self { settings: effective::settings(&config, merged), ..config })
+        let settings = report.take_settings();
+        Ok(Self { settings, ..report.conclude(config)? })
     }
 
     /// The keys that are looked for where these sources are read, in that order.
@@ -102,14 +100,15 @@ fn read(mut root: Section<'_>, proxy: &EnvironmentProxy) -> Result<Config, Repor
     let mut poll = root.section("poll");
     let top = Common::take(&mut root, &mut poll);
     let concurrency =
-        poll.take("concurrency", "Polls in flight at once, over all accounts.", |text| match text.parse() {
+        poll.take_or("concurrency", "256", "Polls in flight at once, over all accounts.", |text| match text.parse() {
             Ok(polls @ 1..=10_000) => Ok(polls),
             _ => Err("must be a number of polls from 1 to 10000"),
         });
     poll.finish();
     let shard = shard(root.section("shard"));
-    let auto_reload = root.take(
+    let auto_reload = root.take_or(
         "auto_reload",
+        "false",
         "Whether the configuration is reloaded when its file changes; SIGHUP reloads it always.",
         boolean,
     );
@@ -131,8 +130,8 @@ fn read(mut root: Section<'_>, proxy: &EnvironmentProxy) -> Result<Config, Repor
     Ok(Config {
         accounts: accounts.into_iter().collect::<Result<Vec<_>, _>>()?.concat(),
         shard: shard?,
-        concurrency: concurrency?.unwrap_or(DEFAULT_CONCURRENCY),
-        auto_reload: auto_reload?.unwrap_or(false),
+        concurrency: concurrency?,
+        auto_reload: auto_reload?,
         web: web?,
         log: log?,
         settings: Vec::new(),
@@ -150,7 +149,11 @@ fn shard(mut section: Section<'_>) -> Taken<Shard> {
         text => text.parse().map_err(|_| "must be the number of this shard, from 0, or hostname"),
     });
     section.finish();
-    match (index?, count?) {
+    let (index, count) = (index?, count?);
+    for (key, number) in [("count", count), ("index", index)] {
+        section.tell(key, &number.map_or("none".to_owned(), |number| number.to_string()));
+    }
+    match (index, count) {
         (None, None) => Ok(None),
         (Some(index), Some(count)) => {
             Shard::new(index, count).map(Some).map_err(|error| section.problem("index", error))
@@ -170,7 +173,7 @@ fn ordinal(name: &str) -> Option<u32> {
 }
 
 fn log(mut section: Section<'_>) -> Result<Log, Reported> {
-    let level = section.take("level", "The least severe level that is written.", |text| {
+    let level = section.take_or("level", "info", "The least severe level that is written.", |text| {
         match text.to_ascii_lowercase().as_str() {
             "error" => Ok(Level::ERROR),
             "warn" => Ok(Level::WARN),
@@ -180,13 +183,13 @@ fn log(mut section: Section<'_>) -> Result<Log, Reported> {
             _ => Err("must be one of error, warn, info, debug, trace"),
         }
     });
-    let format = section.take("format", "The form of each line.", |text| match text {
+    let format = section.take_or("format", "logfmt", "The form of each line.", |text| match text {
         "logfmt" => Ok(LogFormat::Logfmt),
         "json" => Ok(LogFormat::Json),
         _ => Err("must be logfmt or json"),
     });
     section.finish();
-    Ok(Log { level: level?.unwrap_or(Level::INFO), format: format?.unwrap_or(LogFormat::Logfmt) })
+    Ok(Log { level: level?, format: format? })
 }
 
 #[cfg(test)]

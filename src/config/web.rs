@@ -19,51 +19,43 @@ pub struct Web {
     pub runbook_url: Option<String>,
 }
 
-impl Default for Web {
-    fn default() -> Self {
-        let options = Options {
-            listen_addresses: vec![ListenAddress::Tcp(SocketAddr::from(([0u16; 8], 10710)))],
-            namespace: Some("koodrive_exporter".to_owned()),
-            realm: "koodrive-exporter".to_owned(),
-            ..Options::default()
-        };
-        Self { options, enable_lifecycle: false, runbook_url: None }
-    }
-}
-
 pub(super) fn web(mut section: Section<'_>) -> Result<Web, Reported> {
-    let addresses = section.take_list("listen_addresses", "Where the exporter listens.", str::parse::<ListenAddress>);
-    if matches!(&addresses, Ok(Some(addresses)) if addresses.is_empty()) {
-        section.problem("listen_addresses", "is empty: at least one address is needed");
-    }
-    let systemd_socket = section.take(
+    let default = Options::default();
+    let addresses = listen_addresses(&mut section);
+    let systemd_socket = section.take_or(
         "systemd_socket",
+        "false",
         "Whether the exporter listens on the sockets that systemd passes, and on nothing if there are none.",
         boolean,
     );
     let paths = paths(&mut section);
     let file = file(&mut section);
-    let health_without_password = section.take(
+    let health_without_password = section.take_or(
         "health_without_password",
+        "true",
         "Whether the health paths need no password where `config_file` asks for one.",
         boolean,
     );
-    let enable_lifecycle = section.take("enable_lifecycle", "Whether POST and PUT `/-/reload` are allowed.", boolean);
+    let enable_lifecycle =
+        section.take_or("enable_lifecycle", "false", "Whether POST and PUT `/-/reload` are allowed.", boolean);
     let runbook_url = section.take(
         "runbook_url",
         "The URL under which the runbooks are, as in the alerts' annotations; the status page links to them.",
         external_url,
     );
-    let max_requests = section.take(
+    section.tell("runbook_url", if let Ok(Some(url)) = &runbook_url { url } else { "none" });
+    let max_requests = section.take_or(
         "max_requests",
+        &default.max_requests.unwrap_or(0).to_string(),
         "Requests that may wait for a page at once; a further one gets status 503.",
         |text| match text.parse() {
             Ok(requests @ 0..=100_000) => Ok((requests > 0).then_some(requests)),
             _ => Err("must be a number of requests from 0 (unlimited) to 100000"),
         },
     );
-    let max_connections = section.take(
+    let max_connections = section.take_or(
         "max_connections",
+        &default.max_connections.to_string(),
         "Connections that may be open; when one more arrives, the one that has waited longest is closed.",
         |text| match text.parse() {
             Ok(connections @ 1..=100_000) => Ok(connections),
@@ -71,31 +63,44 @@ pub(super) fn web(mut section: Section<'_>) -> Result<Web, Reported> {
         },
     );
     section.finish();
-    let Web { options: default, enable_lifecycle: default_lifecycle, .. } = Web::default();
     let options = Options {
-        listen_addresses: addresses?.unwrap_or(default.listen_addresses),
-        systemd_socket: systemd_socket?.unwrap_or(default.systemd_socket),
+        listen_addresses: addresses?,
+        systemd_socket: systemd_socket?,
         paths: paths?,
         web_config: file?,
-        health_without_password: health_without_password?.unwrap_or(default.health_without_password),
-        max_requests: max_requests?.unwrap_or(default.max_requests),
-        max_connections: max_connections?.unwrap_or(default.max_connections),
+        health_without_password: health_without_password?,
+        max_requests: max_requests?,
+        max_connections: max_connections?,
+        namespace: Some("koodrive_exporter".to_owned()),
+        realm: "koodrive-exporter".to_owned(),
         ..default
     };
-    let runbook_url = runbook_url?.map(|url| url.as_str().trim_end_matches('/').to_owned());
-    Ok(Web { options, enable_lifecycle: enable_lifecycle?.unwrap_or(default_lifecycle), runbook_url })
+    let runbook_url = runbook_url?;
+    Ok(Web { options, enable_lifecycle: enable_lifecycle?, runbook_url })
+}
+
+fn listen_addresses(section: &mut Section<'_>) -> Result<Vec<ListenAddress>, Reported> {
+    let taken = section.take_list("listen_addresses", "Where the exporter listens.", str::parse::<ListenAddress>);
+    let addresses = taken?.unwrap_or_else(|| vec![ListenAddress::Tcp(SocketAddr::from(([0u16; 8], 10710)))]);
+    if addresses.is_empty() {
+        return Err(section.problem("listen_addresses", "is empty: at least one address is needed"));
+    }
+    let shown: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    section.tell("listen_addresses", &shown.join(", "));
+    Ok(addresses)
 }
 
 fn file(section: &mut Section<'_>) -> Taken<WebConfig> {
-    let Some(path) = section.take_path("config_file", "TLS, passwords and headers: see below.")? else {
-        return Ok(None);
-    };
+    let path = section.take_path("config_file", "TLS, passwords and headers: see below.")?;
+    section.tell("config_file", &path.as_ref().map_or("none".to_owned(), |path| path.display().to_string()));
+    let Some(path) = path else { return Ok(None) };
     WebConfig::load(&path).map(Some).map_err(|problems| section.problems(problems))
 }
 
 /// As Prometheus does it, the prefix is the external URL's path unless it is given.
 fn paths(section: &mut Section<'_>) -> Result<Paths, Reported> {
-    let telemetry = section.take("telemetry_path", "Where the exposition is.", telemetry_path);
+    let telemetry =
+        section.take_or("telemetry_path", &Paths::default().telemetry, "Where the exposition is.", telemetry_path);
     let prefix = section.take(
         "route_prefix",
         "What the paths of requests begin with; the path of `external_url` unless set.",
@@ -107,10 +112,12 @@ fn paths(section: &mut Section<'_>) -> Result<Paths, Reported> {
         external_url,
     );
     let (prefix, external) = (prefix?, external?);
-    let external_path = |url: &Url| url.path().trim_end_matches('/').to_owned();
-    let prefix = prefix.unwrap_or_else(|| external.as_ref().map(external_path).unwrap_or_default());
-    let links = external.map_or_else(|| prefix.clone(), |url| url.as_str().trim_end_matches('/').to_owned());
-    Ok(Paths { telemetry: telemetry?.unwrap_or(Paths::default().telemetry), prefix, links })
+    let external_path = |url: &String| Url::parse(url).map(|url| url.path().trim_end_matches('/').to_owned());
+    let prefix = prefix.or_else(|| external_path(external.as_ref()?).ok()).unwrap_or_default();
+    section.tell("route_prefix", &format!("{prefix}/"));
+    section.tell("external_url", external.as_deref().unwrap_or("none"));
+    let links = external.unwrap_or_else(|| prefix.clone());
+    Ok(Paths { telemetry: telemetry?, prefix, links })
 }
 
 /// Whether a request and a link can have it as their path.
@@ -132,12 +139,14 @@ fn route_prefix(text: &str) -> Result<String, &'static str> {
     if is_path(text) { Ok(text.trim_end_matches('/').to_owned()) } else { Err("must be a path such as /koodrive") }
 }
 
-fn external_url(text: &str) -> Result<Url, &'static str> {
+/// A URL without a `/` at its end.
+fn external_url(text: &str) -> Result<String, &'static str> {
     let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()) && is_path(url.path()));
     let plain = |url: &Url| {
         url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none()
     };
-    url.filter(plain).ok_or("must be an http or https URL without user, query and fragment")
+    let url = url.filter(plain).ok_or("must be an http or https URL without user, query and fragment")?;
+    Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use exporter_toolkit::{Coding, Exporter, Format, Routes};
+use exporter_toolkit::{Coding, Exporter, Format, Options, Routes};
 use koodrive::{
     ConnectFailure, Credential, Endpoint, Exchange, Head, Language, PollError, Remedy, Secret, Stage, Transport, Units,
     UserId, answer, overview::OVERVIEW,
@@ -17,7 +17,6 @@ use koodrive_exporter::{
     account::{Account, PollPolicy},
     clock::{Moment, WallClock},
     collector::KooDrive,
-    config::Web,
     metrics::{Exposition, OwnMetrics},
     poll::{AccountEntry, AccountStore, Limiter, Poller, Target, Upstream, schedule::first_poll},
 };
@@ -202,7 +201,8 @@ impl Loops {
     /// The pages as a server has them.
     pub fn routes(&self) -> Routes {
         let exporter = Exporter::new(KooDrive::new(self.shown(), self.clock.clone()));
-        exporter.routes(&Web::default().options).unwrap()
+        let options = Options { namespace: Some("koodrive_exporter".to_owned()), ..Options::default() };
+        exporter.routes(&options).unwrap()
     }
 
     fn shown(&self) -> Exposition {

@@ -15,8 +15,8 @@ use std::{
 
 use config::Value;
 use jiff::{Span, SpanRelativeTo};
-pub use problem::{Key, Problem, Problems, Report, Reported, is_visible};
-pub use section::{Section, Taken};
+pub use problem::{Key, Problem, Problems, Report, Reported, Setting, is_visible};
+pub use section::{Section, Taken, source};
 pub use tree::Tree;
 
 use crate::files;

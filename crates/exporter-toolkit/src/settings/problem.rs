@@ -99,11 +99,23 @@ impl fmt::Display for Problems {
 #[derive(Debug, Clone, Copy)]
 pub struct Reported(());
 
-/// Gathers problems while the configuration is read, and for the reference what is said of its keys.
+/// Gathers problems while the configuration is read, and values in force, and for the reference what is said of its keys.
 #[derive(Debug, Default)]
 pub struct Report {
     problems: RefCell<Vec<Problem>>,
+    settings: RefCell<Vec<Setting>>,
     keys: Option<RefCell<Vec<Key>>>,
+}
+
+/// A value in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The path of its key.
+    pub key: String,
+    /// The value, for people; a secret shows nothing of itself.
+    pub value: String,
+    /// The file, the environment, a flag, or the default.
+    pub origin: String,
 }
 
 /// A key that can be set.
@@ -128,6 +140,16 @@ impl Report {
     pub fn extend(&self, problems: Problems) -> Reported {
         self.problems.borrow_mut().extend(problems.0);
         Reported(())
+    }
+
+    /// Tells a value in force.
+    pub fn tell(&self, setting: Setting) {
+        self.settings.borrow_mut().push(setting);
+    }
+
+    /// The values in force that were told, in that order.
+    pub fn take_settings(&self) -> Vec<Setting> {
+        self.settings.take()
     }
 
     /// What was read, if nothing is wrong with it.

@@ -11,7 +11,7 @@ use config::{Value, ValueKind};
 
 use super::{
     COMMAND_LINE, Document, ENVIRONMENT,
-    problem::{self, Key, Problem, Problems, Report, Reported},
+    problem::{self, Key, Problem, Problems, Report, Reported, Setting},
 };
 
 /// A table of keys, which reports what is wrong in it.
@@ -53,6 +53,28 @@ impl<'a> Section<'a> {
             scalar => scalar.to_string(),
         };
         parse(&text).map(Some).map_err(|error| self.wrong(key, &value, error))
+    }
+
+    /// As [`Self::take`], with a default that is written as the user would. Tells which of them is in force.
+    ///
+    /// # Errors
+    /// When it can't be taken, which has been reported.
+    pub fn take_or<T, E: Display>(
+        &mut self,
+        key: &'static str,
+        default: &str,
+        meaning: &str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Result<T, Reported> {
+        let taken = self.take(key, meaning, &parse);
+        self.tell(key, self.text(key).as_deref().unwrap_or(default));
+        taken?.map_or_else(|| parse(default).map_err(|error| self.problem(key, error.to_string())), Ok)
+    }
+
+    /// Tells the value that is in force for a key.
+    pub fn tell(&self, key: &str, value: &str) {
+        let (key, origin) = (self.key_path(key), source(self.given(key)));
+        self.report.tell(Setting { key, value: value.to_owned(), origin });
     }
 
     /// The key's value where it must be a string: a number would have lost its leading zeros or its
@@ -182,13 +204,17 @@ impl<'a> Section<'a> {
     /// Whether the user wrote this key.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
-        self.table.get(key).is_some_and(|value| value.kind != ValueKind::Nil)
+        self.given(key).is_some()
     }
 
     /// What the user wrote for this key.
     #[must_use]
     pub fn text(&self, key: &str) -> Option<String> {
-        self.table.get(key).map(|value| value.kind.to_string())
+        self.given(key).map(|value| value.kind.to_string())
+    }
+
+    fn given(&self, key: &str) -> Option<&Value> {
+        self.table.get(key).filter(|value| value.kind != ValueKind::Nil)
     }
 
     /// These keys are known, though nothing takes them.
@@ -244,7 +270,7 @@ impl<'a> Section<'a> {
 
     fn take_value(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
-        self.table.get(key).filter(|value| value.kind != ValueKind::Nil).cloned()
+        self.given(key).cloned()
     }
 
     fn wrong(&self, key: &str, value: &Value, message: impl Display) -> Reported {
@@ -266,6 +292,18 @@ impl<'a> Section<'a> {
 
     fn key_path(&self, key: &str) -> String {
         problem::join(&self.path, key)
+    }
+}
+
+/// Where a value comes from, in a word or two.
+#[must_use]
+pub fn source(value: Option<&Value>) -> String {
+    match value.map(Value::origin) {
+        None => "default".to_owned(),
+        Some(Some(COMMAND_LINE)) => "flag".to_owned(),
+        Some(Some(ENVIRONMENT)) => "environment".to_owned(),
+        Some(Some(line)) => format!("file {line}"),
+        Some(None) => "built in".to_owned(),
     }
 }
 
