@@ -27,7 +27,7 @@ pub struct Account {
 impl Account {
     /// The account with other authorities that are trusted beside the system's.
     #[must_use]
-    pub fn with_roots(&self, extra_roots: Vec<u8>) -> Self {
+    pub fn with_roots(&self, extra_roots: Arc<[u8]>) -> Self {
         let mut api = koodrive::Account::clone(&self.api);
         api.transport.extra_roots = extra_roots;
         Self { api: Arc::new(api), ..self.clone() }

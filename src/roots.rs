@@ -7,7 +7,7 @@ use exporter_toolkit::files::{self, Followed, Unread};
 use crate::{account::Account, config::check_roots, poll::Supervisor};
 
 /// What each file holds.
-pub type Roots = BTreeMap<PathBuf, Vec<u8>>;
+pub type Roots = BTreeMap<PathBuf, Arc<[u8]>>;
 
 /// The files of these accounts, if they have any.
 #[must_use]
@@ -15,7 +15,7 @@ pub fn followed(accounts: &[Arc<Account>]) -> Option<Followed<Roots>> {
     let root = |account: &Arc<Account>| Some((account.ca_file.clone()?, account.api.transport.extra_roots.clone()));
     let known: Roots = accounts.iter().filter_map(root).collect();
     let paths: Vec<PathBuf> = known.keys().cloned().collect();
-    let read = move || paths.iter().map(|path| Some((path.clone(), files::read(path).ok()?))).collect();
+    let read = move || paths.iter().map(|path| Some((path.clone(), files::read(path).ok()?.into()))).collect();
     (!known.is_empty()).then(|| Followed::new(Some(known), read))
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Common {
     max_age: Taken<Duration>,
     collectors: Collectors,
     proxy: Taken<Proxy>,
-    roots: Taken<(PathBuf, Vec<u8>)>,
+    roots: Taken<(PathBuf, Arc<[u8]>)>,
 }
 
 impl Common {
@@ -99,7 +99,7 @@ pub(super) fn account(
     let endpoint = endpoint?;
     let proxy = inherit(&own.proxy, &top.proxy)?.unwrap_or_else(|| environment.of(&endpoint.url(OVERVIEW.path)));
     let roots = inherit(&own.roots, &top.roots)?;
-    let (ca_file, extra_roots) = roots.map_or((None, Vec::new()), |(path, pem)| (Some(path), pem));
+    let (ca_file, extra_roots) = roots.map_or((None, Arc::default()), |(path, pem)| (Some(path), pem));
     let api = koodrive::Account {
         user_id: user_id?,
         language: inherit(&own.language, &top.language)?.unwrap_or_default(),
@@ -224,11 +224,11 @@ fn proxy(text: &str) -> Result<Proxy, &'static str> {
     proxy::proxy(text).map(Proxy::Url).map_err(|_| "must be a URL such as http://proxy.example:3128, or none")
 }
 
-fn roots(http: &Section<'_>, path: Option<PathBuf>) -> Taken<(PathBuf, Vec<u8>)> {
+fn roots(http: &Section<'_>, path: Option<PathBuf>) -> Taken<(PathBuf, Arc<[u8]>)> {
     let Some(path) = path else { return Ok(None) };
     let pem = files::read(&path).map_err(|error| http.unread("ca_file", &error))?;
     check_roots(&pem).map_err(|refusal| http.problem("ca_file", refusal))?;
-    Ok(Some((path, pem)))
+    Ok(Some((path, pem.into())))
 }
 
 /// Whether these are certificates that can be trusted.

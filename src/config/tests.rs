@@ -1,6 +1,6 @@
 //! What the configuration takes and what it refuses, at the bounds, and what it comes to.
 
-use std::{fmt::Debug, fs, time::Duration};
+use std::{fmt::Debug, fs, sync::Arc, time::Duration};
 
 use exporter_toolkit::{ListenAddress, UnixSocket};
 use koodrive::{Credential, Proxy, Secret};
@@ -312,6 +312,19 @@ fn a_reload_names_what_it_cannot_change() {
 }
 
 #[test]
+fn certificates_that_all_accounts_trust_are_in_memory_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    fs::write(&path, rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap().cert.pem()).unwrap();
+    let account = format!("user_id: \"1\", auth: {TOKEN}");
+    let yaml =
+        format!("http: {{ ca_file: \"{}\" }}\naccounts: {{ a: {{ {account} }}, b: {{ {account} }} }}", path.display());
+    let config = load(&yaml).unwrap();
+    let [a, b] = [0, 1].map(|index: usize| &config.accounts[index].api.transport.extra_roots);
+    assert!(Arc::ptr_eq(a, b) && !a.is_empty());
+}
+
+#[test]
 fn a_files_content_and_what_it_names_are_read_from_its_folder() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, content: &str| {
@@ -330,7 +343,7 @@ fn a_files_content_and_what_it_names_are_read_from_its_folder() {
     write("half.pem", &format!("{root}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"));
     write("none.pem", "");
     let (config, settings) = explain(&with_account("http: { ca_file: good.pem }")).unwrap();
-    assert_eq!(config.accounts[0].api.transport.extra_roots, root.as_bytes());
+    assert_eq!(*config.accounts[0].api.transport.extra_roots, *root.as_bytes());
     let value = |settings: &[Setting], key: &str| {
         settings
             .iter()

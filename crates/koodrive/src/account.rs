@@ -1,6 +1,10 @@
 //! What a request is made of. A value of these types is good by construction, so nothing checks it again.
 
-use std::time::Duration;
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{endpoint::Endpoint, secret::Secret, unit::Units};
 
@@ -74,12 +78,19 @@ impl Credential {
 }
 
 /// How an endpoint is reached. Accounts with equal transports share their connections.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Transport {
     /// The forward proxy.
     pub proxy: Proxy,
-    /// PEM certificates that are trusted beside the system's roots.
-    pub extra_roots: Vec<u8>,
+    /// PEM certificates that are trusted beside the system's roots. Accounts of one file share its bytes.
+    pub extra_roots: Arc<[u8]>,
+}
+
+impl Hash for Transport {
+    /// Not the bytes of the certificates: they can be many, and each of thousands of accounts looks for its connections.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.proxy, self.extra_roots.len()).hash(state);
+    }
 }
 
 /// Which forward proxy is used.
