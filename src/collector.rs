@@ -1,6 +1,6 @@
 //! What the exporter shows: the metrics, the health, and the status page.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 use exporter_toolkit::{Collector, Encoder, Paths, WebConfigState};
 use serde::{Serialize, Serializer};
@@ -59,21 +59,26 @@ impl Collector for KooDrive {
         self.store().ready().then_some(()).ok_or_else(unready)
     }
 
-    fn health_details(&self) -> Option<String> {
+    fn health_details(&self, page: &mut dyn io::Write) -> io::Result<()> {
         #[derive(Serialize)]
         struct Page<'a> {
             healthy: bool,
             accounts: Accounts<'a>,
         }
         let accounts = Accounts { store: self.store(), now: self.clock.moment() };
-        let page = Page { healthy: self.store().alive(), accounts };
-        // It fails for maps alone whose keys are no text.
-        Some(serde_json::to_string(&page).ok()? + "\n")
+        let health = Page { healthy: self.store().alive(), accounts };
+        serde_json::to_writer(&mut *page, &health)?;
+        page.write_all(b"\n")
     }
 
-    fn landing_page(&self, paths: &Paths, web_config: Option<WebConfigState>) -> String {
+    fn landing_page(
+        &self,
+        page: &mut dyn io::Write,
+        paths: &Paths,
+        web_config: Option<WebConfigState>,
+    ) -> io::Result<()> {
         let (own, runbooks, now) = (&*self.exposition.own, self.runbooks.as_deref(), self.clock.moment());
-        status_page::render(self.store(), &Shown { own, paths, web_config, runbooks, now })
+        status_page::write(page, self.store(), &Shown { own, paths, web_config, runbooks, now })
     }
 
     fn content_security_policy(&self) -> &'static str {

@@ -5,7 +5,7 @@ use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 use koodrive::{Client, Exchange, PollError, Remedy};
 use tokio::{
     sync::{OwnedSemaphorePermit, watch},
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{debug, warn};
@@ -96,7 +96,8 @@ impl<U: Upstream> Poller<U> {
                 due = next_tick(&account, self.epoch, Instant::now());
                 continue;
             }
-            self.poll().await;
+            // An account that waits has no memory for a poll.
+            Box::pin(self.poll()).await;
             due = next_poll(&self.target.borrow().account, &self.entry.state(), self.epoch, Instant::now());
         }
     }
@@ -174,13 +175,10 @@ async fn changed<U>(target: &mut watch::Receiver<Target<U>>) {
 /// Waits, with a heartbeat as often as that.
 async fn alive_during<T>(entry: &AccountEntry, every: Duration, wait: impl Future<Output = T>) -> T {
     let mut wait = pin!(wait);
-    let mut beats = interval(every);
-    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            biased;
-            done = &mut wait => return done,
-            _ = beats.tick() => entry.beat(),
+        entry.beat();
+        if let Ok(done) = timeout(every, wait.as_mut()).await {
+            return done;
         }
     }
 }

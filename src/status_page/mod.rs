@@ -5,6 +5,7 @@ mod further;
 mod overview;
 
 use std::{
+    io,
     sync::{Arc, LazyLock},
     time::Duration,
 };
@@ -72,8 +73,8 @@ pub(super) struct Shown<'a> {
     pub(super) now: Moment,
 }
 
-/// The page.
-pub(super) fn render(store: &AccountStore, shown: &Shown) -> String {
+/// Writes the page, a row at a time: it is megabytes with thousands of accounts.
+pub(super) fn write(page: &mut dyn io::Write, store: &AccountStore, shown: &Shown) -> io::Result<()> {
     let Shown { own, paths, web_config, runbooks, now } = *shown;
     let mut accounts = Account::all(store, now);
     // Whoever needs care comes first.
@@ -82,50 +83,53 @@ pub(super) fn render(store: &AccountStore, shown: &Shown) -> String {
     let doubtful = accounts.iter().filter(|account| account.doubtful().next().is_some()).count();
     let up_for = Duration::try_from_secs_f64(unix_seconds(now.wall) - own.created()).unwrap_or_default();
     let Paths { links, telemetry, .. } = paths;
-    let page = html! {
+    let begin = html! {
         (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width,initial-scale=1";
-                title { "KooDrive exporter" }
-                style { (PreEscaped(STYLE)) }
+        (PreEscaped("<html lang=\"en\">"))
+        head {
+            meta charset="utf-8";
+            meta name="viewport" content="width=device-width,initial-scale=1";
+            title { "KooDrive exporter" }
+            style { (PreEscaped(STYLE)) }
+        }
+        (PreEscaped("<body>"))
+        header {
+            h1 { "KooDrive exporter" }
+            p {
+                (up) " of " (accounts.len()) " accounts up"
+                @if doubtful > 0 { ", " strong .down { (doubtful) " with numbers that may be wrong" } }
             }
-            body {
-                header {
-                    h1 { "KooDrive exporter" }
-                    p {
-                        (up) " of " (accounts.len()) " accounts up"
-                        @if doubtful > 0 { ", " strong .down { (doubtful) " with numbers that may be wrong" } }
-                    }
-                    nav aria-label="Pages" {
-                        a href={ (links) (telemetry) } { "Metrics" }
-                        a href={ (links) "/-/healthy" } { "Health" }
-                        a href={ (links) "/-/ready" } { "Readiness" }
-                        a href={ (links) "/?refresh=" (REFRESH_SECONDS) } { "Refresh every " (REFRESH_SECONDS) " seconds" }
-                    }
-                }
-                main {
-                    (banners::banners(own, web_config, &accounts, runbooks, now))
-                    (table("Accounts", &overview::COLUMNS,
-                        accounts.iter().map(|account| overview::row(account, runbooks, now))))
-                    @if accounts.iter().any(Account::has_further) {
-                        (table("Usage and subscription", &further::COLUMNS,
-                            accounts.iter().filter(|account| account.has_further()).map(|account| further::row(account, runbooks))))
-                    }
-                }
-                footer {
-                    p {
-                        "Version " (env!("CARGO_PKG_VERSION")) ", revision " (env!("BUILD_REVISION")) ". Up for "
-                        (human::duration(up_for))
-                        ", since " (date(own.created())) ". Configuration of " (date(own.config_time())) ". As of "
-                        (date(unix_seconds(now.wall))) "."
-                    }
-                }
+            nav aria-label="Pages" {
+                a href={ (links) (telemetry) } { "Metrics" }
+                a href={ (links) "/-/healthy" } { "Health" }
+                a href={ (links) "/-/ready" } { "Readiness" }
+                a href={ (links) "/?refresh=" (REFRESH_SECONDS) } { "Refresh every " (REFRESH_SECONDS) " seconds" }
             }
         }
+        (PreEscaped("<main>"))
+        (banners::banners(own, web_config, &accounts, runbooks, now))
     };
-    page.into_string()
+    page.write_all(begin.0.as_bytes())?;
+    let rows = accounts.iter().map(|account| overview::row(account, runbooks, now));
+    write_table(page, "Accounts", &overview::COLUMNS, rows)?;
+    let further: Vec<_> = accounts.iter().filter(|account| account.has_further()).collect();
+    if !further.is_empty() {
+        let rows = further.into_iter().map(|account| further::row(account, runbooks));
+        write_table(page, "Usage and subscription", &further::COLUMNS, rows)?;
+    }
+    let end = html! {
+        (PreEscaped("</main>"))
+        footer {
+            p {
+                "Version " (env!("CARGO_PKG_VERSION")) ", revision " (env!("BUILD_REVISION")) ". Up for "
+                (human::duration(up_for))
+                ", since " (date(own.created())) ". Configuration of " (date(own.config_time())) ". As of "
+                (date(unix_seconds(now.wall))) "."
+            }
+        }
+        (PreEscaped("</body></html>"))
+    };
+    page.write_all(end.0.as_bytes())
 }
 
 fn date(unix_seconds: f64) -> String {
@@ -140,14 +144,23 @@ fn runbook(runbooks: Option<&str>, alert: &str) -> Markup {
     }
 }
 
-fn table(caption: &str, columns: &[&str], rows: impl Iterator<Item = Markup>) -> Markup {
-    html! {
-        table {
-            caption { (caption) }
-            thead { tr { @for column in columns { th scope="col" { (column) } } } }
-            tbody { @for row in rows { tr { (row) } } }
-        }
+fn write_table(
+    page: &mut dyn io::Write,
+    caption: &str,
+    columns: &[&str],
+    rows: impl Iterator<Item = Markup>,
+) -> io::Result<()> {
+    let begin = html! {
+        (PreEscaped("<table>"))
+        caption { (caption) }
+        thead { tr { @for column in columns { th scope="col" { (column) } } } }
+        (PreEscaped("<tbody>"))
+    };
+    page.write_all(begin.0.as_bytes())?;
+    for row in rows {
+        page.write_all(html! { tr { (row) } }.0.as_bytes())?;
     }
+    page.write_all(b"</tbody></table>")
 }
 
 /// A cell under its column's name.
@@ -176,14 +189,17 @@ struct Collected {
     entry: Arc<AccountEntry>,
     account: Arc<account::Account>,
     state: Arc<AccountState>,
-    now: Moment,
+    is_fresh: bool,
 }
 
 impl Account {
     fn all(store: &AccountStore, now: Moment) -> Vec<Self> {
-        let mut accounts: Vec<Self> = Vec::new();
-        for entry in store.entries().iter() {
-            let collected = Collected { account: entry.account(), state: entry.state(), entry: Arc::clone(entry), now };
+        let entries = store.entries();
+        let mut accounts: Vec<Self> = Vec::with_capacity(entries.len());
+        for entry in entries.iter() {
+            let (account, state) = (entry.account(), entry.state());
+            let is_fresh = state.fresh_numbers(account.poll.max_age, now).is_some();
+            let collected = Collected { account, state, is_fresh, entry: Arc::clone(entry) };
             let collector = collected.account.collector;
             match accounts.last_mut() {
                 Some(account) if collector == &USAGE => {
@@ -228,7 +244,7 @@ impl Account {
 impl Collected {
     /// A number, while it is fresh.
     fn value(&self, field: FieldSpec) -> Option<f64> {
-        let numbers = self.state.fresh_numbers(self.account.poll.max_age, self.now)?;
+        let numbers = self.state.numbers.as_ref().filter(|_| self.is_fresh)?;
         Some(numbers.answer.measure(field)?.value)
     }
 

@@ -1,6 +1,8 @@
 //! What an exporter shows.
 
-use crate::{Encoder, Paths, landing_page, metrics::WebConfigState};
+use std::io;
+
+use crate::{Encoder, Paths, landing_page, metrics::WebConfigState, page_set::health_json};
 
 /// What an exporter shows: metrics, and if it wants, its health and a page for people.
 ///
@@ -32,15 +34,26 @@ pub trait Collector: Send + Sync + 'static {
         Ok(())
     }
 
-    /// The health in JSON, one object, for those who may read the metrics.
-    fn health_details(&self) -> Option<String> {
-        None
+    /// Writes the health in JSON, one object, for those who may read the metrics.
+    ///
+    /// # Errors
+    /// Those of `page`, which has none.
+    fn health_details(&self, page: &mut dyn io::Write) -> io::Result<()> {
+        page.write_all(health_json(self.health().is_ok()).as_bytes())
     }
 
-    /// The page at `/`, in HTML. With the query `refresh=SECONDS`, browsers load it again and again.
-    fn landing_page(&self, paths: &Paths, web_config: Option<WebConfigState>) -> String {
+    /// Writes the page at `/`, in HTML. With the query `refresh=SECONDS`, browsers load it again and again.
+    ///
+    /// # Errors
+    /// Those of `page`, which has none.
+    fn landing_page(
+        &self,
+        page: &mut dyn io::Write,
+        paths: &Paths,
+        web_config: Option<WebConfigState>,
+    ) -> io::Result<()> {
         let _ = web_config;
-        landing_page::links(paths)
+        page.write_all(landing_page::links(paths).as_bytes())
     }
 
     /// The `Content-Security-Policy` header of the page at `/`.

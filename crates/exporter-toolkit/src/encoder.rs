@@ -177,6 +177,8 @@ impl FamilyEncoder<'_> {
         let created = self.created.filter(|_| self.kind == Kind::Counter || suffix == "_count");
         let Some(created) = created else { return self.line(self.name, suffix, rendered, labels, value) };
         self.line(self.name, suffix, rendered, labels.clone(), value);
+        // Prometheus keeps milliseconds.
+        let created = (created * 1000.0).floor() / 1000.0;
         self.line(self.name.strip_suffix("_total").unwrap_or(self.name), "_created", rendered, labels, created);
     }
 
@@ -342,7 +344,7 @@ mod tests {
     #[test]
     fn openmetrics_has_units_creation_times_and_families_of_counters_without_their_suffix() {
         let mut writer = Encoder::new(Format::OpenMetricsCreated, Coding::Identity);
-        writer.created(1_700_000_000.25);
+        writer.created(1_700_000_000.250_9);
         writer.family("m_seconds_total", Kind::Counter, "a \"b\"").sample("", b"", [("l", "v")], 1.5);
         writer.gauge("g", "g", &[], 1.0);
         let mut histogram = writer.family("h_bytes", Kind::Histogram, "h");

@@ -67,7 +67,6 @@ impl PageSet {
         let (counted, uncounted) = (Arc::clone(collector), AtomicU64::new(0));
         let changes = move || counted.changes().unwrap_or_else(|| uncounted.fetch_add(1, Ordering::Relaxed));
         let maker = PageMaker::start(changes)?;
-        let text = |text: &str| Output::from(text).into_content(None);
         let (collector, metrics) = (Arc::clone(collector), Arc::clone(metrics));
         let exposition = Exposition { collector, metrics, namespace: options.namespace.clone() };
         let Exposition { collector, metrics, .. } = &exposition;
@@ -81,11 +80,10 @@ impl PageSet {
         let (shown, paths, server) = (Arc::clone(collector), options.paths.clone(), Arc::clone(metrics));
         let landing_page = LandingPage {
             content_security_policy: HeaderValue::from_str(collector.content_security_policy()).ok(),
-            page: maker.page(move || text(&shown.landing_page(&paths, server.web_config()))),
+            page: maker.page(move || text(|page| shown.landing_page(page, &paths, server.web_config()))),
         };
         let shown = Arc::clone(collector);
-        let health =
-            maker.page(move || text(&shown.health_details().unwrap_or_else(|| health_json(shown.health().is_ok()))));
+        let health = maker.page(move || text(|page| shown.health_details(page)));
         Ok(Self {
             text: compressed(Format::Text0),
             open_metrics: compressed(Format::OpenMetrics),
@@ -106,6 +104,13 @@ impl PageSet {
             Coding::Gzip => &page.gzip,
         }
     }
+}
+
+fn text(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> Content {
+    let mut page = Output::new(Coding::Identity);
+    // Writing to memory cannot fail.
+    let _ = write(&mut page);
+    page.into_content(None)
 }
 
 pub(crate) fn health_json(healthy: bool) -> String {

@@ -5,7 +5,6 @@ use std::{error::Error, fmt, io, iter::repeat_with, sync::Arc};
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use secrecy::SecretString;
 use tokio::time::{Instant, timeout, timeout_at};
-use url::Url;
 
 use crate::{
     account::{Account, Proxy},
@@ -45,7 +44,6 @@ pub struct Client {
     http: HttpClient,
     account: Arc<Account>,
     resource: &'static Resource,
-    url: Url,
     clock: Clock,
     server_clock: Arc<ServerClock>,
     secret: SecretReader,
@@ -67,9 +65,7 @@ impl Client {
         clock: Clock,
         server_clock: Arc<ServerClock>,
     ) -> Self {
-        let url = account.endpoint.url(resource.path);
-        let secret = SecretReader::default();
-        Self { http, account, resource, url, clock, server_clock, secret }
+        Self { http, account, resource, clock, server_clock, secret: SecretReader::default() }
     }
 
     /// Asks for the account's resource, once, until `deadline` at the latest; with `remedy` after a request
@@ -99,10 +95,11 @@ impl Client {
 
     async fn exchange(&self, exchange: &mut Exchange, began: Instant, deadline: Instant) -> Result<Answer, PollError> {
         let secret = self.read_secret(exchange).await?;
-        let headers = self.headers(&secret, exchange).ok_or(PollError::Unsendable)?;
+        let url = self.account.endpoint.url(self.resource.path);
+        let headers = self.headers(url.path(), &secret, exchange).ok_or(PollError::Unsendable)?;
         let authorization = headers.get(AUTHORIZATION).cloned().ok_or(PollError::Unsendable)?;
         let connections = self.http.connections();
-        let request = connections.http.get(self.url.clone()).headers(headers);
+        let request = connections.http.get(url).headers(headers);
         exchange.stage = Stage::Sent;
         let response = match request.send().await {
             Ok(response) => response,
@@ -199,11 +196,11 @@ impl Client {
     }
 
     /// The request's headers; `None` where one of them can't be sent.
-    fn headers(&self, secret: &SecretString, exchange: &Exchange) -> Option<HeaderMap> {
+    fn headers(&self, path: &str, secret: &SecretString, exchange: &Exchange) -> Option<HeaderMap> {
         let x_date = exchange.correction.x_date((self.clock)())?;
         let Account { endpoint, user_id, language, credential, .. } = &*self.account;
         let user_id = user_id.as_str();
-        let signed = Signed { host: endpoint.host(), path: self.url.path(), x_date: &x_date, user_id };
+        let signed = Signed { host: endpoint.host(), path, x_date: &x_date, user_id };
         Some(HeaderMap::from_iter([
             (AUTHORIZATION, credential::authorization(credential, secret, &signed)?),
             (X_USER_ID, HeaderValue::from_str(user_id).ok()?),

@@ -1,15 +1,12 @@
 //! The API's base address.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use url::{Host, Url};
+use url::{Host, Position, Url};
 
-/// The API's base address.
+/// The API's base address, which many accounts share.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    base: Url,
-    host: String,
-}
+pub struct Endpoint(Arc<Url>);
 
 impl Endpoint {
     /// Takes `https://host[:port][/path]`. Plain HTTP is taken for a loopback address alone, where
@@ -32,39 +29,35 @@ impl Endpoint {
         if base.query().is_some() || base.fragment().is_some() {
             return Err("must have no query and no fragment");
         }
-        let host = match base.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_string(),
-        };
         let path = base.path().trim_end_matches('/').to_owned();
         base.set_path(&path);
-        Ok(Self { base, host })
+        Ok(Self(Arc::new(base)))
     }
 
     /// The address of what lies at `path`.
     #[must_use]
     pub fn url(&self, path: &str) -> Url {
-        let mut url = self.base.clone();
-        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
+        let mut url = Url::clone(&self.0);
+        url.set_path(&format!("{}{path}", self.0.path().trim_end_matches('/')));
         url
     }
 
     /// Whether requests go out in the clear, which they do to a loopback address alone.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.base.scheme() == "http"
+        self.0.scheme() == "http"
     }
 
     /// The host, with its port where that is not the scheme's own: exactly the Host header that is sent.
     #[must_use]
     pub fn host(&self) -> &str {
-        &self.host
+        &self.0[Position::BeforeHost..Position::AfterPort]
     }
 
     /// The host and the port that connections are made to.
     #[must_use]
     pub fn host_and_port(&self) -> String {
-        let (host, port) = (self.base.host_str().unwrap_or_default(), self.base.port_or_known_default());
+        let (host, port) = (self.0.host_str().unwrap_or_default(), self.0.port_or_known_default());
         format!("{host}:{}", port.unwrap_or_default())
     }
 }
@@ -72,7 +65,7 @@ impl Endpoint {
 impl fmt::Display for Endpoint {
     /// The base address.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.base.as_str().trim_end_matches('/'))
+        f.write_str(self.0.as_str().trim_end_matches('/'))
     }
 }
 

@@ -55,7 +55,8 @@ struct View {
     state: Arc<AccountState>,
     /// Whether its numbers are at most `max_age` old.
     is_fresh: bool,
-    due: Option<Moment>,
+    /// When it is polled next, in Unix time.
+    due: Option<f64>,
     now: Moment,
 }
 
@@ -74,7 +75,8 @@ pub(super) fn write(store: &AccountStore, now: Moment, is_kept: bool, encoder: &
         let (account, state) = (entry.account(), entry.state());
         let (label, created) = (rendered("account", &account.alias), unix_seconds(entry.created().wall));
         let is_fresh = state.fresh_numbers(account.poll.max_age, now).is_some();
-        View { label, created, account, state, is_fresh, due: entry.due(), now }
+        let due = entry.due().map(|due| due.expected_unix_seconds(now));
+        View { account, label, created, state, is_fresh, due, now }
     };
     let views: Vec<View> = store.entries().iter().map(view).collect();
     for (resource, families) in &TABLES {

@@ -53,7 +53,7 @@ pub(super) static FAMILIES: [Family; 14] = [
         Kind::Gauge,
         &[],
         "When the next poll is due, in Unix time, as back-off and Retry-After have it. Absent where none is planned.",
-        |view, samples| samples.maybe(view.due.map(|due| due.expected_unix_seconds(view.now))),
+        |view, samples| samples.maybe(view.due),
     ),
     family(
         "koodrive_poll_interval_seconds",
