@@ -19,7 +19,7 @@ use crate::{
     web_config::WebConfig,
 };
 
-pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
+pub(crate) const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 pub(crate) type Answer = Response<SharedBody>;
 
@@ -111,9 +111,9 @@ pub(crate) fn later(status: StatusCode, why: &'static str) -> Answer {
     refusal
 }
 
-pub(crate) fn answer(status: StatusCode, content_type: &'static str, body: impl Into<SharedBody>) -> Answer {
+pub(crate) fn answer(status: StatusCode, content_type: HeaderValue, body: impl Into<SharedBody>) -> Answer {
     let mut answer = Response::new(body.into());
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer.headers_mut().insert(CONTENT_TYPE, content_type);
     answer
 }

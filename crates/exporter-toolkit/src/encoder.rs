@@ -33,7 +33,7 @@ impl Format {
 
     /// The exact Content-Type.
     #[must_use]
-    pub fn content_type(self) -> &'static str {
+    pub const fn content_type(self) -> &'static str {
         match self {
             Self::Text0 => "text/plain; version=0.0.4; charset=utf-8",
             Self::Text1 => "text/plain; version=1.0.0; charset=utf-8",

@@ -30,6 +30,7 @@ use crate::{
     basic_auth::Verdict,
     body::SharedBody,
     collector::Collector,
+    encoder::Format,
     exporter::{Error, Options},
     metrics::{Handler, ServerMetrics},
     negotiation,
@@ -45,6 +46,10 @@ const HTML_HEADERS: [(HeaderName, &str); 4] = [
     (X_FRAME_OPTIONS, "DENY"),
     (REFERRER_POLICY, "no-referrer"),
 ];
+
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const GZIP: HeaderValue = HeaderValue::from_static("gzip");
 
 /// The headers of a request that choose the metrics' form.
 const NEGOTIATED_BY: HeaderValue = HeaderValue::from_static("accept, accept-encoding");
@@ -191,10 +196,10 @@ impl RouteTable {
             let places = version.places_of(|family| names.contains(family));
             SharedBody::of(version, places)
         };
-        let mut answer = answer(StatusCode::OK, format.content_type(), body);
+        let mut answer = answer(StatusCode::OK, content_type(format), body);
         answer.headers_mut().insert(VARY, NEGOTIATED_BY);
         if coding == Coding::Gzip {
-            answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            answer.headers_mut().insert(CONTENT_ENCODING, GZIP);
         }
         answer
     }
@@ -223,7 +228,7 @@ impl RouteTable {
                 may_ask && policy.has_room() && self.access.verdict(policy, request).await == Verdict::Granted;
             let details = if trusted { self.shared(&self.pages.health).await.ok() } else { None };
             let body = details.map_or_else(|| health_json(health.is_ok()).into(), SharedBody::from);
-            return answer(status, "application/json", body);
+            return answer(status, JSON, body);
         }
         match health {
             Ok(()) => answer(status, TEXT, "healthy\n"),
@@ -264,6 +269,16 @@ impl RouteTable {
     }
 }
 
+/// Constants, whose bytes are not checked at each request.
+fn content_type(format: Format) -> HeaderValue {
+    match format {
+        Format::Text0 => const { HeaderValue::from_static(Format::Text0.content_type()) },
+        Format::Text1 => const { HeaderValue::from_static(Format::Text1.content_type()) },
+        Format::OpenMetrics => const { HeaderValue::from_static(Format::OpenMetrics.content_type()) },
+        Format::OpenMetricsCreated => const { HeaderValue::from_static(Format::OpenMetricsCreated.content_type()) },
+    }
+}
+
 /// The families that a scrape asks for, as with Go's `promhttp`: `?name[]=FAMILY&name[]=...`.
 fn names(query: &str) -> impl Iterator<Item = Cow<'_, str>> {
     url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "name[]").map(|(_, name)| name)
@@ -283,7 +298,7 @@ fn method_not_allowed(allowed: &'static str) -> Answer {
 
 /// A page for a browser, which must load nothing, frame nothing and keep nothing.
 fn html(page: SharedBody, content_security_policy: Option<&HeaderValue>) -> Answer {
-    let mut html = answer(StatusCode::OK, "text/html; charset=utf-8", page);
+    let mut html = answer(StatusCode::OK, HTML, page);
     html.headers_mut().extend(HTML_HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value))));
     if let Some(policy) = content_security_policy {
         html.headers_mut().insert(CONTENT_SECURITY_POLICY, policy.clone());
