@@ -18,6 +18,7 @@ use koodrive_exporter::{
     healthcheck::{self, Target},
     logging,
 };
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Gives the memory of large pages back to the system soon after they are gone, which that of glibc does not.
 #[global_allocator]
@@ -25,6 +26,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The names of standard output, which is written to where it stands.
 const STANDARD_OUTPUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+
+/// Its number on Linux, on every processor but MIPS.
+const SIGXFSZ: i32 = 25;
 
 const GOOD: u8 = 0;
 const RUN_TIME_FAILURE: u8 = 1;
@@ -45,6 +49,8 @@ fn main() -> ExitCode {
         Err(error) => return fail(RUN_TIME_FAILURE, &error),
     };
     let code = runtime.block_on(async {
+        // Without a handler, a write beyond a limit on files' sizes ends the process instead of failing.
+        let _failing_writes = signal(SignalKind::from_raw(SIGXFSZ));
         match command {
             None => run(&options, inherited).await,
             Some(Command::Check(check)) if check.online => check_online(&options, &check).await,

@@ -99,6 +99,15 @@ async fn once_puts_a_whole_file_in_the_place_of_the_old_one_or_leaves_it() {
     let nowhere = files.path("no such folder/koodrive.prom");
     let failed = command(&["once", "--output", nowhere.to_str().unwrap()], &config).await;
     assert_eq!(failed.status.code(), Some(1));
+    let limited = format!(
+        "ulimit -f 1; exec {} once --config.file {} --output {}",
+        env!("CARGO_BIN_EXE_koodrive-exporter"),
+        config.display(),
+        output.display()
+    );
+    let shell = move || std::process::Command::new("sh").args(["-c", &limited]).status().unwrap();
+    assert_eq!(tokio::task::spawn_blocking(shell).await.unwrap().code(), Some(1));
+    assert_eq!(std::fs::read_to_string(&output).unwrap(), content);
     let names = std::fs::read_dir(files.path("")).unwrap().count();
     assert_eq!(names, 2, "nothing else is left behind");
 }

@@ -60,11 +60,16 @@ async fn sockets_that_systemd_passes_on_are_served_instead_of_addresses() {
     let (files, upstream) = (Files::new(), Upstream::start(1).await);
     let config = files.write("k.yml", upstream.configuration("1m"));
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = tcp.local_addr().unwrap().port();
+    let (port, own) = (tcp.local_addr().unwrap().port(), tcp.try_clone().unwrap());
     let arguments = ["--config.file", config.to_str().unwrap(), "--web.listen-address", "127.0.0.1:1"];
     let exporter = Exporter::spawn(&mut activated(std::os::fd::OwnedFd::from(tcp), &arguments)).await;
     assert!(exporter.url.ends_with(&format!(":{port}")));
     assert_eq!(exporter.get("/-/healthy").await.status, 200);
+    // As another service may do that has the same socket.
+    own.set_nonblocking(false).unwrap();
+    for _ in 0..4 {
+        assert_eq!(exporter.get("/-/healthy").await.status, 200);
+    }
 }
 
 #[tokio::test]

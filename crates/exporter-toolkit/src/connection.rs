@@ -81,6 +81,8 @@ pub(crate) struct Connection<A> {
     pub(crate) peer: Option<IpAddr>,
     pub(crate) accepted: Instant,
     pub(crate) stop: CancellationToken,
+    /// Cancelled once what admitted it is gone: it gets no further answer, however long its end takes.
+    pub(crate) lapsed: CancellationToken,
 }
 
 /// Serves one connection by HTTP/2 or HTTP/1 on any stream, such as a tunnel or a pipe in memory, within the limits of a
@@ -101,7 +103,8 @@ impl<A: HttpService> Connection<A> {
     /// One without TLS that is accepted now, from no address.
     fn plain(service: A, stop: CancellationToken) -> Self {
         let deadline = Deadline::new(Limits::USUAL);
-        Self { service, tls: None, deadline, peer: None, accepted: Instant::now(), stop }
+        let lapsed = CancellationToken::new();
+        Self { service, tls: None, deadline, peer: None, accepted: Instant::now(), stop, lapsed }
     }
 
     /// Serves it until it ends. What is awaited is boxed: a connection takes the room of what it does, not of all
@@ -119,12 +122,12 @@ impl<A: HttpService> Connection<A> {
             stream = timeout(Limits::USUAL.head, handshake) => stream??,
             () = self.stopped() => return Ok(()),
         };
-        let (replaced, expired) = (replaced.child_token(), expiry(&stream));
+        let (replaced, expired, lapsed) = (replaced.child_token(), expiry(&stream), self.lapsed.clone());
         let end = async move {
             tokio::select! {
                 () = stopped => {}
-                () = replaced.cancelled() => {}
-                () = expired => {}
+                () = replaced.cancelled() => lapsed.cancel(),
+                () = expired => lapsed.cancel(),
             }
         };
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
@@ -185,8 +188,8 @@ impl<A: HttpService> Connection<A> {
     }
 
     fn timed(&self, deadline: &Deadline) -> TimedService<A> {
-        let (service, deadline) = (self.service.clone(), deadline.clone());
-        TimedService { service, deadline, peer: self.peer.map(Peer) }
+        let (service, deadline, lapsed) = (self.service.clone(), deadline.clone(), self.lapsed.clone());
+        TimedService { service, deadline, peer: self.peer.map(Peer), lapsed }
     }
 }
 
@@ -195,6 +198,7 @@ struct TimedService<A> {
     service: A,
     deadline: Deadline,
     peer: Option<Peer>,
+    lapsed: CancellationToken,
 }
 
 impl<A: HttpService> Service<Request<Incoming>> for TimedService<A> {
@@ -203,6 +207,9 @@ impl<A: HttpService> Service<Request<Incoming>> for TimedService<A> {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        if self.lapsed.is_cancelled() {
+            return Box::pin(async { Err("what admitted its client is gone".into()) });
+        }
         let answering = self.deadline.answer_begins();
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(peer);
@@ -261,7 +268,7 @@ mod tests {
         body::{Body, Frame},
         service::service_fn,
     };
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
     use crate::body::SharedBody;
@@ -310,6 +317,22 @@ mod tests {
         serving.await.unwrap().unwrap();
     }
 
+    /// A client of HTTP/2 that never answers a PING.
+    fn ask_again_and_again(client: DuplexStream) {
+        let (mut read, mut write) = tokio::io::split(client);
+        tokio::spawn(async move { while read.read_u8().await.is_ok() {} });
+        tokio::spawn(async move {
+            write.write_all(&[PREFACE, SETTINGS].concat()).await.unwrap();
+            for stream in (1u8..).step_by(2) {
+                let get = [b"\0\0\x06\x01\x05\0\0\0", &[stream][..], b"\x82\x87\x84\x41\x01x"].concat();
+                if write.write_all(&get).await.is_err() {
+                    return;
+                }
+                sleep(Duration::from_millis(500)).await;
+            }
+        });
+    }
+
     #[tokio::test(start_paused = true)]
     async fn http2_connection_that_must_end_ends_though_its_client_goes_on() {
         let service =
@@ -319,23 +342,30 @@ mod tests {
         let (server, client) = duplex(1 << 16);
         let start = Instant::now();
         let ended = tokio::spawn(connection.http2(server, stop.clone().cancelled_owned()));
-        let (mut read, mut write) = tokio::io::split(client);
-        tokio::spawn(async move { while read.read_u8().await.is_ok() {} });
-        write.write_all(&[PREFACE, SETTINGS].concat()).await.unwrap();
-        // It never answers a PING, and asks again and again.
-        tokio::spawn(async move {
-            for stream in (1u8..).step_by(2) {
-                let get = [b"\0\0\x06\x01\x05\0\0\0", &[stream][..], b"\x82\x87\x84\x41\x01x"].concat();
-                if write.write_all(&get).await.is_err() {
-                    return;
-                }
-                sleep(Duration::from_millis(500)).await;
-            }
-        });
+        ask_again_and_again(client);
         sleep(Duration::from_secs(3)).await;
         stop.cancel();
         assert_eq!(ended.await.unwrap().unwrap_err().to_string(), "it did not end in time");
         assert_eq!(start.elapsed().as_secs(), 8);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn http2_client_that_is_no_longer_admitted_is_answered_no_more_though_it_holds_up_the_end() {
+        let answers = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&answers);
+        let service = service_fn(move |_: Request<Incoming>| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            async { Ok::<_, Infallible>(Response::new(SharedBody::from("x"))) }
+        });
+        let connection = Connection::plain(service, CancellationToken::new());
+        let (server, client) = duplex(1 << 16);
+        let lapsed = connection.lapsed.clone();
+        let ended = tokio::spawn(connection.http2(server, lapsed.clone().cancelled_owned()));
+        ask_again_and_again(client);
+        sleep(Duration::from_millis(2250)).await;
+        lapsed.cancel();
+        assert!(ended.await.unwrap().is_err());
+        assert_eq!(answers.load(Ordering::Relaxed), 5);
     }
 
     #[tokio::test]

@@ -183,6 +183,7 @@ struct Server<A> {
 impl<A: HttpService> Server<A> {
     async fn accept(&self, listener: &Listener) {
         loop {
+            listener.keep_from_blocking();
             let accepted = match listener {
                 Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, peer)| {
                     // Without it an answer may wait for an acknowledgement; failing to set it does no harm.
@@ -213,6 +214,7 @@ impl<A: HttpService> Server<A> {
             peer,
             accepted: Instant::now(),
             stop: self.stop.clone(),
+            lapsed: CancellationToken::new(),
         };
         let open = self.options.metrics.as_ref().map(ServerMetrics::connection_open);
         let registering = self.connections.register(peer, deadline, |registered| {
