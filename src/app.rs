@@ -5,6 +5,7 @@ use std::{io, sync::Arc};
 use exporter_toolkit::{Coding, Exporter, Format, Inherited, ListenAddress, WebConfig};
 use koodrive::TransportError;
 use tokio::{
+    runtime::{Builder, Handle, Runtime},
     signal::unix::{SignalKind, signal},
     sync::mpsc,
     task::JoinSet,
@@ -50,16 +51,36 @@ pub struct App {
     /// Polls that may be in flight at once, as far as there are files for them.
     concurrency: usize,
     supervisor: Supervisor,
+    _requests: Background,
     own: Arc<OwnMetrics>,
     clock: WallClock,
     log: WorkerGuard,
+}
+
+/// A runtime of one thread, whose end waits for nothing, such as a secret's file on a hung mount.
+struct Background(Option<Runtime>);
+
+impl Background {
+    fn start(name: &str) -> io::Result<(Self, Handle)> {
+        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name(name).enable_all().build()?;
+        let handle = runtime.handle().clone();
+        Ok((Self(Some(runtime)), handle))
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl App {
     /// Makes the exporter from its configuration, and sends its log to standard error.
     ///
     /// # Errors
-    /// When the metrics can't be registered.
+    /// When the metrics can't be registered, or the system has no more threads.
     pub fn new(config: Config) -> Result<Self, RunError> {
         let clock = WallClock::system();
         let own = Arc::new(OwnMetrics::new(unix_seconds(clock.now()))?);
@@ -75,8 +96,9 @@ impl App {
         }
         let limiter = Limiter::new(concurrency);
         own.show_polls(&limiter)?;
-        let supervisor = Supervisor::new(limiter, clock.clone(), observer(&own));
-        Ok(Self { config, concurrency, supervisor, own, clock, log })
+        let (requests, handle) = Background::start("requests")?;
+        let supervisor = Supervisor::new(limiter, handle, clock.clone(), observer(&own));
+        Ok(Self { config, concurrency, supervisor, _requests: requests, own, clock, log })
     }
 
     /// Polls and serves until SIGTERM or SIGINT. `listening` is told the bound addresses, which are the configured

@@ -17,7 +17,7 @@ use koodrive_exporter::{
     poll::{AccountEntry, AccountStore, Limiter, Poller, Target, Upstream},
 };
 use prometheus::{GaugeVec, Opts, Registry};
-use tokio::{sync::watch, time::Instant};
+use tokio::{runtime::Handle, sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Answers at once, with other numbers for each account.
@@ -59,6 +59,7 @@ impl Accounts {
                 entry: Arc::clone(entry),
                 target: watch::channel(target).1,
                 limiter: limiter.clone(),
+                requests: Handle::current(),
                 clock: WallClock::system(),
                 observer: Arc::new(|_| {}),
                 epoch: Instant::now(),

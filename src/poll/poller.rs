@@ -4,6 +4,7 @@ use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use koodrive::{Client, Exchange, PollError, Remedy};
 use tokio::{
+    runtime::Handle,
     sync::{OwnedSemaphorePermit, watch},
     time::{Instant, sleep_until, timeout},
 };
@@ -65,6 +66,8 @@ pub struct Poller<U> {
     pub target: watch::Receiver<Target<U>>,
     /// The bound on polls in flight, over all accounts.
     pub limiter: Limiter,
+    /// Where requests are carried out: an API that keeps a thread busy holds up no page.
+    pub requests: Handle,
     /// The time of day.
     pub clock: WallClock,
     /// Called with each finished poll.
@@ -113,7 +116,7 @@ impl<U: Upstream> Poller<U> {
         self.entry.beat();
         let began = self.clock.moment();
         let deadline = began.monotonic + account.poll.timeout;
-        let requests = tokio::spawn(async move { attempts::ask(upstream.as_ref(), deadline).await });
+        let requests = self.requests.spawn(async move { attempts::ask(upstream.as_ref(), deadline).await });
         let requests = AbortOnDropHandle::new(requests).await;
         let (earlier, exchange) = requests.unwrap_or_else(|_| (Vec::new(), Exchange::unfinished(PollError::Panic)));
         self.record(Finished { began, duration: began.monotonic.elapsed(), earlier, exchange });
@@ -185,14 +188,19 @@ async fn alive_during<T>(entry: &AccountEntry, every: Duration, wait: impl Futur
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Mutex, mpsc};
+
+    use tokio::runtime::Builder;
+
     use super::*;
     use crate::{account::PollPolicy, poll::AccountStore};
 
-    /// Nobody asks it.
-    struct Silent;
+    /// Each request keeps its thread busy until it may end.
+    struct Busy(Mutex<mpsc::Receiver<()>>);
 
-    impl Upstream for Silent {
+    impl Upstream for Busy {
         async fn ask(&self, _: Instant, _: Option<Remedy>) -> Exchange {
+            self.0.lock().unwrap().recv().unwrap();
             Exchange::unfinished(PollError::Panic)
         }
 
@@ -201,21 +209,44 @@ mod tests {
         }
     }
 
+    /// A poller of one account, what reloads it, and what lets its requests end.
+    fn poller(account: Arc<Account>, limiter: Limiter, requests: Handle) -> (Poller<Busy>, Reload, mpsc::Sender<()>) {
+        let (clock, (end, busy)) = (WallClock::system(), mpsc::channel());
+        let entry = AccountStore::default().entry(Arc::clone(&account), None, clock.moment());
+        let (reload, target) = watch::channel(Target { account, upstream: Arc::new(Busy(Mutex::new(busy))) });
+        let (observer, stop): (Observer, _) = (Arc::new(|_| {}), CancellationToken::new());
+        (Poller { entry, target, limiter, requests, clock, observer, epoch: Instant::now(), stop }, reload, end)
+    }
+
+    type Reload = watch::Sender<Target<Busy>>;
+
+    #[tokio::test]
+    async fn request_that_keeps_its_thread_busy_holds_up_nothing_but_requests() {
+        let requests = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let account = Arc::new(Account::example("production"));
+        let (poller, _reload, end) = poller(account, Limiter::new(1), requests.handle().clone());
+        let entry = Arc::clone(&poller.entry);
+        let polling = tokio::spawn(async move { poller.poll().await });
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(entry.state().latest.is_none());
+        end.send(()).unwrap();
+        polling.await.unwrap();
+        assert!(entry.state().latest.is_some());
+        requests.shutdown_background();
+    }
+
     #[tokio::test(start_paused = true)]
     async fn poll_that_waits_for_its_permit_shows_that_it_is_alive_by_a_shorter_interval_too() {
         let account = |interval| {
             let poll = PollPolicy { interval, timeout: interval, max_age: interval * 3 };
             Arc::new(Account { poll, ..Account::example("production") })
         };
-        let hourly = account(Duration::from_hours(1));
-        let clock = WallClock::system();
-        let entry = AccountStore::default().entry(Arc::clone(&hourly), None, clock.moment());
-        let (limiter, upstream) = (Limiter::new(1), Arc::new(Silent));
+        let limiter = Limiter::new(1);
         let _busy = limiter.acquire().await;
-        let (reload, target) = watch::channel(Target { account: hourly, upstream: Arc::clone(&upstream) });
-        let (observer, stop): (Observer, _) = (Arc::new(|_| {}), CancellationToken::new());
-        let poller =
-            Poller { entry: Arc::clone(&entry), target, limiter, clock, observer, epoch: Instant::now(), stop };
+        let (poller, reload, _end) = poller(account(Duration::from_hours(1)), limiter, Handle::current());
+        let (entry, upstream) = (Arc::clone(&poller.entry), Arc::clone(&poller.target.borrow().upstream));
         tokio::spawn(async move { poller.poll().await });
         tokio::task::yield_now().await;
         let often = account(Duration::from_secs(15));

@@ -6,7 +6,7 @@ use std::{
 };
 
 use koodrive::{Client, ConnectionKey, HttpClient, ServerClock, TransportError, overview::OVERVIEW};
-use tokio::{sync::watch, task::JoinSet, time::Instant};
+use tokio::{runtime::Handle, sync::watch, task::JoinSet, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
@@ -24,6 +24,7 @@ pub struct Supervisor {
     /// The accounts, with what is known of them.
     pub store: Arc<AccountStore>,
     limiter: Limiter,
+    requests: Handle,
     clock: WallClock,
     observer: Observer,
     epoch: Instant,
@@ -53,12 +54,12 @@ pub struct Change {
 }
 
 impl Supervisor {
-    /// A supervisor without accounts.
+    /// A supervisor without accounts, whose requests are carried out by the runtime of `requests`.
     #[must_use]
-    pub fn new(limiter: Limiter, clock: WallClock, observer: Observer) -> Self {
+    pub fn new(limiter: Limiter, requests: Handle, clock: WallClock, observer: Observer) -> Self {
         let (connections, server_clocks, running) = (HashMap::new(), HashMap::new(), HashMap::new());
         let (store, epoch) = (Arc::default(), Instant::now());
-        Self { store, limiter, clock, observer, epoch, connections, server_clocks, running }
+        Self { store, limiter, requests, clock, observer, epoch, connections, server_clocks, running }
     }
 
     /// Replaces the accounts. Loops of accounts that are gone stop, after the poll in flight; those of accounts that stay
@@ -170,6 +171,7 @@ impl Supervisor {
             entry: Arc::clone(&entry),
             target,
             limiter: self.limiter.clone(),
+            requests: self.requests.clone(),
             clock: self.clock.clone(),
             observer: Arc::clone(&self.observer),
             epoch: self.epoch,

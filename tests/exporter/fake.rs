@@ -20,7 +20,7 @@ use koodrive_exporter::{
     metrics::{Exposition, OwnMetrics},
     poll::{AccountEntry, AccountStore, Limiter, Poller, Target, Upstream, schedule::first_poll},
 };
-use tokio::{sync::watch, task::JoinSet, time::Instant};
+use tokio::{runtime::Handle, sync::watch, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 pub const MINUTE: Duration = Duration::from_mins(1);
@@ -247,6 +247,7 @@ pub fn poller(entry: &Arc<AccountEntry>, upstream: &Arc<Fake>) -> Poller<Fake> {
         entry: Arc::clone(entry),
         target: watch::channel(target).1,
         limiter: Limiter::new(1),
+        requests: Handle::current(),
         clock: WallClock::system(),
         observer: Arc::new(|_| {}),
         epoch: Instant::now(),
