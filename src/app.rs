@@ -80,7 +80,7 @@ impl App {
     /// Makes the exporter from its configuration, and sends its log to standard error.
     ///
     /// # Errors
-    /// When the metrics can't be registered, or the system has no more threads.
+    /// When the metrics can't be registered, or the system has no more files.
     pub fn new(config: Config) -> Result<Self, RunError> {
         let clock = WallClock::system();
         let own = Arc::new(OwnMetrics::new(unix_seconds(clock.now()))?);
@@ -145,7 +145,7 @@ impl App {
         systemd.ready();
         let mut tasks = JoinSet::new();
         tasks.spawn(systemd.clone().feed_watchdog(Arc::clone(&self.supervisor.store)));
-        let Self { config, supervisor, own, clock, log, .. } = self;
+        let Self { config, supervisor, _requests, own, clock, log, .. } = self;
         let reloader = Reloader {
             sources,
             running: config.clone(),

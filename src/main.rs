@@ -27,7 +27,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// The names of standard output, which is written to where it stands.
 const STANDARD_OUTPUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
-/// Its number on Linux, on every processor but MIPS.
+/// Its number on Linux, on x86, ARM and most others.
 const SIGXFSZ: i32 = 25;
 
 const GOOD: u8 = 0;

@@ -7,8 +7,8 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use exporter_toolkit::{Exporter, Routes, serve_connection};
-use koodrive_exporter::{clock::WallClock, collector::KooDrive, config::Web, metrics::{Exposition, OwnMetrics}};
+use exporter_toolkit::{Exporter, Options, Routes, serve_connection};
+use koodrive_exporter::{clock::WallClock, collector::KooDrive, metrics::{Exposition, OwnMetrics}};
 use libfuzzer_sys::fuzz_target;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, duplex},
@@ -21,7 +21,7 @@ static ROUTES: LazyLock<Routes> = LazyLock::new(|| {
     let _runtime = RUNTIME.enter();
     let exposition = Exposition { store: Arc::default(), own: Arc::new(OwnMetrics::new(0.0).unwrap()) };
     let clock = WallClock::new(|| UNIX_EPOCH + Duration::from_secs(1_795_573_716));
-    Exporter::new(KooDrive::new(exposition, clock)).routes(&Web::default().options).unwrap()
+    Exporter::new(KooDrive::new(exposition, clock)).routes(&Options::default()).unwrap()
 });
 
 fuzz_target!(|input: (bool, &[u8])| {

@@ -151,7 +151,9 @@ fn shard(mut section: Section<'_>) -> Taken<Shard> {
     section.finish();
     let (index, count) = (index?, count?);
     for (key, number) in [("count", count), ("index", index)] {
-        section.tell(key, &number.map_or("none".to_owned(), |number| number.to_string()));
+        if let Some(number) = number {
+            section.tell(key, &number.to_string());
+        }
     }
     match (index, count) {
         (None, None) => Ok(None),

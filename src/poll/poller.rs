@@ -200,7 +200,7 @@ mod tests {
 
     impl Upstream for Busy {
         async fn ask(&self, _: Instant, _: Option<Remedy>) -> Exchange {
-            self.0.lock().unwrap().recv().unwrap();
+            let _ = self.0.lock().unwrap().recv_timeout(Duration::from_mins(1));
             Exchange::unfinished(PollError::Panic)
         }
 
@@ -222,19 +222,20 @@ mod tests {
 
     #[tokio::test]
     async fn request_that_keeps_its_thread_busy_holds_up_nothing_but_requests() {
-        let requests = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let requests = runtime.handle().clone();
         let account = Arc::new(Account::example("production"));
-        let (poller, _reload, end) = poller(account, Limiter::new(1), requests.handle().clone());
+        let (poller, _reload, end) = poller(account, Limiter::new(1), requests);
         let entry = Arc::clone(&poller.entry);
         let polling = tokio::spawn(async move { poller.poll().await });
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
-        assert!(entry.state().latest.is_none());
+        let before = entry.state();
         end.send(()).unwrap();
         polling.await.unwrap();
-        assert!(entry.state().latest.is_some());
-        requests.shutdown_background();
+        runtime.shutdown_background();
+        assert!(before.latest.is_none() && entry.state().latest.is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -21,6 +21,7 @@ use hyper_util::{
 use rustls::{ServerConfig, pki_types::UnixTime};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    task::coop::unconstrained,
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -81,7 +82,7 @@ pub(crate) struct Connection<A> {
     pub(crate) peer: Option<IpAddr>,
     pub(crate) accepted: Instant,
     pub(crate) stop: CancellationToken,
-    /// Cancelled once what admitted it is gone: it gets no further answer, however long its end takes.
+    /// Cancelled once what admitted it is gone: requests that come afterwards get no answer, however long its end takes.
     pub(crate) lapsed: CancellationToken,
 }
 
@@ -122,11 +123,12 @@ impl<A: HttpService> Connection<A> {
             stream = timeout(Limits::USUAL.head, handshake) => stream??,
             () = self.stopped() => return Ok(()),
         };
-        let (replaced, expired, lapsed) = (replaced.child_token(), expiry(&stream), self.lapsed.clone());
+        let (lapsed, expired) = (replaced.child_token(), expiry(&stream));
+        self.lapsed = lapsed.clone();
         let end = async move {
             tokio::select! {
                 () = stopped => {}
-                () = replaced.cancelled() => lapsed.cancel(),
+                () = lapsed.cancelled() => {}
                 () = expired => lapsed.cancel(),
             }
         };
@@ -233,21 +235,23 @@ fn expiry<I>(stream: &TlsStream<I>) -> impl Future<Output = ()> + Send + use<I> 
 }
 
 /// Serves until the connection ends, takes too long, or must end.
-async fn drive<C>(mut serving: Pin<Box<C>>, deadline: Deadline, mut end: Pin<Box<impl Future<Output = ()>>>) -> Ended
+///
+/// What ends it is polled though the client has the connection read as much as a task may in one go.
+async fn drive<C>(mut serving: Pin<Box<C>>, deadline: Deadline, end: Pin<Box<impl Future<Output = ()>>>) -> Ended
 where
     C: GracefulConnection<Error: Into<BoxError>>,
 {
-    let (mut expired, mut stopping) = (pin!(deadline.expired()), false);
+    let (mut expired, mut end, mut stopping) = (pin!(unconstrained(deadline.expired())), unconstrained(end), false);
     let mut too_late = pin!(Either::Left(pending::<()>()));
     loop {
         tokio::select! {
             // What the connection does now decides how long it may take.
             biased;
             served = serving.as_mut() => return served.map_err(Into::into),
-            () = end.as_mut(), if !stopping => {
+            () = &mut end, if !stopping => {
                 stopping = true;
                 serving.as_mut().graceful_shutdown();
-                too_late.set(Either::Right(sleep(END_TIMEOUT)));
+                too_late.set(Either::Right(unconstrained(sleep(END_TIMEOUT))));
             }
             () = too_late.as_mut() => return Err("it did not end in time".into()),
             () = expired.as_mut() => return Err("it took too long".into()),

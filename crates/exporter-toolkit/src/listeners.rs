@@ -93,15 +93,6 @@ impl Inherited {
 }
 
 impl Listener {
-    /// Another process that has the same socket may have made it one that blocks.
-    pub(crate) fn keep_from_blocking(&self) {
-        // It fails for a socket that is gone alone, which accepting tells.
-        let _ = match self {
-            Self::Tcp(tcp) => SockRef::from(tcp).set_nonblocking(true),
-            Self::Unix(unix, _) => SockRef::from(unix).set_nonblocking(true),
-        };
-    }
-
     pub(crate) async fn bind(address: &ListenAddress) -> io::Result<Self> {
         match address {
             ListenAddress::Tcp(socket) => bind_tcp(*socket).map(Self::Tcp),

@@ -10,6 +10,8 @@ use std::{
 
 use hyper::header::HeaderValue;
 
+use tracing::warn;
+
 use crate::{
     collector::Collector,
     encoder::{Encoder, Format},
@@ -108,8 +110,10 @@ impl PageSet {
 
 fn text(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> Content {
     let mut page = Output::new(Coding::Identity);
-    // Writing to memory cannot fail.
-    let _ = write(&mut page);
+    // Writing to memory cannot fail, but what is written may.
+    if let Err(error) = write(&mut page) {
+        warn!(%error, "a page is not whole");
+    }
     page.into_content(None)
 }
 

@@ -3,9 +3,12 @@
 use std::{
     error::Error,
     fmt::Display,
+    future::poll_fn,
     io,
     net::{IpAddr, SocketAddr},
+    os::fd::AsFd,
     sync::Arc,
+    task::Context,
     time::Duration,
 };
 
@@ -183,15 +186,19 @@ struct Server<A> {
 impl<A: HttpService> Server<A> {
     async fn accept(&self, listener: &Listener) {
         loop {
-            listener.keep_from_blocking();
             let accepted = match listener {
-                Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, peer)| {
-                    // Without it an answer may wait for an acknowledgement; failing to set it does no harm.
-                    let _ = stream.set_nodelay(true);
-                    let _ = SockRef::from(&stream).set_tcp_notsent_lowat(MAX_UNSENT_BYTES);
-                    (Either::Left(stream), Some(peer))
-                }),
-                Listener::Unix(unix, _) => unix.accept().await.map(|(stream, _)| (Either::Right(stream), None)),
+                Listener::Tcp(tcp) => {
+                    poll_fn(|context| tcp.poll_accept(unblocked(tcp, context))).await.map(|(stream, peer)| {
+                        // Without it an answer may wait for an acknowledgement; failing to set it does no harm.
+                        let _ = stream.set_nodelay(true);
+                        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(MAX_UNSENT_BYTES);
+                        (Either::Left(stream), Some(peer))
+                    })
+                }
+                Listener::Unix(unix, _) => {
+                    let accepting = poll_fn(|context| unix.poll_accept(unblocked(unix, context)));
+                    accepting.await.map(|(stream, _)| (Either::Right(stream), None))
+                }
             };
             match accepted {
                 Ok((stream, peer)) => self.spawn(stream, peer).await,
@@ -241,6 +248,13 @@ impl<A: HttpService> Server<A> {
             metrics.connection_over_bound();
         }
     }
+}
+
+/// Another process that has the same socket may have made it one that blocks.
+fn unblocked<'a, 'b>(socket: &impl AsFd, context: &'a mut Context<'b>) -> &'a mut Context<'b> {
+    // It fails for a socket that is gone alone, which accepting tells.
+    let _ = SockRef::from(socket).set_nonblocking(true);
+    context
 }
 
 async fn readable(stream: &Either<TcpStream, UnixStream>) -> io::Result<()> {

@@ -82,7 +82,7 @@ impl Credential {
 pub struct Transport {
     /// The forward proxy.
     pub proxy: Proxy,
-    /// PEM certificates that are trusted beside the system's roots. Accounts of one file share its bytes.
+    /// PEM certificates that are trusted beside the system's roots. Accounts that inherit them share the bytes.
     pub extra_roots: Arc<[u8]>,
 }
 

@@ -55,7 +55,7 @@ impl<'a> Section<'a> {
         parse(&text).map(Some).map_err(|error| self.wrong(key, &value, error))
     }
 
-    /// As [`Self::take`], with a default that is written as the user would. Tells which of them is in force.
+    /// As [`Self::take`], with a default that is written as the user would. Tells which of them is in force, as it is written.
     ///
     /// # Errors
     /// When it can't be taken, which has been reported.
