@@ -61,8 +61,8 @@ pub struct App {
 struct Background(Option<Runtime>);
 
 impl Background {
-    fn start(name: &str) -> io::Result<(Self, Handle)> {
-        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name(name).enable_all().build()?;
+    fn start() -> io::Result<(Self, Handle)> {
+        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("requests").enable_all().build()?;
         let handle = runtime.handle().clone();
         Ok((Self(Some(runtime)), handle))
     }
@@ -96,7 +96,7 @@ impl App {
         }
         let limiter = Limiter::new(concurrency);
         own.show_polls(&limiter)?;
-        let (requests, handle) = Background::start("requests")?;
+        let (requests, handle) = Background::start()?;
         let supervisor = Supervisor::new(limiter, handle, clock.clone(), observer(&own));
         Ok(Self { config, concurrency, supervisor, _requests: requests, own, clock, log })
     }

@@ -152,7 +152,7 @@ fn shard(mut section: Section<'_>) -> Taken<Shard> {
     let (index, count) = (index?, count?);
     for (key, number) in [("count", count), ("index", index)] {
         if let Some(number) = number {
-            section.tell(key, &number.to_string());
+            section.show(key, &number.to_string());
         }
     }
     match (index, count) {

@@ -43,7 +43,7 @@ pub(super) fn web(mut section: Section<'_>) -> Result<Web, Reported> {
         "The URL under which the runbooks are, as in the alerts' annotations; the status page links to them.",
         external_url,
     );
-    section.tell("runbook_url", if let Ok(Some(url)) = &runbook_url { url } else { "none" });
+    section.show("runbook_url", if let Ok(Some(url)) = &runbook_url { url } else { "none" });
     let max_requests = section.take_or(
         "max_requests",
         &default.max_requests.unwrap_or(0).to_string(),
@@ -86,13 +86,13 @@ fn listen_addresses(section: &mut Section<'_>) -> Result<Vec<ListenAddress>, Rep
         return Err(section.problem("listen_addresses", "is empty: at least one address is needed"));
     }
     let shown: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-    section.tell("listen_addresses", &shown.join(", "));
+    section.show("listen_addresses", &shown.join(", "));
     Ok(addresses)
 }
 
 fn file(section: &mut Section<'_>) -> Taken<WebConfig> {
     let path = section.take_path("config_file", "TLS, passwords and headers: see below.")?;
-    section.tell("config_file", &path.as_ref().map_or("none".to_owned(), |path| path.display().to_string()));
+    section.show("config_file", &path.as_ref().map_or("none".to_owned(), |path| path.display().to_string()));
     let Some(path) = path else { return Ok(None) };
     WebConfig::load(&path).map(Some).map_err(|problems| section.problems(problems))
 }
@@ -114,8 +114,8 @@ fn paths(section: &mut Section<'_>) -> Result<Paths, Reported> {
     let (prefix, external) = (prefix?, external?);
     let external_path = |url: &String| Url::parse(url).map(|url| url.path().trim_end_matches('/').to_owned());
     let prefix = prefix.or_else(|| external_path(external.as_ref()?).ok()).unwrap_or_default();
-    section.tell("route_prefix", &format!("{prefix}/"));
-    section.tell("external_url", external.as_deref().unwrap_or("none"));
+    section.show("route_prefix", &format!("{prefix}/"));
+    section.show("external_url", external.as_deref().unwrap_or("none"));
     let links = external.unwrap_or_else(|| prefix.clone());
     Ok(Paths { telemetry: telemetry?, prefix, links })
 }

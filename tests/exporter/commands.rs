@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Output, Stdio},
+    process::{ExitStatus, Output, Stdio},
     time::Duration,
 };
 
@@ -20,6 +20,11 @@ async fn command(arguments: &[&str], config: &Path) -> Output {
     let arguments: Vec<_> =
         arguments.iter().chain(&["--config.file", config.to_str().unwrap()]).map(ToString::to_string).collect();
     tokio::task::spawn_blocking(move || run(arguments, &[])).await.unwrap()
+}
+
+async fn shell(script: String) -> ExitStatus {
+    let run = move || std::process::Command::new("sh").args(["-c", &script]).status().unwrap();
+    tokio::task::spawn_blocking(run).await.unwrap()
 }
 
 fn stdout(output: &Output) -> String {
@@ -105,8 +110,7 @@ async fn once_puts_a_whole_file_in_the_place_of_the_old_one_or_leaves_it() {
         config.display(),
         output.display()
     );
-    let shell = move || std::process::Command::new("sh").args(["-c", &limited]).status().unwrap();
-    assert_eq!(tokio::task::spawn_blocking(shell).await.unwrap().code(), Some(1));
+    assert_eq!(shell(limited).await.code(), Some(1));
     assert_eq!(std::fs::read_to_string(&output).unwrap(), content);
     let names = std::fs::read_dir(files.path("")).unwrap().count();
     assert_eq!(names, 2, "nothing else is left behind");
@@ -137,8 +141,7 @@ async fn once_writes_to_standard_output_where_it_stands() {
         config.display(),
         output.display()
     );
-    let shell = move || std::process::Command::new("sh").args(["-c", &script]).status().unwrap();
-    assert!(tokio::task::spawn_blocking(shell).await.unwrap().success());
+    assert!(shell(script).await.success());
     let written = std::fs::read_to_string(&output).unwrap();
     assert!(written.starts_with("HEAD\n# HELP") && written.ends_with("TAIL\n"), "{written}");
 }

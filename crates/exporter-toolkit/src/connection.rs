@@ -75,14 +75,13 @@ type Ended = Result<(), BoxError>;
 /// What a connection is served by, and how.
 pub(crate) struct Connection<A> {
     pub(crate) service: A,
-    /// With what is cancelled once it is replaced.
-    pub(crate) tls: Option<(Arc<ServerConfig>, CancellationToken)>,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
     pub(crate) deadline: Deadline,
     /// The client's address, where it has one.
     pub(crate) peer: Option<IpAddr>,
     pub(crate) accepted: Instant,
     pub(crate) stop: CancellationToken,
-    /// Cancelled once what admitted it is gone: requests that come afterwards get no answer, however long its end takes.
+    /// Its own, and cancelled once what admitted it is gone: requests that come afterwards get no answer, however long its end takes.
     pub(crate) lapsed: CancellationToken,
 }
 
@@ -115,7 +114,7 @@ impl<A: HttpService> Connection<A> {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let stopped = self.stopped();
-        let Some((tls, replaced)) = self.tls.take() else {
+        let Some(tls) = self.tls.take() else {
             return self.http1(stream, stopped).await;
         };
         let handshake = Box::pin(TlsAcceptor::from(tls).accept(stream));
@@ -123,8 +122,7 @@ impl<A: HttpService> Connection<A> {
             stream = timeout(Limits::USUAL.head, handshake) => stream??,
             () = self.stopped() => return Ok(()),
         };
-        let (lapsed, expired) = (replaced.child_token(), expiry(&stream));
-        self.lapsed = lapsed.clone();
+        let (lapsed, expired) = (self.lapsed.clone(), expiry(&stream));
         let end = async move {
             tokio::select! {
                 () = stopped => {}

@@ -9,7 +9,6 @@ use std::{
 };
 
 use hyper::header::HeaderValue;
-
 use tracing::warn;
 
 use crate::{

@@ -99,7 +99,8 @@ impl fmt::Display for Problems {
 #[derive(Debug, Clone, Copy)]
 pub struct Reported(());
 
-/// Gathers problems while the configuration is read, and values in force, and for the reference what is said of its keys.
+/// Gathers problems and the values that are used while the configuration is read, and for the reference what is said of
+/// its keys.
 #[derive(Debug, Default)]
 pub struct Report {
     problems: RefCell<Vec<Problem>>,
@@ -107,7 +108,7 @@ pub struct Report {
     keys: Option<RefCell<Vec<Key>>>,
 }
 
-/// A value in force.
+/// A value that is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
     /// The path of its key.
@@ -142,12 +143,12 @@ impl Report {
         Reported(())
     }
 
-    /// Tells a value in force.
-    pub fn tell(&self, setting: Setting) {
+    /// Adds a value that is used.
+    pub fn show(&self, setting: Setting) {
         self.settings.borrow_mut().push(setting);
     }
 
-    /// The values in force that were told, in that order.
+    /// The values that are used, in the order in which they were added.
     pub fn take_settings(&self) -> Vec<Setting> {
         self.settings.take()
     }

@@ -55,7 +55,8 @@ impl<'a> Section<'a> {
         parse(&text).map(Some).map_err(|error| self.wrong(key, &value, error))
     }
 
-    /// As [`Self::take`], with a default that is written as the user would. Tells which of them is in force, as it is written.
+    /// As [`Self::take`], with a default that is written as the user would. Reports which of the two is used, as it is
+    /// written.
     ///
     /// # Errors
     /// When it can't be taken, which has been reported.
@@ -67,14 +68,14 @@ impl<'a> Section<'a> {
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Result<T, Reported> {
         let taken = self.take(key, meaning, &parse);
-        self.tell(key, self.text(key).as_deref().unwrap_or(default));
+        self.show(key, self.text(key).as_deref().unwrap_or(default));
         taken?.map_or_else(|| parse(default).map_err(|error| self.problem(key, error.to_string())), Ok)
     }
 
-    /// Tells the value that is in force for a key.
-    pub fn tell(&self, key: &str, value: &str) {
+    /// Reports the value that is used for a key.
+    pub fn show(&self, key: &str, value: &str) {
         let (key, origin) = (self.key_path(key), source(self.given(key)));
-        self.report.tell(Setting { key, value: value.to_owned(), origin });
+        self.report.show(Setting { key, value: value.to_owned(), origin });
     }
 
     /// The key's value where it must be a string: a number would have lost its leading zeros or its
