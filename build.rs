@@ -1,4 +1,4 @@
-//! Tells the program which build it is: revision, compiler, target.
+//! Gives the program the facts of its build: revision, compiler, target.
 
 use std::{env, path::Path, process::Command};
 

@@ -74,7 +74,7 @@ class Servers:
         demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.processes["demo"] = demo
         self.simulator = [demo.stdout.readline().split()[-1] for _ in range(3)][2]
-        self.users = {told["alias"]: user for user, told in get_json(self.simulator)["accounts"].items()}
+        self.users = {account["alias"]: user for user, account in get_json(self.simulator)["accounts"].items()}
 
     def stop_demo(self):
         demo = self.processes.pop("demo")

@@ -86,8 +86,8 @@ def check_formats(metrics):
     sys.exit("the formats never agreed")
 
 
-def told(simulator):
-    """What the simulator last told each account, as the series that must come of it."""
+def expected_series(simulator):
+    """What the simulator last sent to each account, as the series that it must become."""
     expected = {}
     for account in json.loads(get(simulator))["accounts"].values():
         alias, numbers = account["alias"], account["record"]["latest"]
@@ -108,16 +108,16 @@ def stored(prometheus):
 
 
 def wait_for_equality(simulator, prometheus):
-    """The numbers move: they are compared while the simulator tells nothing new in between."""
+    """The numbers move: they are compared while the simulator sends nothing new in between."""
     deadline = time.monotonic() + PATIENCE
     before = found = None
     while time.monotonic() < deadline:
-        before = told(simulator)
+        before = expected_series(simulator)
         try:
             found = stored(prometheus)
         except OSError:
             found = None
-        if before and found == before == told(simulator):
+        if before and found == before == expected_series(simulator):
             return found
         time.sleep(0.2)
     sys.exit(f"Prometheus never agreed with the simulator:\n{before}\n{found}")

@@ -106,7 +106,7 @@ def check_prometheus(binary, folder):
 
 def check_curl(binary, folder):
     with Exporter(binary, folder, "tls_server_config: { cert_file: server.crt, key_file: server.key }") as exporter:
-        told = "%{http_version} %{response_code} %{size_download}"
+        written_out = "%{http_version} %{response_code} %{size_download}"
         for flags, version in (
             (["--http1.1", "--tls-max", "1.2"], "1.1"),
             (["--http1.1", "--tlsv1.3"], "1.1"),
@@ -114,7 +114,7 @@ def check_curl(binary, folder):
             (["--http2", "--tlsv1.3"], "2"),
             (["--http2", "--compressed"], "2"),
         ):
-            arguments = ["-sS", "--cacert", f"{folder}/ca.crt", "-o", "/dev/null", "-w", told, *flags]
+            arguments = ["-sS", "--cacert", f"{folder}/ca.crt", "-o", "/dev/null", "-w", written_out, *flags]
             got = run("curl", *arguments, f"{exporter.url}/metrics").split()
             assert got[:2] == [version, "200"] and int(got[2]) > 1000, (flags, got)
         old = subprocess.run(["curl", "-sS", "-k", "--tls-max", "1.1", exporter.url], capture_output=True)

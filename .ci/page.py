@@ -60,7 +60,7 @@ def main():
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )
         page, _, simulator = [demo.stdout.readline().split()[-1] for _ in range(3)]
-        users = {told["alias"]: user for user, told in get_json(simulator)["accounts"].items()}
+        users = {account["alias"]: user for user, account in get_json(simulator)["accounts"].items()}
         order = urllib.request.Request(
             f"{simulator}/accounts/{users['finance']}", data=b'{"fault": {"kind": "status", "status": 500}}', method="PUT"
         )

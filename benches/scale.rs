@@ -117,8 +117,8 @@ impl Figures {
 
 /// How many requests the simulator has had from each account.
 fn requests_of_accounts(simulator: &str) -> Vec<u64> {
-    let told: serde_json::Value = serde_json::from_str(&get(&format!("{simulator}/simulator"))).expect("JSON");
-    let accounts = told["accounts"].as_object().expect("accounts");
+    let state: serde_json::Value = serde_json::from_str(&get(&format!("{simulator}/simulator"))).expect("JSON");
+    let accounts = state["accounts"].as_object().expect("accounts");
     accounts.values().map(|account| account["record"]["requests"].as_u64().expect("a count")).collect()
 }
 

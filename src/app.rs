@@ -101,7 +101,7 @@ impl App {
         Ok(Self { config, concurrency, supervisor, _requests: requests, own, clock, log })
     }
 
-    /// Polls and serves until SIGTERM or SIGINT. `listening` is told the bound addresses, which are the configured
+    /// Polls and serves until SIGTERM or SIGINT. `listening` gets the bound addresses, which are the configured
     /// ones unless systemd passed others on. `sources` are what a reload reads, and `content` what their file held before
     /// the configuration was read from it.
     ///

@@ -67,7 +67,7 @@ pub enum Command {
     Check(Check),
     /// Poll every account once and write the exposition
     Once(Once),
-    /// Tell by the exit code whether a running exporter is healthy
+    /// Ask a running exporter whether it is healthy: exit code 0 if it is
     Healthcheck(Healthcheck),
     /// Run the exporter against the built-in simulator: no account, no file, no network needed
     Demo,
@@ -87,7 +87,7 @@ pub struct Check {
     /// With --online, show errors, the API's own numbers and their units below the table
     #[arg(long, requires = "online")]
     pub verbose: bool,
-    /// The form of what --online shows
+    /// Format of what --online shows
     #[arg(long, requires = "online", value_enum, default_value_t)]
     pub output: OutputForm,
 }
@@ -117,7 +117,7 @@ pub struct Once {
 /// The options of `healthcheck`.
 #[derive(Debug, Args)]
 pub struct Healthcheck {
-    /// The page to ask [default: the health page of the first address that the configuration has]
+    /// URL to request [default: the health page of the first address in the configuration]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
 }
@@ -125,13 +125,13 @@ pub struct Healthcheck {
 /// The simulator's options.
 #[derive(Debug, Args)]
 pub struct Simulate {
-    /// Where the simulator listens
+    /// Address to listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:10711")]
     pub listen_address: String,
-    /// How many accounts it has
+    /// Number of accounts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub accounts: u64,
-    /// How often the written configuration has the accounts polled
+    /// Poll interval in the written configuration
     #[arg(long, value_name = "TIME", default_value = "15s")]
     pub interval: String,
     /// Write a configuration with which the exporter polls these accounts
@@ -149,23 +149,23 @@ pub struct Options {
     /// Reload the configuration when its file changes
     #[arg(id = "auto_reload", long = "config.auto-reload", global = true)]
     pub auto_reload: bool,
-    /// Where to listen: HOST:PORT, :PORT or unix:/PATH?mode=660&owner=USER&group=GROUP; can be repeated; sockets
+    /// Address to listen on: HOST:PORT, :PORT or unix:/PATH?mode=660&owner=USER&group=GROUP; can be repeated; sockets
     /// that systemd passes on go before it [default: :10710, on all addresses]
     #[arg(id = "web.listen_addresses", long = "web.listen-address", value_name = "ADDR", global = true)]
     pub listen_addresses: Vec<String>,
     /// Listen on the sockets that systemd passes; it is an error if there are none
     #[arg(id = "web.systemd_socket", long = "web.systemd-socket", global = true)]
     pub systemd_socket: bool,
-    /// Where the metrics are [default: /metrics]
+    /// Path of the metrics [default: /metrics]
     #[arg(id = "web.telemetry_path", long = "web.telemetry-path", value_name = "PATH", global = true)]
     pub telemetry_path: Option<String>,
     /// TLS, client certificates, passwords and headers, by the keys of the Prometheus exporter toolkit
     #[arg(id = "web.config_file", long = "web.config.file", value_name = "PATH", global = true)]
     pub web_config_file: Option<String>,
-    /// What the paths of requests begin with [default: the path of --web.external-url]
+    /// Prefix of the paths of all requests [default: the path of --web.external-url]
     #[arg(id = "web.route_prefix", long = "web.route-prefix", value_name = "PATH", global = true)]
     pub route_prefix: Option<String>,
-    /// The URL under which others reach the exporter, behind a reverse proxy; links are made from it
+    /// URL of the exporter as others reach it, behind a reverse proxy; links are made from it
     #[arg(id = "web.external_url", long = "web.external-url", value_name = "URL", global = true)]
     pub external_url: Option<String>,
     /// Allow POST and PUT /-/reload
@@ -174,13 +174,13 @@ pub struct Options {
     /// Requests that may wait for a page at once; 0 means unlimited [default: 4096]
     #[arg(id = "web.max_requests", long = "web.max-requests", value_name = "N", global = true)]
     pub max_requests: Option<String>,
-    /// How many connections may be open [default: 512]
+    /// Connections that may be open [default: 512]
     #[arg(id = "web.max_connections", long = "web.max-connections", value_name = "N", global = true)]
     pub max_connections: Option<String>,
-    /// The least severe log level: error, warn, info, debug or trace [default: info]
+    /// Minimum level of log messages: error, warn, info, debug or trace [default: info]
     #[arg(id = "log.level", long = "log.level", value_name = "LEVEL", global = true)]
     pub log_level: Option<String>,
-    /// The form of log lines: logfmt or json [default: logfmt]
+    /// Format of log lines: logfmt or json [default: logfmt]
     #[arg(id = "log.format", long = "log.format", value_name = "FORMAT", global = true)]
     pub log_format: Option<String>,
 }

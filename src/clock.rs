@@ -11,7 +11,7 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Tells the time of day.
+/// The time of day.
 #[derive(Clone)]
 pub struct WallClock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 
@@ -23,7 +23,7 @@ impl WallClock {
         Self::new(SystemTime::now)
     }
 
-    /// A clock that tells what `read` returns.
+    /// A clock that returns what `read` does.
     pub fn new(read: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }
@@ -46,7 +46,7 @@ impl WallClock {
         self.moment_at(Instant::now())
     }
 
-    /// A moment to come, as far as it can be told now, on both clocks.
+    /// A moment to come, as far as it is known now, on both clocks.
     #[must_use]
     pub fn moment_at(&self, monotonic: Instant) -> Moment {
         Moment { monotonic, wall: self.now() + monotonic.saturating_duration_since(Instant::now()) }
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn moment_to_come_is_told_by_the_wall_clock_as_it_is_set_now() {
+    async fn moment_to_come_is_shown_by_the_wall_clock_as_it_is_set_now() {
         let start = WallClock::system().moment();
         let after = |real: u64, shown: u64| Moment {
             monotonic: start.monotonic + Duration::from_secs(real),

@@ -86,7 +86,7 @@ impl Collector for KooDrive {
     }
 }
 
-/// What `/health` tells of each account, without the words of errors.
+/// What `/health` shows of each account, without the words of errors.
 struct Accounts<'a> {
     store: &'a AccountStore,
     now: Moment,

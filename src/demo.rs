@@ -72,7 +72,7 @@ pub async fn demo(mut overrides: Overrides, inherited: Option<Inherited>) -> Res
     let config = Config::load(&sources)?;
     let (paths, scheme) = (config.web.options.paths.clone(), if has_tls(&config) { "https" } else { "http" });
     let app = App::new(config)?;
-    let tell = |addresses: &[ListenAddress]| {
+    let listening = |addresses: &[ListenAddress]| {
         let exporter = match addresses.first() {
             Some(ListenAddress::Tcp(address)) => format!("{scheme}://{address}"),
             Some(unix) => unix.to_string(),
@@ -88,7 +88,7 @@ pub async fn demo(mut overrides: Overrides, inherited: Option<Inherited>) -> Res
             paths.telemetry,
         ));
     };
-    Ok(app.run(sources, None, inherited, tell).await?)
+    Ok(app.run(sources, None, inherited, listening).await?)
 }
 
 /// Runs the simulator until a signal.

@@ -64,7 +64,7 @@ impl Target {
 /// The certificate is not looked at: nothing secret is sent, and the exporter's name is hardly `localhost`.
 ///
 /// # Errors
-/// Why the exporter is not healthy, as far as can be told.
+/// Why the exporter is not healthy, as far as it is known.
 pub async fn ask(target: &Target) -> Result<(), String> {
     let client = client(target).map_err(|error| format!("cannot make an HTTP client: {error}"))?;
     let mut result = Ok(());

@@ -16,7 +16,7 @@ pub fn bytes(bytes: f64) -> String {
     format!("{amount:.1} {unit}")
 }
 
-/// A length of time in its largest unit and the next one: `3 h 20 min`, `12 s`.
+/// A duration in its largest unit and the next one: `3 h 20 min`, `12 s`.
 #[must_use]
 pub fn duration(duration: Duration) -> String {
     const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_are_told_in_the_largest_unit_that_fits() {
+    fn amounts_are_shown_in_the_largest_unit_that_fits() {
         assert_eq!(bytes(0.0), "0.0 B");
         assert_eq!(bytes(1536.0), "1.5 KiB");
         assert_eq!(bytes(2f64.powi(40)), "1.0 TiB");
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_of_time_are_told_in_their_largest_unit_and_the_next_one() {
+    fn lengths_of_time_are_shown_in_their_largest_unit_and_the_next_one() {
         let cases = [(0, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (7200, "2 h"), (100_000, "1 d 3 h"), (86_411, "1 d")];
         for (seconds, expected) in cases {
             assert_eq!(duration(Duration::from_secs(seconds)), expected);

@@ -6,7 +6,7 @@
 pub mod account;
 /// Wires the modules together.
 pub mod app;
-/// What `check` tells.
+/// What `check` shows.
 pub mod check;
 /// The command line.
 pub mod cli;
@@ -35,5 +35,5 @@ pub mod roots;
 pub mod shard;
 /// `/`: what an operator wants to see in five seconds.
 mod status_page;
-/// What systemd is told of the exporter's state.
+/// What is reported to systemd of the exporter's state.
 pub mod systemd;

@@ -34,7 +34,7 @@ const MAX_WAITING_LINES: usize = 4096;
 /// as far as somebody reads them.
 ///
 /// The configured level is for this program's own events. The libraries below it speak at `warn` and
-/// above only: at lower levels some of them would tell what passes over the wire.
+/// above only: at lower levels some of them would log what passes over the wire.
 pub fn init(log: Log, metrics: &OwnMetrics) -> WorkerGuard {
     let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_WAITING_LINES).thread_name("log");
     let (writer, guard) = writer.finish(stderr());

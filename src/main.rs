@@ -72,9 +72,9 @@ fn explain(options: &Options, strict: bool) -> ExitCode {
         Ok(checked) => checked,
         Err(code) => return code,
     };
-    let told = tell(&format!("{}\nthe configuration is valid", check::settings(&settings)));
+    let printed = print(&format!("{}\nthe configuration is valid", check::settings(&settings)));
     warn(&warnings);
-    told
+    printed
 }
 
 /// A configuration with which all is well.
@@ -115,10 +115,10 @@ async fn check_online(options: &Options, arguments: &cli::Check) -> ExitCode {
     };
     let online = Online::new(once.store(), &config.accounts, once.now());
     let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-    let told = match arguments.output {
-        OutputForm::Json => tell(online.json().trim_end()),
-        OutputForm::Table if arguments.verbose => tell(&format!("{}\n{}", online.table(colours), online.details())),
-        OutputForm::Table => tell(online.table(colours).trim_end()),
+    let printed = match arguments.output {
+        OutputForm::Json => print(online.json().trim_end()),
+        OutputForm::Table if arguments.verbose => print(&format!("{}\n{}", online.table(colours), online.details())),
+        OutputForm::Table => print(online.table(colours).trim_end()),
     };
     match warnings.len() {
         0 => {}
@@ -128,7 +128,7 @@ async fn check_online(options: &Options, arguments: &cli::Check) -> ExitCode {
             logging::last_word(&format!("warnings on the configuration: {count}; check without --online shows them"));
         }
     }
-    if told == ExitCode::SUCCESS && !online.all_good() { FAILED_POLL.into() } else { told }
+    if printed == ExitCode::SUCCESS && !online.all_good() { FAILED_POLL.into() } else { printed }
 }
 
 async fn run(options: &Options, inherited: Option<Inherited>) -> ExitCode {
@@ -178,7 +178,7 @@ async fn check_health(options: &Options, url: Option<String>) -> ExitCode {
         (None, Err(problems)) => {
             return fail(
                 BAD_CONFIGURATION,
-                &format!("cannot tell where the exporter listens (give --url):\n{problems}"),
+                &format!("where the exporter listens is not known (give --url):\n{problems}"),
             );
         }
     };
@@ -221,20 +221,20 @@ fn run_error(error: &RunError) -> ExitCode {
     fail(code, error)
 }
 
-fn tell(message: &str) -> ExitCode {
+fn print(message: &str) -> ExitCode {
     match writeln!(std::io::stdout(), "{message}") {
         Ok(()) => GOOD.into(),
         Err(error) => fail(RUN_TIME_FAILURE, &error),
     }
 }
 
-/// Tells what is wrong with the command line, or the help that it asks for.
+/// Prints what is wrong with the command line, or the help that it asks for.
 fn usage(error: clap::Error) -> ExitCode {
     let code = u8::try_from(error.exit_code()).unwrap_or(RUN_TIME_FAILURE);
     if error.use_stderr() {
         logging::within_a_second(move || error.print());
     } else {
-        // Whoever stops reading has seen enough.
+        // A reader who stops reading has seen enough.
         let _ = error.print();
     }
     code.into()

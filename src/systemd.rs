@@ -1,4 +1,4 @@
-//! What systemd is told (`sd_notify(3)`): that the exporter is ready, reloads, stops, and lives.
+//! What is reported to systemd (`sd_notify(3)`): that the exporter is ready, reloads, stops, and lives.
 
 use std::{
     sync::{

@@ -117,7 +117,7 @@ class Soak:
         match = re.search(r"address=(127\.0\.0\.1:\d+)", (self.folder / "log").read_text())
         return match and f"http://{match[1]}"
 
-    def told(self, index, fault=None, numbers=None, token=None):
+    def set(self, index, fault=None, numbers=None, token=None):
         order = {"fault": fault, "numbers": numbers, "token": token}
         put(f"{self.simulator}/accounts/{self.users[index]}", order)
 
@@ -128,19 +128,19 @@ class Soak:
         """One random event."""
         index, draw = self.random.randrange(ACCOUNTS), self.random.random()
         if draw < 0.45:
-            self.told(index, fault=self.random.choice(FAULTS))
+            self.set(index, fault=self.random.choice(FAULTS))
         elif draw < 0.75:
-            self.told(index)
+            self.set(index)
         elif draw < 0.82:
-            self.told(index, numbers={"totalUsed": -1, "totalCapacity": "7"})
+            self.set(index, numbers={"totalUsed": -1, "totalCapacity": "7"})
         elif draw < 0.92:
             index = self.random.choice(list(self.tokens))
             token, first = f"token-{self.random.randrange(10**9)}", self.random.random() < 0.5
             if first:
-                self.told(index, token=token)
+                self.set(index, token=token)
             self.rotate(index, token)
             if not first:
-                self.told(index, token=token)
+                self.set(index, token=token)
         elif draw < 0.95:
             path = self.tokens[self.random.choice(list(self.tokens))]
             token = path.read_text()
@@ -212,7 +212,7 @@ class Soak:
             time.sleep(self.random.uniform(0, 0.4))
         self.clock(0)
         for index in range(ACCOUNTS):
-            self.told(index)
+            self.set(index)
         values = self.wait_for(self.recovered, "some account never recovered") or self.values()
         self.wait_for(self.counts, "the counts of requests never agreed")
         stop.set()

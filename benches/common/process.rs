@@ -1,4 +1,4 @@
-//! What the kernel tells of a process under measurement.
+//! What the kernel reports of a process under measurement.
 
 use std::process::Child;
 

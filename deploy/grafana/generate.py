@@ -1,6 +1,6 @@
 """Writes the dashboard that stands beside this file.
 
-Usage: generate.py [--check]     # with --check, only tells whether it is what this program would write
+Usage: generate.py [--check]     # with --check, only checks whether it is what this program would write
 """
 
 import json

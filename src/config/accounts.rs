@@ -38,21 +38,20 @@ pub(super) struct Common {
 impl Common {
     /// Takes them out of a section and of `poll` below it.
     pub(super) fn take(section: &mut Section<'_>, poll: &mut Section<'_>) -> Self {
-        let endpoint = section.take_string("endpoint", "The API's base address.", Endpoint::parse);
-        let language =
-            section.take_string("language", "The language in which the API words its errors.", Language::parse);
-        let interval = poll.take("interval", "From one poll of an account to the next.", duration);
-        let timeout = poll.take("timeout", "The bound on one poll, retries included; at most the interval.", duration);
+        let endpoint = section.take_string("endpoint", "Base URL of the API.", Endpoint::parse);
+        let language = section.take_string("language", "Language of the API's error messages.", Language::parse);
+        let interval = poll.take("interval", "Time between two polls of an account.", duration);
+        let timeout = poll.take("timeout", "Time limit of one poll, retries included; at most the interval.", duration);
         let max_age = poll.take(
             "max_age",
-            "Older numbers are no longer shown; 3 intervals unless set, and at least interval plus timeout.",
+            "Maximum age of the numbers that are shown; 3 intervals by default, and at least interval plus timeout.",
             duration,
         );
         let collectors = Collectors::take(section, poll);
         let mut http = section.section("http");
         let proxy = http.take_string(
             "proxy_url",
-            "The forward proxy for HTTPS, which may hold a password; unless set, that of `HTTPS_PROXY` or `ALL_PROXY`, with \
+            "Forward proxy for HTTPS; the URL may hold a password; by default that of `HTTPS_PROXY` or `ALL_PROXY`, with \
              the exceptions of `NO_PROXY`.",
             proxy,
         );
@@ -77,7 +76,7 @@ pub(super) fn account(
     let mut poll = section.section("poll");
     let own = Common::take(&mut section, &mut poll);
     poll.finish();
-    let user_id = section.take_string("user_id", "The KooDrive user whose space is asked for.", UserId::parse);
+    let user_id = section.take_string("user_id", "Id of the KooDrive user whose space is polled.", UserId::parse);
     let user_id = user_id.and_then(|id| id.ok_or_else(|| section.problem("user_id", "is missing")));
     let credential = credential(section.section("auth"));
     let poll = poll_policy(&section, &own, top);
@@ -152,18 +151,18 @@ fn poll_policy(section: &Section<'_>, own: &Common, top: &Common) -> Result<Poll
 }
 
 fn credential(mut auth: Section<'_>) -> Result<Credential, Reported> {
-    let kind = auth.take("type", "How requests are authorised.", |text| match text {
+    let kind = auth.take("type", "Kind of credential.", |text| match text {
         "app" | "token" => Ok(text.to_owned()),
         _ => Err("must be app or token"),
     })?;
     match kind.as_deref() {
         Some("app") => {
-            let app_id = auth.take_string("app_id", "The application's public id.", AppId::parse);
+            let app_id = auth.take_string("app_id", "Public id of the application.", AppId::parse);
             let app_id = app_id.and_then(|id| id.ok_or_else(|| auth.problem("app_id", "is missing")));
             let secret = secret(
                 &mut auth,
-                ("app_secret", "The application's secret itself, for an environment variable."),
-                ("app_secret_file", "The application's secret, read again for each poll."),
+                ("app_secret", "Secret of the application, for an environment variable."),
+                ("app_secret_file", "File with the application's secret, read again for each poll."),
             );
             auth.finish();
             Ok(Credential::App { app_id: app_id?, secret: secret? })
@@ -171,14 +170,13 @@ fn credential(mut auth: Section<'_>) -> Result<Credential, Reported> {
         Some(_) => {
             let token = secret(
                 &mut auth,
-                ("token", "The token itself, for an environment variable."),
-                ("token_file", "The token, which another program renews there; read again for each poll."),
+                ("token", "Token, for an environment variable."),
+                ("token_file", "File with the token, which another program renews; read again for each poll."),
             );
-            let prefix =
-                auth.take_string("token_prefix", "What is put before a token that has no scheme.", |text| match text {
-                    "Bearer " | "Bearer+" | "" => Ok(text.to_owned()),
-                    _ => Err("must be \"Bearer \", \"Bearer+\" or empty"),
-                });
+            let prefix = auth.take_string("token_prefix", "Prefix of a token that has no scheme.", |text| match text {
+                "Bearer " | "Bearer+" | "" => Ok(text.to_owned()),
+                _ => Err("must be \"Bearer \", \"Bearer+\" or empty"),
+            });
             auth.finish();
             Ok(Credential::Token { token: token?, prefix: prefix?.unwrap_or_else(|| "Bearer ".to_owned()) })
         }
@@ -200,7 +198,7 @@ fn secret(
     let is_absolute = auth.text(file).is_some_and(|path| path.starts_with('/'));
     let (given, path) = (auth.take_string(inline, of_inline, Secret::inline), auth.take_path(file, of_file));
     if both {
-        return Err(auth.problem(inline, format!("and {file} are two forms of one secret: give one of them")));
+        return Err(auth.problem(inline, format!("and {file} are mutually exclusive: remove one of them")));
     }
     match (given?, path?) {
         (Some(secret), _) => Ok(secret),

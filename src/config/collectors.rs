@@ -24,7 +24,7 @@ impl Collectors {
     pub(super) fn take(section: &mut Section<'_>, poll: &mut Section<'_>) -> Self {
         let names = section.take_list(
             "collectors",
-            "What each account is asked for. `usage` and `subscription` are not part of every edition.",
+            "Collectors of each account; `usage` and `subscription` are not part of every edition.",
             |name| {
                 let found = Resource::ALL.into_iter().find(|resource| resource.name == name);
                 found.ok_or("must be overview, usage or subscription")
@@ -40,7 +40,7 @@ impl Collectors {
         let interval = |resource: &'static Resource| {
             let mut of_collector = poll.section(resource.name);
             let meaning =
-                format!("From one poll of an account's {} to the next; `poll.interval` unless set.", resource.name);
+                format!("Time between two polls of an account's {}; `poll.interval` by default.", resource.name);
             let interval = of_collector.take("interval", &meaning, duration);
             of_collector.finish();
             (resource, interval)

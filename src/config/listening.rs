@@ -1,4 +1,4 @@
-//! Where a running exporter can be asked, as far as its configuration tells: what is wrong elsewhere does not matter.
+//! Where a running exporter can be asked, by its configuration: what is wrong in other keys does not matter.
 
 use exporter_toolkit::{
     ListenAddress,
@@ -17,7 +17,7 @@ pub struct Listening {
     pub addresses: Vec<ListenAddress>,
     /// What the paths of requests begin with.
     pub prefix: String,
-    /// Whether it is by TLS, which can't be told where the web configuration file can't be read.
+    /// Whether it is by TLS; `None` where the web configuration file can't be read.
     pub tls: Option<bool>,
 }
 

@@ -1,4 +1,4 @@
-//! All keys that can be set, told by the code that reads them.
+//! All keys that can be set, from the code that reads them.
 
 use exporter_toolkit::{WebConfig, settings::Key};
 
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_check_tells_are_the_keys_that_can_be_set() {
+    fn what_check_shows_are_the_keys_that_can_be_set() {
         let keys: Vec<_> = config_keys().into_iter().map(|key| key.key.path).collect();
         let shown = Config::explain(&sources("token: t", "collectors: [overview, usage, subscription], ")).unwrap().1;
         for setting in &shown {

@@ -81,7 +81,7 @@ fn lengths_of_time_have_a_unit_and_are_above_zero_and_up_to_a_year() {
     let app = |interval: &str| {
         format!("poll: {{ interval: {interval} }}\n{}", account_with("auth: { type: app, app_id: i, app_secret: s }"))
     };
-    let shape = Some("must be a length of time above zero with its unit");
+    let shape = Some("must be a duration above zero with its unit");
     let year: u64 = 366 * 24 * 60 * 60 * 1000;
     for (interval, expected) in [
         ("0s".to_owned(), shape),
@@ -164,7 +164,7 @@ fn a_credential_has_its_kind_and_one_form_of_its_secret() {
         ("{}", Some("auth.type: is missing")),
         ("{ type: other }", Some("auth.type: must be app or token")),
         ("{ type: token }", Some("auth.token_file: is missing (or token, for the secret itself)")),
-        ("{ type: token, token: a, token_file: b }", Some("auth.token: and token_file are two forms of one secret")),
+        ("{ type: token, token: a, token_file: b }", Some("auth.token: and token_file are mutually exclusive")),
         ("{ type: token, token: \"\" }", Some("auth.token: is empty")),
         ("{ type: token, token: 5 }", Some("auth.token: must be a string")),
         ("{ type: token, token_file: \"a\\tb\" }", Some("auth.token_file: must be a path, and is a secret")),

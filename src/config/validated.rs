@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{account::Account, shard::Shard};
 
-/// Everything the program is told, valid by construction.
+/// The whole configuration, valid by construction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// At least one, in the order of their aliases, once for each collector, the overview before the others.
@@ -36,13 +36,13 @@ pub struct Config {
 /// The log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Log {
-    /// The least severe level that is written.
+    /// Minimum level of log messages.
     pub level: Level,
-    /// The form of each line.
+    /// Format of log lines.
     pub format: LogFormat,
 }
 
-/// The form of a log line.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// `key=value` pairs.
@@ -140,11 +140,11 @@ fn read(mut root: Section<'_>, proxy: &EnvironmentProxy) -> Result<Config, Repor
 
 /// The index may be `hostname`: the number at the end of this host's name, as a `StatefulSet` gives it to a pod.
 fn shard(mut section: Section<'_>) -> Taken<Shard> {
-    let count = section.take("count", "How many exporters share the accounts.", |text| match text.parse() {
+    let count = section.take("count", "Number of exporters that share the accounts.", |text| match text.parse() {
         Ok(count @ 1..=10_000) => Ok(count),
         _ => Err("must be a number of shards from 1 to 10000"),
     });
-    let index = section.take("index", "Which of them this one is.", |text| match text {
+    let index = section.take("index", "Number of this exporter among them.", |text| match text {
         "hostname" => ordinal_of_hostname().ok_or("is hostname, and this host's name does not end in - and a number"),
         text => text.parse().map_err(|_| "must be the number of this shard, from 0, or hostname"),
     });
@@ -175,7 +175,7 @@ fn ordinal(name: &str) -> Option<u32> {
 }
 
 fn log(mut section: Section<'_>) -> Result<Log, Reported> {
-    let level = section.take_or("level", "info", "The least severe level that is written.", |text| {
+    let level = section.take_or("level", "info", "Minimum level of log messages.", |text| {
         match text.to_ascii_lowercase().as_str() {
             "error" => Ok(Level::ERROR),
             "warn" => Ok(Level::WARN),
@@ -185,7 +185,7 @@ fn log(mut section: Section<'_>) -> Result<Log, Reported> {
             _ => Err("must be one of error, warn, info, debug, trace"),
         }
     });
-    let format = section.take_or("format", "logfmt", "The form of each line.", |text| match text {
+    let format = section.take_or("format", "logfmt", "Format of log lines.", |text| match text {
         "logfmt" => Ok(LogFormat::Logfmt),
         "json" => Ok(LogFormat::Json),
         _ => Err("must be logfmt or json"),

@@ -25,7 +25,7 @@ pub(super) fn web(mut section: Section<'_>) -> Result<Web, Reported> {
     let systemd_socket = section.take_or(
         "systemd_socket",
         "false",
-        "Whether the exporter listens on the sockets that systemd passes, and on nothing if there are none.",
+        "Whether to listen on the sockets that systemd passes, and on no address.",
         boolean,
     );
     let paths = paths(&mut section);
@@ -40,7 +40,7 @@ pub(super) fn web(mut section: Section<'_>) -> Result<Web, Reported> {
         section.take_or("enable_lifecycle", "false", "Whether POST and PUT `/-/reload` are allowed.", boolean);
     let runbook_url = section.take(
         "runbook_url",
-        "The URL under which the runbooks are, as in the alerts' annotations; the status page links to them.",
+        "URL of the runbooks, as in the alerts' annotations; the status page links to them.",
         external_url,
     );
     section.show("runbook_url", if let Ok(Some(url)) = &runbook_url { url } else { "none" });
@@ -80,7 +80,7 @@ pub(super) fn web(mut section: Section<'_>) -> Result<Web, Reported> {
 }
 
 fn listen_addresses(section: &mut Section<'_>) -> Result<Vec<ListenAddress>, Reported> {
-    let taken = section.take_list("listen_addresses", "Where the exporter listens.", str::parse::<ListenAddress>);
+    let taken = section.take_list("listen_addresses", "Addresses to listen on.", str::parse::<ListenAddress>);
     let addresses = taken?.unwrap_or_else(|| vec![ListenAddress::Tcp(SocketAddr::from(([0u16; 8], 10710)))]);
     if addresses.is_empty() {
         return Err(section.problem("listen_addresses", "is empty: at least one address is needed"));
@@ -100,15 +100,15 @@ fn file(section: &mut Section<'_>) -> Taken<WebConfig> {
 /// As Prometheus does it, the prefix is the external URL's path unless it is given.
 fn paths(section: &mut Section<'_>) -> Result<Paths, Reported> {
     let telemetry =
-        section.take_or("telemetry_path", &Paths::default().telemetry, "Where the exposition is.", telemetry_path);
+        section.take_or("telemetry_path", &Paths::default().telemetry, "Path of the metrics.", telemetry_path);
     let prefix = section.take(
         "route_prefix",
-        "What the paths of requests begin with; the path of `external_url` unless set.",
+        "Prefix of the paths of all requests; the path of `external_url` by default.",
         route_prefix,
     );
     let external = section.take(
         "external_url",
-        "The URL under which others reach the exporter, behind a reverse proxy; links are made from it.",
+        "URL of the exporter as others reach it, behind a reverse proxy; links are made from it.",
         external_url,
     );
     let (prefix, external) = (prefix?, external?);

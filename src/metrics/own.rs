@@ -55,7 +55,7 @@ impl OwnMetrics {
         let gauge = |name: &str, help: &str| register(&registry, IntGauge::new(name, help));
         let api_requests = counters(
             "koodrive_exporter_api_requests_total",
-            "Single HTTP requests to the API by the class of their answer's status; none is without an answer.",
+            "HTTP requests to the API by class of the answer's status code; none if there was no answer.",
             &["code"],
         )?;
         for code in ["1xx", "2xx", "3xx", "4xx", "5xx", "none"] {
@@ -79,20 +79,20 @@ impl OwnMetrics {
             dropped_lines: OnceLock::new(),
             reload_successful: gauge(
                 "koodrive_exporter_config_last_reload_successful",
-                "Whether the latest reading of the configuration succeeded.",
+                "Result of the latest load of the configuration: 1 for success, 0 for failure.",
             )?,
             reload_success_timestamp: register(
                 &registry,
                 Gauge::new(
                     "koodrive_exporter_config_last_reload_success_timestamp_seconds",
-                    "When the configuration was last read successfully, in Unix time.",
+                    "Unix time of the last successful load of the configuration.",
                 ),
             )?,
             registry,
         })
     }
 
-    /// Whether the latest reading of the configuration succeeded.
+    /// Whether the latest load of the configuration succeeded.
     #[must_use]
     pub fn config_is_good(&self) -> bool {
         self.reload_successful.get() == 1
@@ -142,9 +142,9 @@ impl OwnMetrics {
     /// This exporter polls a part of the accounts.
     ///
     /// # Errors
-    /// When it is told twice.
+    /// When it is called twice.
     pub fn sharded(&self, shard: Shard) -> prometheus::Result<()> {
-        let help = "Which part of the accounts this exporter polls; always 1. Absent without shards.";
+        let help = "Part of the accounts that this exporter polls; always 1, and absent without shards.";
         let opts = Opts::new("koodrive_exporter_shard_info", help);
         let info = register(&self.registry, IntGaugeVec::new(opts, &["index", "count"]))?;
         info.with_label_values(&[shard.index().to_string(), shard.count().to_string()]).set(1);
@@ -210,7 +210,7 @@ fn register<M: Collector + Clone + 'static>(
 }
 
 fn poll_duration() -> prometheus::Result<Histogram> {
-    let help = "How long polls took, retries included, over all accounts.";
+    let help = "Duration of polls over all accounts, in seconds, retries included.";
     let opts = HistogramOpts::new("koodrive_exporter_poll_duration_seconds", help);
     Histogram::with_opts(opts.buckets(POLL_DURATION_BUCKETS.to_vec()))
 }

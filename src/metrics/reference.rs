@@ -1,4 +1,4 @@
-//! All families that the exporter can show, told by the code that makes them.
+//! All families that the exporter can show, from the code that makes them.
 
 use exporter_toolkit::{Kind, SERVER_FAMILIES};
 use prometheus::proto::Metric;

@@ -84,7 +84,7 @@ impl AccountEntry {
         self.created.monotonic.elapsed().saturating_sub(beat) <= self.account.load().poll.interval * SILENT_INTERVALS
     }
 
-    /// Replaces the settings of an account that has the same numbers. The poll loop is told by its own channel.
+    /// Replaces the settings of an account that has the same numbers. The poll loop gets them by its own channel.
     pub(super) fn reconfigure(&self, account: Arc<Account>) {
         // A shorter interval must not make the loop look stuck before it has seen the change.
         self.beat();

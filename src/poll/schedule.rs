@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::state::AccountState;
 use crate::account::Account;
 
-/// First polls a second, over all accounts: a large fleet must not stampede.
+/// First polls a second, over all accounts: many accounts must not be polled all at once.
 const FIRST_POLLS_PER_SECOND: u32 = 100;
 
 /// The first polls of further collectors are later by this, so that the overview is there to be compared with.

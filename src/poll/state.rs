@@ -35,7 +35,7 @@ impl Finished {
 pub struct AccountState {
     /// The latest finished poll; `None` before the first.
     pub latest: Option<Attempt>,
-    /// When the latest poll ended whose whole answer was good.
+    /// When the last successful poll ended: one whose whole answer was good.
     pub last_success: Option<Moment>,
     /// The latest numbers.
     pub numbers: Option<Numbers>,

@@ -30,7 +30,7 @@ use crate::{
     poll::{AccountEntry, AccountState, AccountStore},
 };
 
-/// Colours that can be told apart on either ground; nothing is told by colour alone. On a narrow screen each row is a
+/// Colours that differ on either ground; nothing is shown by colour alone. On a narrow screen each row is a
 /// list, with the names of its columns.
 const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#8886;--soft:#666;--good:#166534;--warn:#a16207;--bad:#b91c1c;\
@@ -52,7 +52,7 @@ tr{border-bottom:1px solid var(--line);padding:.6rem 0}td::before{content:attr(d
 /// How often a browser loads the page again, where somebody chose that.
 const REFRESH_SECONDS: u8 = 10;
 
-/// What the page may load: nothing but its own style, told by its digest (Content Security Policy Level 3).
+/// What the page may load: nothing but its own style, named by its digest (Content Security Policy Level 3).
 pub(super) fn content_security_policy() -> &'static str {
     static POLICY: LazyLock<String> = LazyLock::new(|| {
         let style = BASE64_STANDARD.encode(Sha256::digest(STYLE));
@@ -77,7 +77,7 @@ pub(super) struct Shown<'a> {
 pub(super) fn write(page: &mut dyn io::Write, store: &AccountStore, shown: &Shown) -> io::Result<()> {
     let Shown { own, paths, web_config, runbooks, now } = *shown;
     let mut accounts = Account::all(store, now);
-    // Whoever needs care comes first.
+    // Those that need care come first.
     accounts.sort_by(|a, b| b.care().total_cmp(&a.care()));
     let up = accounts.iter().filter(|account| account.overview.state.up()).count();
     let doubtful = accounts.iter().filter(|account| account.doubtful().next().is_some()).count();

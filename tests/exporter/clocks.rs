@@ -156,7 +156,7 @@ async fn a_secret_that_changed_since_a_refusal_makes_a_different_request() {
 }
 
 #[tokio::test]
-async fn shards_poll_each_account_exactly_once_and_tell_which_part_they_are() {
+async fn shards_poll_each_account_exactly_once_and_show_which_part_they_are() {
     let (files, upstream) = (Files::new(), Upstream::start(40).await);
     let mut polled = Vec::new();
     for index in 0..3 {

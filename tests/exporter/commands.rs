@@ -12,7 +12,7 @@ use koodrive_simulator::Fault;
 use serde_json::json;
 
 use crate::{
-    doors::{Scene as Door, TLS},
+    access::{Scene as Secured, TLS},
     support::{Exporter, Files, Upstream, binary, run, stderr},
 };
 
@@ -32,7 +32,7 @@ fn stdout(output: &Output) -> String {
 }
 
 #[test]
-fn check_tells_each_value_in_force_and_where_it_comes_from() {
+fn check_shows_each_value_and_where_it_comes_from() {
     let files = Files::new();
     let config = files.write(
         "k.yml",
@@ -47,7 +47,7 @@ fn check_tells_each_value_in_force_and_where_it_comes_from() {
 }
 
 #[tokio::test]
-async fn check_online_polls_each_account_once_and_tells_what_to_look_at() {
+async fn check_online_polls_each_account_once_and_shows_what_to_look_at() {
     let (files, upstream) = (Files::new(), Upstream::start(3).await);
     let config = files.write("k.yml", upstream.configuration("1m"));
     let output = command(&["check", "--online"], &config).await;
@@ -61,8 +61,8 @@ async fn check_online_polls_each_account_once_and_tells_what_to_look_at() {
     upstream.simulator.set_clock_step(600);
     let output = command(&["check", "--online"], &config).await;
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(4), ""), "the table alone");
-    let told = stdout(&output);
-    assert_eq!(told.lines().count(), 4, "a row for each account");
+    let shown = stdout(&output);
+    assert_eq!(shown.lines().count(), 4, "a row for each account");
     for expected in [
         "production  auth",
         "application's permission",
@@ -70,7 +70,7 @@ async fn check_online_polls_each_account_once_and_tells_what_to_look_at() {
         "units: far more is used than there is",
         " the API's; polls correct for it",
     ] {
-        assert!(told.contains(expected), "{expected} is missing in\n{told}");
+        assert!(shown.contains(expected), "{expected} is missing in\n{shown}");
     }
 }
 
@@ -147,7 +147,7 @@ async fn once_writes_to_standard_output_where_it_stands() {
 }
 
 #[tokio::test]
-async fn healthcheck_tells_by_its_exit_code_over_http_and_tls() {
+async fn healthcheck_answers_by_its_exit_code_over_http_and_tls() {
     let (files, upstream) = (Files::new(), Upstream::start(1).await);
     let exporter = Exporter::start(&files.write("k.yml", upstream.configuration("1m")), &[]).await;
     let ask = async |url: String| {
@@ -159,8 +159,8 @@ async fn healthcheck_tells_by_its_exit_code_over_http_and_tls() {
     assert!(stderr(&missing).contains("the exporter answers 404"), "{}", stderr(&missing));
     let refused = ask("http://127.0.0.1:1/-/healthy".to_owned()).await;
     assert!(stderr(&refused).contains("Connection refused"), "{}", stderr(&refused));
-    let door = Door::start(TLS, &[]).await;
-    assert_eq!(ask(door.url("/-/healthy")).await.status.code(), Some(0));
+    let secured = Secured::start(TLS, &[]).await;
+    assert_eq!(ask(secured.url("/-/healthy")).await.status.code(), Some(0));
 }
 
 /// The exit code and the words of `healthcheck` with this configuration file.
@@ -200,13 +200,13 @@ async fn healthcheck_takes_the_wish_for_a_certificate_or_a_password_as_a_sign_of
     for version in ["TLS12", "TLS13"] {
         let clients = format!("client_auth_type: RequireAnyClientCert, max_version: {version}");
         let web = TLS.replace(" }", &format!(", {clients} }}"));
-        let door = Door::start(&web, &[]).await;
-        let asked = health(&door.files.path("k.yml"), &["--url", &door.url("/-/healthy")]).await;
+        let secured = Secured::start(&web, &[]).await;
+        let asked = health(&secured.files.path("k.yml"), &["--url", &secured.url("/-/healthy")]).await;
         assert_eq!(asked, (Some(0), String::new()), "{version}");
     }
     let hash = bcrypt::hash("pw", 4).unwrap();
-    let door = Door::start(&format!("basic_auth_users: {{ alice: \"{hash}\" }}"), &[]).await;
-    let asked = health(&door.files.path("k.yml"), &["--url", &format!("{}/metrics", door.exporter.url)]).await;
+    let secured = Secured::start(&format!("basic_auth_users: {{ alice: \"{hash}\" }}"), &[]).await;
+    let asked = health(&secured.files.path("k.yml"), &["--url", &format!("{}/metrics", secured.exporter.url)]).await;
     assert_eq!(asked, (Some(0), String::new()));
 }
 
@@ -224,7 +224,7 @@ async fn healthcheck_guesses_no_port_and_does_not_mind_what_is_wrong_elsewhere()
     for broken in ["web: { listen_addresses: [soon] }", "web: {", "web: [1]"] {
         let (code, said) = health(&files.write("broken.yml", broken), &[]).await;
         assert_eq!(code, Some(3), "{broken}: {said}");
-        assert!(said.contains("cannot tell where the exporter listens"), "{broken}: {said}");
+        assert!(said.contains("where the exporter listens is not known"), "{broken}: {said}");
     }
 }
 

@@ -30,7 +30,7 @@ fn the_example_file_loads() {
 }
 
 #[test]
-fn yaml_toml_and_json_are_told_by_the_extension() {
+fn yaml_toml_and_json_are_distinguished_by_the_extension() {
     let toml = "[accounts.a]\nuser_id = \"1\"\nauth = { type = \"token\", token = \"x\" }";
     let json = r#"{"accounts": {"a": {"user_id": "1", "auth": {"type": "token", "token": "x"}}}}"#;
     for (name, content) in [("k.yml", ACCOUNT), ("k.yaml", ACCOUNT), ("k.toml", toml), ("k.json", json)] {
@@ -40,13 +40,13 @@ fn yaml_toml_and_json_are_told_by_the_extension() {
         check_file("k.conf", ACCOUNT, &[]),
         (
             Some(3),
-            "koodrive-exporter: k.conf: must end in .yml, .yaml, .toml or .json, which tells its format\n".into()
+            "koodrive-exporter: k.conf: must end in .yml, .yaml, .toml or .json: the extension is its format\n".into()
         )
     );
 }
 
 #[test]
-fn every_problem_is_told_at_once_with_its_file_line_and_key() {
+fn every_problem_is_reported_at_once_with_its_file_line_and_key() {
     let text = problems(
         "
 endpoint: http://example.com
@@ -81,7 +81,7 @@ fn no_file_and_no_environment_says_how_to_give_accounts() {
 }
 
 #[test]
-fn broken_yaml_is_told_by_line_and_never_quoted() {
+fn broken_yaml_is_reported_by_line_and_never_quoted() {
     let text = problems("accounts:\n  a: { token: hunter2\n");
     assert!(text.contains("k.yml:3: is not valid YAML: see column 1"), "{text}");
 }

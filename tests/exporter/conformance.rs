@@ -8,7 +8,7 @@ use rustls::{
 };
 
 use crate::{
-    doors::{Scene, TLS},
+    access::{Scene, TLS},
     hostile::Authority,
     support::{Exporter, Files, Upstream, run, stderr},
 };

@@ -1,4 +1,4 @@
-//! An upstream that misbehaves, on plain TCP or TLS, until it is told to behave.
+//! An upstream that misbehaves, on plain TCP or TLS, until it is made to behave.
 
 use std::{
     io::Result,

@@ -151,7 +151,7 @@ async fn an_unfinished_request_is_given_up() {
 }
 
 #[tokio::test]
-async fn once_writes_the_exposition_and_tells_a_failure_by_its_exit_code() {
+async fn once_writes_the_exposition_and_reports_a_failure_by_its_exit_code() {
     let (files, upstream) = (Files::new(), Upstream::start(3).await);
     let config = files.write("k.yml", upstream.configuration("1m"));
     let once = async || {

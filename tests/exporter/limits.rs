@@ -9,7 +9,7 @@ use tokio::{
 use tokio_rustls::client::TlsStream;
 
 use crate::{
-    doors::{Scene, TLS, request},
+    access::{Scene, TLS, request},
     support::{Exporter, Files, PATIENCE, Upstream},
 };
 
@@ -51,7 +51,7 @@ async fn few_open_files_are_shared_by_connections_and_polls() {
     command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_koodrive-exporter")]);
     command.arg("--config.file").arg(&config).args(["--web.listen-address", "127.0.0.1:0"]);
     let mut exporter = Exporter::spawn(&mut command).await;
-    exporter.line(|line| line.contains("too low for web.max_connections") && line.contains("room=32")).await;
+    exporter.line(|line| line.contains("too low for web.max_connections") && line.contains("max_connections=32")).await;
     assert!(exporter.log().contains("too low for poll.concurrency, allowing fewer polls"));
     let mut open = Vec::new();
     for _ in 0..30 {
@@ -86,9 +86,9 @@ async fn requests_that_two_servers_could_read_differently_are_refused_or_end_the
         "X: a\0b\r\n",
     ] {
         let text = format!("POST /metrics HTTP/1.1\r\nHost: x\r\n{head}\r\n0\r\n\r\n{hidden}");
-        let told = statuses(&exporter, &text).await;
-        assert!(!told.contains(&404), "{head:?} hid a request: {told:?}");
-        assert!(told.len() <= 1, "{head:?}: {told:?}");
+        let seen = statuses(&exporter, &text).await;
+        assert!(!seen.contains(&404), "{head:?} hid a request: {seen:?}");
+        assert!(seen.len() <= 1, "{head:?}: {seen:?}");
     }
     let honest = format!("POST /metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{hidden}");
     assert_eq!(statuses(&exporter, &honest).await.first(), Some(&405));

@@ -9,7 +9,7 @@ use std::{
 use tokio::net::UnixStream;
 
 use crate::{
-    doors::request,
+    access::request,
     support::{Exporter, Files, Upstream, binary, run, stderr},
 };
 

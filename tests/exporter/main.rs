@@ -4,13 +4,13 @@
 #![allow(unreachable_pub, reason = "one binary of many files")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
+mod access;
 mod cases;
 mod clocks;
 mod collectors;
 mod commands;
 mod configuration;
 mod conformance;
-mod doors;
 mod failures;
 mod fake;
 mod hostile;

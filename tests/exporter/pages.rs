@@ -20,13 +20,13 @@ async fn metrics_show_the_upstreams_numbers_in_bytes() {
     let page = exporter.get("/metrics").await;
     assert_eq!(page.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
     for account in upstream.roster.accounts() {
-        let told = upstream.simulator.record(&account.user_id).unwrap().latest.unwrap();
+        let sent = upstream.simulator.record(&account.user_id).unwrap().latest.unwrap();
         for (family, field) in [
             ("koodrive_space_capacity_bytes", "totalCapacity"),
             ("koodrive_space_used_bytes", "totalUsed"),
             ("koodrive_space_allocated_bytes", "totalAllocation"),
         ] {
-            let (alias, number) = (&account.alias, told[field].as_f64().unwrap());
+            let (alias, number) = (&account.alias, sent[field].as_f64().unwrap());
             assert_eq!(page.value(&format!("{family}{{account=\"{alias}\"}}")), Some(number * 1024.0));
             let reported = format!("koodrive_space_reported{{account=\"{alias}\",field=\"{field}\"}}");
             assert_eq!(page.value(&reported), Some(number));
@@ -63,15 +63,15 @@ async fn a_count_of_allocations_is_no_amount_of_bytes() {
     let mut exporter = Exporter::start(&files.write("k.yml", yaml), &["--log.level", "debug"]).await;
     exporter.line_of_each(&["production"], "poll succeeded").await;
     let page = exporter.get("/metrics").await;
-    let told = upstream.simulator.record(&upstream.user_id(0)).unwrap().latest.unwrap();
-    assert_eq!(page.value(r#"koodrive_space_allocations{account="production"}"#), told["totalAllocation"].as_f64());
+    let sent = upstream.simulator.record(&upstream.user_id(0)).unwrap().latest.unwrap();
+    assert_eq!(page.value(r#"koodrive_space_allocations{account="production"}"#), sent["totalAllocation"].as_f64());
     assert!(!page.body.contains("koodrive_space_allocated_bytes"));
-    let capacity = told["totalCapacity"].as_f64().unwrap() * 2f64.powi(30);
+    let capacity = sent["totalCapacity"].as_f64().unwrap() * 2f64.powi(30);
     assert_eq!(page.value(r#"koodrive_space_capacity_bytes{account="production"}"#), Some(capacity));
 }
 
 #[tokio::test]
-async fn health_and_readiness_answer_and_tell_the_accounts_state() {
+async fn health_and_readiness_answer_and_show_the_accounts_state() {
     let (files, upstream) = (Files::new(), Upstream::start(3).await);
     let exporter = polled_exporter(&files, &upstream).await;
     for path in ["/-/healthy", "/health"] {

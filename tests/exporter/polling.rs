@@ -105,7 +105,7 @@ async fn timestamps_are_of_the_wall_clock_and_of_whole_successes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn health_tells_a_stuck_loop_within_four_intervals_and_not_a_loop_that_waits_its_turn() {
+async fn health_shows_a_stuck_loop_within_four_intervals_and_not_a_loop_that_waits_its_turn() {
     let upstream = Fake::taking(100 * MINUTE);
     let loops =
         Loops::each(3, 1, MINUTE, |index| if index == 0 { Arc::clone(&upstream) } else { Fake::taking(INSTANTLY) });

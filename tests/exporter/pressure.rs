@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    doors::{Scene, TLS},
+    access::{Scene, TLS},
     limits::{END_HEADERS, END_STREAM, PREFACE, frame},
     support::{Exporter, Files, PATIENCE, Upstream, binary},
 };

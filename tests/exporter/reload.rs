@@ -127,7 +127,7 @@ async fn a_shard_stays_as_it_was_started() {
     let before = accounts().await;
     scene.write(of(1));
     for _ in 0..2 {
-        assert!(scene.post().await.body.contains("these keys need a restart: shard"), "told each time");
+        assert!(scene.post().await.body.contains("these keys need a restart: shard"), "reported each time");
     }
     assert_eq!(accounts().await, before);
     scene.write(of(0));
@@ -135,7 +135,7 @@ async fn a_shard_stays_as_it_was_started() {
 }
 
 #[tokio::test]
-async fn a_bad_file_changes_nothing_and_is_told_by_status_log_and_metrics() {
+async fn a_bad_file_changes_nothing_and_is_reported_by_status_log_and_metrics() {
     let mut scene = Scene::start(1, &["--web.enable-lifecycle"]).await;
     scene.scrape_until(|page| page.value(UP) == Some(1.0)).await;
     scene.write("accounts: {}\npoll: { interval: 0s }\ntoken: hunter2");

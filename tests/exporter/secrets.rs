@@ -1,7 +1,7 @@
 //! No credential anywhere, at the most talkative level, through success and every failure.
 
 use crate::{
-    doors::Scene as Door,
+    access::Scene as Secured,
     failures::{SECRET, Scene},
     support::{Files, Page, run, stderr},
 };
@@ -58,8 +58,8 @@ async fn no_log_page_or_check_output_shows_a_key_a_password_or_its_hash() {
     let web = format!(
         "tls_server_config: {{ cert_file: server.crt, key_file: server.key }}\nbasic_auth_users: {{ alice: \"{first}\" }}"
     );
-    let mut door = Door::start(&web, &["--log.level", "trace"]).await;
-    let key = std::fs::read_to_string(door.files.path("server.key")).unwrap();
+    let mut secured = Secured::start(&web, &["--log.level", "trace"]).await;
+    let key = std::fs::read_to_string(secured.files.path("server.key")).unwrap();
     let mut shown = Vec::new();
     let changes = [
         (files(&key, &second), "web configuration reloaded"),
@@ -67,22 +67,22 @@ async fn no_log_page_or_check_output_shows_a_key_a_password_or_its_hash() {
         (files(&key.replace("-----BEGIN", "---"), &second[1..]), "web configuration reload failed"),
         (format!("{}rate_limit: 1\n", files(&key, &second)), "web configuration reload failed"),
     ];
-    for (web, told) in changes {
-        door.files.write("new", web);
-        std::fs::rename(door.files.path("new"), door.files.path("web.yml")).unwrap();
-        door.exporter.line(|line| line.contains(told)).await;
+    for (web, logged) in changes {
+        secured.files.write("new", web);
+        std::fs::rename(secured.files.path("new"), secured.files.path("web.yml")).unwrap();
+        secured.exporter.line(|line| line.contains(logged)).await;
         for password in PASSWORDS {
             for path in ["/", "/metrics", "/health", "/nonexistent"] {
-                let request = door.client(None).get(door.url(path)).basic_auth("alice", Some(password));
+                let request = secured.client(None).get(secured.url(path)).basic_auth("alice", Some(password));
                 let page = Page::of(request.send().await.unwrap()).await;
                 shown.push(format!("{:?}{}", page.headers, page.body));
             }
         }
-        shown.push(check(&door.files).await);
+        shown.push(check(&secured.files).await);
     }
-    door.exporter.signal("-TERM");
-    door.exporter.line(|line| line.contains("message=stopped")).await;
-    shown.push(door.exporter.log());
+    secured.exporter.signal("-TERM");
+    secured.exporter.line(|line| line.contains("message=stopped")).await;
+    shown.push(secured.exporter.log());
     let secrets = key.lines().filter(|line| !line.starts_with('-')).chain(PASSWORDS).chain([&first[7..], &second[7..]]);
     // What a client sends: `alice:` and the beginning of a password in base64.
     for secret in secrets.chain(["YWxpY2U6Y29ycmVjd", "YWxpY2U6YmF0dGVye", "YWxpY2U6bmV2ZXIt"]) {

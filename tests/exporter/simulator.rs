@@ -116,7 +116,7 @@ async fn a_token_that_was_not_used_for_20_minutes_is_dead() {
 }
 
 #[tokio::test]
-async fn an_account_can_be_told_to_fail_and_to_answer_given_numbers() {
+async fn an_account_can_be_state_to_fail_and_to_answer_given_numbers() {
     let upstream = Upstream::start(3).await;
     let client = client();
     let order = async |body: serde_json::Value| {
@@ -137,7 +137,7 @@ async fn an_account_can_be_told_to_fail_and_to_answer_given_numbers() {
     assert_eq!(order(json!({"numbers": {"totalUsed": 7}})).await, 200);
     assert_eq!(ask(&upstream, right()).await.1["data"], json!({"totalUsed": 7}));
     assert_eq!(order(json!({"falt": 1})).await, 400);
-    let told = client.get(format!("{}/simulator", upstream.url)).send().await.unwrap().text().await.unwrap();
-    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
-    assert_eq!(told["accounts"][upstream.user_id(1)]["record"]["requests"], 5);
+    let state = client.get(format!("{}/simulator", upstream.url)).send().await.unwrap().text().await.unwrap();
+    let state: serde_json::Value = serde_json::from_str(&state).unwrap();
+    assert_eq!(state["accounts"][upstream.user_id(1)]["record"]["requests"], 5);
 }

@@ -132,7 +132,7 @@ impl Exporter {
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
-    /// Waits for the end, and tells the exit code.
+    /// Waits for the end, and returns the exit code.
     pub async fn exit_code(mut self) -> Option<i32> {
         // The log ends when the process does.
         let drain = async { while self.lines.recv().await.is_some() {} };

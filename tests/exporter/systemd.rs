@@ -1,4 +1,4 @@
-//! What systemd is told, by a socket as systemd has it.
+//! What is reported to systemd, by a socket as systemd has it.
 
 use std::{os::unix::net::UnixDatagram, sync::mpsc, time::Duration};
 
@@ -20,10 +20,10 @@ impl Manager {
     }
 
     /// Waits for a message that has this line.
-    fn told(&self, line: &str) -> String {
+    fn received(&self, line: &str) -> String {
         loop {
             let message = self.0.recv_timeout(PATIENCE).expect("the message comes");
-            if message.lines().any(|told| told.starts_with(line)) {
+            if message.lines().any(|sent| sent.starts_with(line)) {
                 return message;
             }
         }
@@ -31,7 +31,7 @@ impl Manager {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn systemd_is_told_of_readiness_life_reloads_and_the_stop() {
+async fn systemd_gets_readiness_life_reloads_and_the_stop() {
     let (files, upstream) = (Files::new(), Upstream::start(1).await);
     let config = files.write("k.yml", upstream.configuration("1m"));
     let manager = Manager::listen(UnixDatagram::bind(files.path("notify")).unwrap());
@@ -42,13 +42,13 @@ async fn systemd_is_told_of_readiness_life_reloads_and_the_stop() {
         .env("NOTIFY_SOCKET", files.path("notify"))
         .env("WATCHDOG_USEC", Duration::from_millis(300).as_micros().to_string());
     let mut exporter = Exporter::spawn(&mut command).await;
-    assert!(manager.told("READY=1").contains("STATUS="), "with a word for people");
-    manager.told("WATCHDOG=1");
+    assert!(manager.received("READY=1").contains("STATUS="), "with a word for people");
+    manager.received("WATCHDOG=1");
     exporter.line(|line| line.contains("message=polling")).await;
     exporter.signal("-HUP");
-    assert!(manager.told("RELOADING=1").contains("MONOTONIC_USEC="));
-    manager.told("READY=1");
+    assert!(manager.received("RELOADING=1").contains("MONOTONIC_USEC="));
+    manager.received("READY=1");
     exporter.signal("-TERM");
-    manager.told("STOPPING=1");
+    manager.received("STOPPING=1");
     assert_eq!(exporter.exit_code().await, Some(0));
 }

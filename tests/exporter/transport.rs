@@ -126,7 +126,7 @@ async fn a_connection_resumes_no_earlier_tls_session_which_would_skip_the_certif
 }
 
 #[tokio::test]
-async fn a_configured_proxy_is_asked_for_a_tunnel_and_never_told_the_credential() {
+async fn a_configured_proxy_is_asked_for_a_tunnel_and_never_gets_the_credential() {
     let (files, proxy) = (Files::new(), TcpListener::bind("127.0.0.1:0").await.unwrap());
     let yaml = format!(
         "endpoint: https://koodrive.example\nhttp: {{ proxy_url: \"http://user:hunter2@{}\" }}\n\

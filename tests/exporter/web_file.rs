@@ -1,4 +1,4 @@
-//! What the web configuration file may not say, as `check` tells it.
+//! What the web configuration file may not say, as `check` reports it.
 
 use crate::{
     hostile::Authority,
@@ -6,7 +6,7 @@ use crate::{
 };
 
 #[test]
-fn what_is_wrong_with_the_file_is_told_at_once_with_its_place_and_without_its_secrets() {
+fn what_is_wrong_with_the_file_is_reported_at_once_with_its_place_and_without_its_secrets() {
     let files = Files::new();
     files.write("not.pem", "hunter2");
     let web = files.write(
@@ -19,10 +19,10 @@ fn what_is_wrong_with_the_file_is_told_at_once_with_its_place_and_without_its_se
     );
     let config = files.write("k.yml", "web: { config_file: web.yml }\naccounts: {}\n");
     let output = run(["check", "--config.file", config.to_str().unwrap()], &[]);
-    let told = stderr(&output);
+    let reported = stderr(&output);
     assert_eq!(output.status.code(), Some(3));
-    assert!(!told.contains("hunter2"), "{told}");
-    insta::assert_snapshot!(told.replace(&files.path("").display().to_string(), "FOLDER/"));
+    assert!(!reported.contains("hunter2"), "{reported}");
+    insta::assert_snapshot!(reported.replace(&files.path("").display().to_string(), "FOLDER/"));
     let _ = web;
 }
 
@@ -49,9 +49,9 @@ fn what_is_no_file_to_read_is_refused_at_once_and_a_key_in_the_place_of_a_path_i
     ] {
         files.write("web.yml", &web);
         let config = files.write("k.yml", "web: { config_file: web.yml }\n");
-        let told = stderr(&run(["check", "--config.file", config.to_str().unwrap()], &[]));
-        assert!(told.contains(expected), "{told}");
-        assert!(key.lines().skip(1).all(|line| !told.contains(line)), "{told}");
+        let reported = stderr(&run(["check", "--config.file", config.to_str().unwrap()], &[]));
+        assert!(reported.contains(expected), "{reported}");
+        assert!(key.lines().skip(1).all(|line| !reported.contains(line)), "{reported}");
     }
 }
 

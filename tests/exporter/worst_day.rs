@@ -148,7 +148,7 @@ async fn accounts_that_hang_do_not_delay_the_others_from_the_first_minute_on() {
     assert!(hanging.most_in_flight() <= 256 && well.most_in_flight() <= 256);
     assert!(loops.store.alive());
     let beaten = loops.store.entries().iter().step_by(2).filter(|slot| !slot.state().up()).count();
-    assert_eq!(beaten, 500, "those that hang are told as such");
+    assert_eq!(beaten, 500, "those that hang are reported as such");
 }
 
 #[tokio::test(start_paused = true)]

@@ -39,7 +39,7 @@ impl Access {
 
     /// Why a request is refused by the rate limit or for its password, if it is.
     pub(crate) async fn refusal<B>(&self, policy: &AccessPolicy, request: &Request<B>) -> Option<Answer> {
-        if policy.has_room() {
+        if policy.allows_request() {
             self.refusal_of_user(policy, request).await
         } else {
             Some(later(StatusCode::TOO_MANY_REQUESTS, "too many requests\n"))

@@ -215,12 +215,12 @@ impl AccessPolicy {
     }
 
     /// Whether one more request is within the rate limit.
-    pub(crate) fn has_room(&self) -> bool {
+    pub(crate) fn allows_request(&self) -> bool {
         self.bucket.as_ref().is_none_or(|bucket| bucket.take(Instant::now()))
     }
 }
 
-/// A token bucket by the generic cell rate algorithm: it is told by the time at which it would be full.
+/// A token bucket by the generic cell rate algorithm: its state is the time at which it would be full.
 struct Bucket {
     limit: RateLimit,
     full_at: Mutex<Instant>,
@@ -234,11 +234,11 @@ impl Bucket {
     fn take(&self, now: Instant) -> bool {
         let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
         let after = (*full_at).max(now) + self.limit.interval;
-        let has_room = after.duration_since(now) <= self.limit.interval * self.limit.burst;
-        if has_room {
+        let is_within = after.duration_since(now) <= self.limit.interval * self.limit.burst;
+        if is_within {
             *full_at = after;
         }
-        has_room
+        is_within
     }
 }
 
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_bad_file_is_told_once_however_long_it_stays() {
+    async fn a_bad_file_is_reported_once_however_long_it_stays() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("web.yml");
         std::fs::write(&path, "rate_limit: { interval: 1s, burst: 1 }").unwrap();

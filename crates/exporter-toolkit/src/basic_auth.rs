@@ -18,9 +18,9 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use tokio::sync::Semaphore;
 
-use crate::web_config::PasswordHash;
+use crate::{connections::network, web_config::PasswordHash};
 
-/// Credentials of one peer that wait to be checked; a further one is told to come again.
+/// Credentials of one peer that wait to be checked; a further one gets 429.
 const MAX_WAITING_OF_PEER: usize = 4;
 
 /// Credentials that are remembered: those that were right can't be driven out by those that were not.
@@ -75,11 +75,11 @@ impl PasswordChecker {
         if let Some(verdict) = self.remembered().verdict(&digest) {
             return verdict;
         }
-        let Some(place) = Waiting::enter(&self.waiting, (peer.map(network), digest)) else { return Verdict::Busy };
+        let Some(waiting) = Waiting::enter(&self.waiting, (peer.map(network), digest)) else { return Verdict::Busy };
         // One credential of each peer at a time waits for the others': who guesses much waits for itself.
-        let Ok(_turn_of_peer) = place.turns_of_peer.acquire().await else { return Verdict::Busy };
-        let Ok(turn) = Arc::clone(&self.checking).acquire_owned().await else { return Verdict::Busy };
-        // Whoever was before may have asked the same.
+        let Ok(_permit_of_peer) = waiting.permit_of_peer.acquire().await else { return Verdict::Busy };
+        let Ok(permit) = Arc::clone(&self.checking).acquire_owned().await else { return Verdict::Busy };
+        // The one before may have asked the same.
         if let Some(verdict) = self.remembered().verdict(&digest) {
             return verdict;
         }
@@ -90,7 +90,7 @@ impl PasswordChecker {
         let verify = move || {
             // Held until the work is done, which a client that goes away does not stop. It is not done for nothing:
             // when the client comes again, the outcome is known.
-            let _turn = turn;
+            let _permit = permit;
             let matches =
                 |hash: &PasswordHash| bcrypt::verify(password.expose_secret(), hash.expose()).unwrap_or(false);
             let mut granted = false;
@@ -119,51 +119,40 @@ impl PasswordChecker {
     }
 }
 
-/// Whose address it is: an IPv6 network is one peer.
-fn network(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            [a, b, c, d, 0, 0, 0, 0].into()
-        }
-        IpAddr::V4(address) => address.into(),
-    }
-}
-
 /// The peers that wait; there are no more of them than connections.
 type Queue = HashMap<Option<IpAddr>, WaitingPeer>;
 
 /// What waits of one peer: how many requests with each credential.
 struct WaitingPeer {
     requests: HashMap<Digest, usize>,
-    turns: Arc<Semaphore>,
+    permit: Arc<Semaphore>,
 }
 
-/// A place among those who wait: equal requests share one.
+/// A request that waits, counted among those of its peer with the same credential.
 struct Waiting<'a> {
     queue: &'a Mutex<Queue>,
-    place: (Option<IpAddr>, Digest),
-    turns_of_peer: Arc<Semaphore>,
+    key: (Option<IpAddr>, Digest),
+    permit_of_peer: Arc<Semaphore>,
 }
 
 impl<'a> Waiting<'a> {
-    fn enter(queue: &'a Mutex<Queue>, place: (Option<IpAddr>, Digest)) -> Option<Self> {
+    fn enter(queue: &'a Mutex<Queue>, key: (Option<IpAddr>, Digest)) -> Option<Self> {
         let mut waiting = queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let none = || WaitingPeer { requests: HashMap::new(), turns: Arc::new(Semaphore::new(1)) };
-        let peer = waiting.entry(place.0).or_insert_with(none);
-        if peer.requests.len() >= MAX_WAITING_OF_PEER && !peer.requests.contains_key(&place.1) {
+        let none = || WaitingPeer { requests: HashMap::new(), permit: Arc::new(Semaphore::new(1)) };
+        let peer = waiting.entry(key.0).or_insert_with(none);
+        if peer.requests.len() >= MAX_WAITING_OF_PEER && !peer.requests.contains_key(&key.1) {
             return None;
         }
-        *peer.requests.entry(place.1).or_default() += 1;
-        Some(Self { queue, place, turns_of_peer: Arc::clone(&peer.turns) })
+        *peer.requests.entry(key.1).or_default() += 1;
+        Some(Self { queue, key, permit_of_peer: Arc::clone(&peer.permit) })
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut waiting = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let Entry::Occupied(mut peer) = waiting.entry(self.place.0) else { return };
-        if let Entry::Occupied(mut requests) = peer.get_mut().requests.entry(self.place.1) {
+        let Entry::Occupied(mut peer) = waiting.entry(self.key.0) else { return };
+        if let Entry::Occupied(mut requests) = peer.get_mut().requests.entry(self.key.1) {
             *requests.get_mut() -= 1;
             if *requests.get() == 0 {
                 requests.remove();
@@ -299,7 +288,7 @@ mod tests {
     async fn guessing_neither_queues_up_nor_drives_out_who_is_known() {
         let (checker, users) = (Arc::new(PasswordChecker::new().unwrap()), users(&[("alice", "pw")]));
         assert_eq!(checker.check(&users, &basic("alice", "pw"), None).await, Verdict::Granted);
-        let turn = Arc::clone(&checker.checking).acquire_owned().await.unwrap();
+        let permit = Arc::clone(&checker.checking).acquire_owned().await.unwrap();
         let guess = |peer: Option<IpAddr>, number: usize| {
             let (checker, users) = (Arc::clone(&checker), users.clone());
             let name = if number.is_multiple_of(2) { "alice" } else { "nobody" };
@@ -317,7 +306,7 @@ mod tests {
         }
         assert_eq!(checker.check(&users, &basic("alice", "one more"), None).await, Verdict::Busy);
         assert_eq!(checker.check(&users, &basic("alice", "pw"), None).await, Verdict::Granted);
-        drop(turn);
+        drop(permit);
         for guess in guesses.into_iter().chain([other_peer, again]) {
             assert_eq!(guess.await.unwrap(), Verdict::Denied);
         }
@@ -354,7 +343,7 @@ mod tests {
     #[tokio::test]
     async fn many_who_guess_leave_a_place_for_everybody_else() {
         let (checker, users) = (Arc::new(PasswordChecker::new().unwrap()), users(&[("alice", "pw")]));
-        let turn = Arc::clone(&checker.checking).acquire_owned().await.unwrap();
+        let permit = Arc::clone(&checker.checking).acquire_owned().await.unwrap();
         let ask = |peer: IpAddr, password: String| {
             let (checker, users) = (Arc::clone(&checker), users.clone());
             tokio::spawn(async move { checker.check(&users, &basic("alice", &password), Some(peer)).await })
@@ -373,7 +362,7 @@ mod tests {
         }
         let of_network = checker.waiting.lock().unwrap().values().map(|peer| peer.requests.len()).max();
         assert_eq!(of_network, Some(MAX_WAITING_OF_PEER));
-        drop(turn);
+        drop(permit);
         assert_eq!(right.await.unwrap(), Verdict::Granted);
         let left: usize = checker.waiting.lock().unwrap().values().map(|peer| peer.requests.len()).sum();
         assert!(left > 64, "it was checked before the second guess of each of the others: {left}");

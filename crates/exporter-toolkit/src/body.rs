@@ -67,7 +67,7 @@ impl SharedBody {
             while let Ok(Some(piece)) = parts.next() {
                 copy.extend_from_slice(&piece);
             }
-            // Otherwise the version has ended, which its body tells.
+            // Otherwise the version has ended, which its body reports.
             if parts.left == 0 {
                 return Self(Rest::Text(copy.into()));
             }

@@ -1,8 +1,8 @@
 //! The connections that are open, and which of them ends when there are too many.
 //!
-//! A new connection is always taken. Where all places are taken, one of the peer that has the most connections ends for
-//! it: the one that has waited for a request for the longest time, where the time of an answer counts a quarter. So neither
-//! idle nor stalled connections keep others out, and no peer can take the place of one that has fewer.
+//! A new connection is always taken. If all permits are held, one connection of the peer that has the most ends for it: the
+//! one that has waited for a request for the longest time, where the time of an answer counts a quarter. So neither idle nor
+//! stalled connections keep others out, and no peer can take the permit of one that has fewer.
 
 use std::{
     collections::HashMap,
@@ -24,7 +24,7 @@ const IPV6_NETWORK: u128 = !0 << 64;
 #[derive(Clone)]
 pub(crate) struct Connections {
     open: Arc<Mutex<Open>>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -43,26 +43,26 @@ struct Connection {
 pub(crate) struct Registered {
     connections: Connections,
     id: u64,
-    _place: Option<OwnedSemaphorePermit>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Connections {
     /// At most `max` connections.
     pub(crate) fn new(max: usize) -> Self {
-        Self { open: Arc::default(), places: Arc::new(Semaphore::new(max.max(1))) }
+        Self { open: Arc::default(), permits: Arc::new(Semaphore::new(max.max(1))) }
     }
 
-    /// A place for a connection, and whether another one ends for it, which has left it by then.
-    async fn place(&self) -> (Option<OwnedSemaphorePermit>, bool) {
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            return (Some(place), false);
+    /// A permit for a connection, and whether another one ends for it, which no longer has it by then.
+    async fn permit(&self) -> (Option<OwnedSemaphorePermit>, bool) {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return (Some(permit), false);
         }
         self.open().end_stalest();
         // None once the semaphore is closed, which it never is.
-        (Arc::clone(&self.places).acquire_owned().await.ok(), true)
+        (Arc::clone(&self.permits).acquire_owned().await.ok(), true)
     }
 
-    /// Registers the connection that `spawn` serves in a task, once there is a place for it. Returns whether another one had
+    /// Registers the connection that `spawn` serves in a task, once there is a permit for it. Returns whether another one had
     /// to end for it.
     pub(crate) async fn register(
         &self,
@@ -70,11 +70,11 @@ impl Connections {
         deadline: Deadline,
         spawn: impl FnOnce(Registered) -> AbortHandle,
     ) -> bool {
-        let (place, ended_another) = self.place().await;
+        let (permit, ended_another) = self.permit().await;
         let mut open = self.open();
         let id = open.next_id;
         open.next_id += 1;
-        let task = spawn(Registered { connections: self.clone(), id, _place: place });
+        let task = spawn(Registered { connections: self.clone(), id, _permit: permit });
         open.connections.insert(id, Connection { peer: peer.map(network), deadline, task });
         ended_another
     }
@@ -108,8 +108,8 @@ impl Drop for Registered {
     }
 }
 
-/// A peer may have many IPv6 addresses, and all of one network are taken for one peer's.
-fn network(address: IpAddr) -> IpAddr {
+/// Stands for a peer: one may have many IPv6 addresses, and all of one network count as one peer's.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() & IPV6_NETWORK).into()),
         address @ IpAddr::V4(_) => address,
@@ -189,11 +189,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_new_connection_has_its_place_once_the_one_that_ends_for_it_is_gone() {
+    async fn a_new_connection_has_its_permit_once_the_one_that_ends_for_it_is_gone() {
         let mut scene = Scene::new(1);
         scene.open("192.0.2.1").await;
-        let (place, ended_another) = scene.connections.place().await;
-        assert!(place.is_some() && ended_another);
+        let (permit, ended_another) = scene.connections.permit().await;
+        assert!(permit.is_some() && ended_another);
         assert_eq!(scene.ended(), [0]);
     }
 
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_that_ended_leaves_its_place() {
+    async fn a_connection_that_ended_gives_its_permit_back() {
         let mut scene = Scene::new(1);
         scene.open("192.0.2.1").await;
         scene.tasks[0].abort();

@@ -31,7 +31,7 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// An idle connection outlasts an interval of Prometheus, which is a minute unless it is told another.
+    /// An idle connection outlasts an interval of Prometheus, which is a minute by default.
     pub(crate) const USUAL: Self =
         Self { head: Duration::from_secs(10), answer: Duration::from_secs(30), idle: Duration::from_mins(2) };
 }
@@ -40,7 +40,7 @@ impl Limits {
 /// one whose page is being made outlasts the newest idle ones.
 const ANSWERING_COUNTS: u32 = 4;
 
-/// What one connection is doing, told by its stream and its answers.
+/// What one connection is doing, as its stream and its answers report it.
 #[derive(Clone)]
 pub(crate) struct Deadline(Arc<Mutex<State>>);
 
@@ -186,7 +186,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for TimedBody<B> {
     }
 }
 
-/// A stream whose reads and writes are told to a [`Deadline`].
+/// A stream that reports its reads and writes to a [`Deadline`].
 pub(crate) struct TimedStream<S> {
     pub(crate) stream: S,
     pub(crate) deadline: Deadline,
@@ -267,7 +267,7 @@ mod tests {
         })
     }
 
-    /// A connection through a pipe that holds 100 bytes; its task tells when it ended.
+    /// A connection through a pipe that holds 100 bytes; its task returns when it ended.
     fn connection(letters: usize) -> (DuplexStream, JoinHandle<Duration>) {
         let (server, client) = duplex(100);
         let ended = tokio::spawn(async move {

@@ -118,7 +118,8 @@ pub struct Followed<T> {
     late: Option<JoinHandle<Option<T>>>,
     /// What was read last: it may be half of what is being written.
     seen: Option<T>,
-    told: Option<Result<T, Unread>>,
+    /// What [`Self::changed`] returned last.
+    reported: Option<Result<T, Unread>>,
     /// How often in a row nothing was read.
     misses: u8,
 }
@@ -143,13 +144,13 @@ impl<T: Clone + PartialEq + Send + 'static> Followed<T> {
     pub fn new(known: Option<T>, read: impl Fn() -> Option<T> + Send + Sync + 'static) -> Self {
         let mut ticks = interval(READ_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let told = known.clone().map(Ok);
-        Self { read: Arc::new(read), ticks, reading: None, late: None, seen: known, told, misses: 0 }
+        let reported = known.clone().map(Ok);
+        Self { read: Arc::new(read), ticks, reading: None, late: None, seen: known, reported, misses: 0 }
     }
 
     /// What is known otherwise from now on, such as by a reload for another reason.
     pub fn set_known(&mut self, known: Option<T>) {
-        self.told = Some(known.ok_or(Unread::Missing));
+        self.reported = Some(known.ok_or(Unread::Missing));
     }
 
     /// Waits until something else has been read twice in a row. It can be given up and called again.
@@ -165,8 +166,8 @@ impl<T: Clone + PartialEq + Send + 'static> Followed<T> {
                 }
                 settled => settled,
             };
-            if self.told.as_ref() != Some(&settled) {
-                self.told = Some(settled.clone());
+            if self.reported.as_ref() != Some(&settled) {
+                self.reported = Some(settled.clone());
                 return settled;
             }
         }
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_change_is_told_once_it_was_read_twice_in_a_row() {
+    async fn a_change_is_reported_once_it_was_read_twice_in_a_row() {
         let mut halves = followed(1, vec![Some(2), Some(3), Some(4), Some(4)]);
         assert_eq!(halves.changed().await, Ok(4));
         let mut gone = followed(1, vec![None, Some(1), Some(1), None, Some(2), None, Some(2)]);
@@ -234,20 +235,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_file_that_stays_away_is_told_once_until_it_returns() {
+    async fn a_file_that_stays_away_is_reported_once_until_it_returns() {
         let mut gone = followed(1, vec![None, None, None, None, None, None, None, None, None, Some(1)]);
         assert_eq!(gone.changed().await, Err(Unread::Missing));
         assert_eq!(gone.changed().await, Ok(1));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_stays_as_it_is_is_not_told() {
+    async fn what_stays_as_it_is_is_not_reported() {
         let mut same = followed(1, vec![Some(2), Some(1), Some(2), Some(1)]);
         assert!(timeout(READ_INTERVAL * 100, same.changed()).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_file_system_that_hangs_is_told_once_until_it_answers_in_time() {
+    async fn a_file_system_that_hangs_is_reported_once_until_it_answers_in_time() {
         let (answer, answers) = std::sync::mpsc::channel();
         let (begins, mut begun) = tokio::sync::mpsc::unbounded_channel();
         let answers = Mutex::new(answers);
@@ -261,22 +262,22 @@ mod tests {
             tokio::time::advance(READ_TIMEOUT + Duration::from_millis(1)).await;
             tokio::task::yield_now().await;
         };
-        let told = tokio::spawn(async move { (slow.changed().await, slow) });
+        let changed = tokio::spawn(async move { (slow.changed().await, slow) });
         hang().await;
-        let (told, mut slow) = told.await.unwrap();
-        assert_eq!(told, Err(Unread::Hung));
-        let told = tokio::spawn(async move { slow.changed().await });
+        let (changed, mut slow) = changed.await.unwrap();
+        assert_eq!(changed, Err(Unread::Hung));
+        let changed = tokio::spawn(async move { slow.changed().await });
         for _ in 0..3 {
             answer.send(Some(2)).unwrap();
             hang().await;
-            assert!(!told.is_finished(), "it is known, and what comes too late does not count");
+            assert!(!changed.is_finished(), "it is known, and what comes too late does not count");
         }
         drop(answer);
-        assert_eq!(told.await.unwrap(), Ok(1));
+        assert_eq!(changed.await.unwrap(), Ok(1));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reading_that_panics_is_told_once() {
+    async fn a_reading_that_panics_is_reported_once() {
         let panics = std::sync::atomic::AtomicU8::new(0);
         let mut followed = Followed::new(Some(1), move || {
             let number = panics.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

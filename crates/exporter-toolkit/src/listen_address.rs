@@ -1,4 +1,4 @@
-//! Where the exporter listens.
+//! Addresses to listen on.
 
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 

@@ -52,7 +52,7 @@ enum InheritedSocket {
 }
 
 impl Inherited {
-    /// Those that `LISTEN_FDS` tells of, which must all be stream sockets; `None` where it tells of none. It forgets
+    /// Those that `LISTEN_FDS` counts, which must all be stream sockets; `None` where there are none. It forgets
     /// the variables, and so belongs before the first thread.
     ///
     /// # Errors
@@ -129,7 +129,7 @@ impl Listener {
     }
 }
 
-/// Lets the process open as many files as it may, and tells how many that are: the soft limit is 1024 mostly, which is
+/// Lets the process open as many files as it may, and returns how many that are: the soft limit is 1024 mostly, which is
 /// there for programs that call `select`.
 #[must_use]
 pub fn open_file_limit() -> usize {
@@ -138,8 +138,8 @@ pub fn open_file_limit() -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
-/// How many connections there is room for beside the files that are reserved: half of all at least.
-pub(crate) fn room_for_connections(reserved_files: usize) -> usize {
+/// How many connections may be open beside the files that are reserved: half of all files at least.
+pub(crate) fn max_connections(reserved_files: usize) -> usize {
     let limit = open_file_limit();
     limit.saturating_sub(reserved_files).max(limit / 2).max(1)
 }

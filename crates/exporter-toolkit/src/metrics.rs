@@ -59,33 +59,33 @@ const REQUESTS: ServerFamily = ServerFamily {
     name: "http_requests_total",
     kind: Kind::Counter,
     labels: &["code", "handler"],
-    help: "HTTP requests to the exporter by handler and status.",
+    help: "HTTP requests to the exporter by handler and status code.",
 };
 const CONNECTIONS: ServerFamily =
-    ServerFamily { name: "http_connections", kind: Kind::Gauge, labels: &[], help: "Connections that are open." };
+    ServerFamily { name: "http_connections", kind: Kind::Gauge, labels: &[], help: "Open connections." };
 const OVER_BOUND: ServerFamily = ServerFamily {
     name: "http_connections_over_bound_total",
     kind: Kind::Counter,
     labels: &[],
-    help: "Connections that were ended to make room for new ones.",
+    help: "Connections closed to make room for new ones.",
 };
 const WEB_CONFIG: ServerFamily = ServerFamily {
     name: "web_config_last_reload_successful",
     kind: Kind::Gauge,
     labels: &[],
-    help: "Whether the latest reading of the web configuration file and the files it names succeeded. Absent without such a file.",
+    help: "Result of the latest load of the web configuration file and the files it names: 1 for success, 0 for failure; absent without such a file.",
 };
 const WEB_CONFIG_FAILURES: ServerFamily = ServerFamily {
     name: "web_config_reload_failures_total",
     kind: Kind::Counter,
     labels: &[],
-    help: "Failed reloads of the web configuration file. Absent without such a file.",
+    help: "Failed reloads of the web configuration file; absent without such a file.",
 };
 const CERTIFICATE_EXPIRY: ServerFamily = ServerFamily {
     name: "tls_certificate_expiry_timestamp_seconds",
     kind: Kind::Gauge,
     labels: &[],
-    help: "When the listener's certificate expires, in Unix time. Absent without TLS.",
+    help: "Unix time at which the listener's certificate expires; absent without TLS.",
 };
 
 /// All families of the server's metrics.

@@ -92,7 +92,7 @@ fn preferences<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<I
 
 /// One member of a list; one that is malformed counts for nothing.
 fn member(member: &str) -> Option<Preference<'_>> {
-    let mut parts = member.split(';').map(str::trim);
+    let mut parts = member.split(';').map(str::trim_ascii);
     let value = parts.next().filter(|value| !value.is_empty())?;
     let mut preference = Preference { value, version: None, quality: 1000 };
     for parameter in parts {

@@ -1,4 +1,4 @@
-//! The bytes of a page, in pieces: whoever still holds one piece does not hold the whole.
+//! The bytes of a page, in pieces: a client that still holds one piece does not hold the whole.
 
 use std::{
     collections::VecDeque,

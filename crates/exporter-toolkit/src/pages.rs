@@ -242,7 +242,7 @@ impl Worker {
     }
 
     fn make(&mut self, page: &Arc<PageState>) {
-        // Whoever arrives from here on puts it into the queue again.
+        // A request that arrives from here on puts it into the queue again.
         let mut waiting = mem::take(&mut lock(&page.requests).waiting);
         waiting.retain(|request| !request.is_closed());
         if waiting.is_empty() {

@@ -127,7 +127,7 @@ impl RouteTable {
     /// Which page the path of a request means.
     fn handler(&self, path: &str) -> Handler {
         let Some(below) = path.strip_prefix(&self.paths.prefix) else {
-            // Whoever leaves the prefix out is told where it is.
+            // Without the prefix, a redirect shows where it is.
             return if path == "/" { Handler::Status } else { Handler::Other };
         };
         match below {
@@ -225,7 +225,7 @@ impl RouteTable {
             // The details are bounded by the rate limit and by `max_requests`, and health itself by neither.
             let may_ask = policy.users.is_empty() || request.headers().contains_key(AUTHORIZATION);
             let trusted =
-                may_ask && policy.has_room() && self.access.verdict(policy, request).await == Verdict::Granted;
+                may_ask && policy.allows_request() && self.access.verdict(policy, request).await == Verdict::Granted;
             let details = if trusted { self.shared(&self.pages.health).await.ok() } else { None };
             let body = details.map_or_else(|| health_json(health.is_ok()).into(), SharedBody::from);
             return answer(status, JSON, body);

@@ -33,11 +33,11 @@ use crate::{
     connections::Connections,
     deadline::{Deadline, Limits},
     listen_address::ListenAddress,
-    listeners::{Inherited, Listener, room_for_connections},
+    listeners::{Inherited, Listener, max_connections},
     metrics::ServerMetrics,
 };
 
-/// How long answers in flight may take once the server is told to stop.
+/// How long answers in flight may take once the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What the system keeps of an answer that it cannot send yet, for each connection: megabytes otherwise. Less would cost
@@ -146,11 +146,14 @@ impl Bound {
     /// Serves until `stop` is cancelled; then accepts no more, lets answers in flight finish, and
     /// returns.
     pub async fn serve(self, service: impl HttpService, options: ServerOptions, stop: CancellationToken) {
-        let room = room_for_connections(options.reserved_files);
-        if room < options.max_connections && options.metrics.is_some() {
-            warn!(room, "limit on open files is too low for web.max_connections, allowing fewer connections");
+        let possible = max_connections(options.reserved_files);
+        if possible < options.max_connections && options.metrics.is_some() {
+            warn!(
+                max_connections = possible,
+                "limit on open files is too low for web.max_connections, allowing fewer connections"
+            );
         }
-        let connections = Connections::new(options.max_connections.min(room));
+        let connections = Connections::new(options.max_connections.min(possible));
         let tasks = TaskTracker::new();
         let mut loops = JoinSet::new();
         for listener in self.0 {
@@ -253,7 +256,7 @@ impl<A: HttpService> Server<A> {
 
 /// Another process that has the same socket may have made it one that blocks.
 fn unblocked<'a, 'b>(socket: &impl AsFd, context: &'a mut Context<'b>) -> &'a mut Context<'b> {
-    // It fails for a socket that is gone alone, which accepting tells.
+    // It fails for a socket that is gone alone, and then accepting fails, too.
     let _ = SockRef::from(socket).set_nonblocking(true);
     context
 }

@@ -136,7 +136,7 @@ fn read(path: &Path, mut root: Section<'_>) -> Result<WebConfig, Reported> {
     let tls_server = root.section("tls_server_config");
     let tls = if tls_server.is_empty() { Ok(None) } else { tls_server::tls(tls_server).map(Some) };
     let mut http = root.section("http_server_config");
-    let http2 = http.take("http2", "Whether HTTP/2 is offered to clients that come by TLS; true unless set.", boolean);
+    let http2 = http.take("http2", "Whether HTTP/2 is offered over TLS; true by default.", boolean);
     let headers = http.take_map(
         "headers",
         "Set on every answer: `Content-Security-Policy`, `X-Frame-Options`, `X-Content-Type-Options`, \
@@ -189,13 +189,13 @@ fn password_hash(text: &str) -> Result<PasswordHash, &'static str> {
 }
 
 fn rate_limit(mut section: Section<'_>) -> Taken<RateLimit> {
-    let interval = section.take("interval", "One more request may come after each.", |text| {
+    let interval = section.take("interval", "Time after which one more request is allowed.", |text| {
         match text.trim_end_matches(char::is_alphabetic) {
             "0" => Ok(Duration::ZERO),
             _ => settings::duration(text),
         }
     });
-    let burst = section.take("burst", "How many requests may come at once.", |text| {
+    let burst = section.take("burst", "Number of requests that are allowed at once.", |text| {
         text.parse::<u32>().map_err(|_| "must be a number of requests")
     });
     section.finish();

@@ -96,11 +96,11 @@ impl Simulator {
 
     fn records(&self) -> Value {
         let accounts: serde_json::Map<String, Value> = self
-            .seats()
+            .states()
             .iter()
-            .map(|(user_id, seat)| {
-                let told = json!({ "alias": seat.account.alias, "faults": seat.faults, "record": seat.record });
-                (user_id.clone(), told)
+            .map(|(user_id, state)| {
+                let shown = json!({ "alias": state.account.alias, "faults": state.faults, "record": state.record });
+                (user_id.clone(), shown)
             })
             .collect();
         json!({ "requests": self.requests.load(Ordering::Relaxed), "accounts": accounts })

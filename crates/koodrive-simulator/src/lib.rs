@@ -1,7 +1,7 @@
 //! KooDrive's API as a server, for the demo, for rehearsals and for tests.
 //!
 //! It checks every header, token and signature as the vendor's page says, by code of its own: what the
-//! exporter sends is never checked by the code that made it. It can be told to fail, account by account.
+//! exporter sends is never checked by the code that made it. It can be made to fail, account by account.
 
 mod control;
 mod endpoint;
@@ -47,7 +47,7 @@ pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 /// A running simulator. It stops when its token is cancelled.
 #[derive(Clone)]
 pub struct Simulator {
-    accounts: Arc<Mutex<BTreeMap<String, Seat>>>,
+    accounts: Arc<Mutex<BTreeMap<String, AccountState>>>,
     clock: Clock,
     /// By how many seconds the clock that requests are held against is ahead of `clock`.
     clock_step: Arc<AtomicI64>,
@@ -56,9 +56,9 @@ pub struct Simulator {
     started: SystemTime,
 }
 
-/// One account's place: what it is, how it fails, and what it was asked.
+/// One account: what it is, how it fails, and what it was asked.
 #[derive(Debug)]
-struct Seat {
+struct AccountState {
     account: SimulatedAccount,
     faults: BTreeMap<Endpoint, Fault>,
     /// Put in the place of the curve's numbers.
@@ -89,12 +89,12 @@ impl Simulator {
     #[must_use]
     pub fn new(roster: &Roster, clock: Clock) -> Self {
         let started = clock();
-        let seats = roster.accounts().map(|account| {
+        let states = roster.accounts().map(|account| {
             let (faults, numbers, units) = (BTreeMap::new(), BTreeMap::new(), Units::new());
-            let seat = Seat { faults, numbers, units, last_call: started, record: Record::default(), account };
-            (seat.account.user_id.clone(), seat)
+            let state = AccountState { faults, numbers, units, last_call: started, record: Record::default(), account };
+            (state.account.user_id.clone(), state)
         });
-        let accounts = Arc::new(Mutex::new(seats.collect()));
+        let accounts = Arc::new(Mutex::new(states.collect()));
         Self { accounts, clock, clock_step: Arc::default(), requests: Arc::default(), started }
     }
 
@@ -120,8 +120,8 @@ impl Simulator {
 
     /// Makes one endpoint of an account fail until this is taken back.
     pub fn set_fault_of(&self, user_id: &str, endpoint: Endpoint, fault: Option<Fault>) {
-        if let Some(seat) = self.seats().get_mut(user_id) {
-            set(&mut seat.faults, endpoint, fault);
+        if let Some(state) = self.states().get_mut(user_id) {
+            set(&mut state.faults, endpoint, fault);
         }
     }
 
@@ -133,22 +133,22 @@ impl Simulator {
     /// Puts the `data` object of the overview in the place of an account's curve, or some numbers of another endpoint in
     /// the place of the normal ones.
     pub fn set_numbers_of(&self, user_id: &str, endpoint: Endpoint, numbers: Option<Value>) {
-        if let Some(seat) = self.seats().get_mut(user_id) {
-            set(&mut seat.numbers, endpoint, numbers);
+        if let Some(state) = self.states().get_mut(user_id) {
+            set(&mut state.numbers, endpoint, numbers);
         }
     }
 
     /// Sets the units of the numbers in an account's overview; KB where none is given.
     pub fn set_units(&self, user_id: &str, units: Units) {
-        if let Some(seat) = self.seats().get_mut(user_id) {
-            seat.units = units;
+        if let Some(state) = self.states().get_mut(user_id) {
+            state.units = units;
         }
     }
 
     /// Makes another token the account's right one. Accounts that sign are passed over.
     pub fn set_token(&self, user_id: &str, token: String) {
-        if let Some(seat) = self.seats().get_mut(user_id)
-            && let Credential::Token(right) = &mut seat.account.credential
+        if let Some(state) = self.states().get_mut(user_id)
+            && let Credential::Token(right) = &mut state.account.credential
         {
             *right = token;
         }
@@ -169,10 +169,10 @@ impl Simulator {
     /// What an account was asked and answered so far.
     #[must_use]
     pub fn record(&self, user_id: &str) -> Option<Record> {
-        self.seats().get(user_id).map(|seat| seat.record.clone())
+        self.states().get(user_id).map(|state| state.record.clone())
     }
 
-    fn seats(&self) -> MutexGuard<'_, BTreeMap<String, Seat>> {
+    fn states(&self) -> MutexGuard<'_, BTreeMap<String, AccountState>> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -187,7 +187,7 @@ impl Simulator {
         }
     }
 
-    /// Checks the request, and draws what its account is told now: numbers, and a fault if one is set.
+    /// Checks the request, and draws what its account gets now: numbers, and a fault if one is set.
     fn take_request(
         &self,
         endpoint: Endpoint,
@@ -195,18 +195,18 @@ impl Simulator {
     ) -> Result<(Value, Option<Fault>), verify::Refusal> {
         let now = (self.clock)();
         let user_id = verify::user_id(request)?;
-        let mut seats = self.seats();
-        let seat = seats.get_mut(user_id).ok_or_else(|| verify::Refusal::bad_parameter("X-User-Id is unknown"))?;
-        seat.record.requests += 1;
-        *seat.record.by_endpoint.entry(endpoint).or_default() += 1;
-        let idle = now.duration_since(seat.last_call).unwrap_or_default();
-        verify::request(request, &seat.account, self.now(), idle)?;
-        seat.last_call = now;
+        let mut states = self.states();
+        let state = states.get_mut(user_id).ok_or_else(|| verify::Refusal::bad_parameter("X-User-Id is unknown"))?;
+        state.record.requests += 1;
+        *state.record.by_endpoint.entry(endpoint).or_default() += 1;
+        let idle = now.duration_since(state.last_call).unwrap_or_default();
+        verify::request(request, &state.account, self.now(), idle)?;
+        state.last_call = now;
         let since_start = now.duration_since(self.started).unwrap_or_default();
-        let overview = seat.numbers.get(&Endpoint::Overview).cloned();
-        let data = overview.unwrap_or_else(|| seat.account.usage(since_start));
-        let data = match (endpoint, seat.numbers.get(&endpoint)) {
-            (Endpoint::Overview, _) => endpoint::in_units(data, &seat.units),
+        let overview = state.numbers.get(&Endpoint::Overview).cloned();
+        let data = overview.unwrap_or_else(|| state.account.usage(since_start));
+        let data = match (endpoint, state.numbers.get(&endpoint)) {
+            (Endpoint::Overview, _) => endpoint::in_units(data, &state.units),
             (endpoint, None) => endpoint.beside(&data),
             (endpoint, Some(numbers)) => {
                 let mut normal = endpoint.beside(&data);
@@ -216,10 +216,10 @@ impl Simulator {
                 normal
             }
         };
-        let fault = seat.faults.get(&endpoint).cloned();
+        let fault = state.faults.get(&endpoint).cloned();
         if fault.is_none() && endpoint == Endpoint::Overview {
-            seat.record.answered += 1;
-            seat.record.latest = Some(data.clone());
+            state.record.answered += 1;
+            state.record.latest = Some(data.clone());
         }
         Ok((data, fault))
     }

@@ -11,13 +11,13 @@ use crate::{endpoint::Endpoint, secret::Secret, unit::Units};
 /// One KooDrive account as the API sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// The API's base address.
+    /// Base URL of the API.
     pub endpoint: Endpoint,
     /// The value of the `X-User-Id` header.
     pub user_id: UserId,
     /// The value of the `language` header, in which the API words its messages.
     pub language: Language,
-    /// How requests are authorised.
+    /// Kind of credential.
     pub credential: Credential,
     /// How the API's numbers are read.
     pub units: Units,
@@ -37,7 +37,7 @@ pub enum Credential {
     },
     /// `Authorization: HMAC-SHA256 AppId=...`: each request has a signature of its own.
     App {
-        /// The application's public id.
+        /// Public id of the application.
         app_id: AppId,
         /// The application's secret.
         secret: Secret,

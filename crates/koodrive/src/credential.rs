@@ -12,7 +12,7 @@ use nix::libc::O_NONBLOCK;
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::{account::Credential, secret::Secret, signature::Signed, turns::Turns};
+use crate::{account::Credential, keyed_limiter::KeyedLimiter, secret::Secret, signature::Signed};
 
 /// More than any token or key: a longer file is no secret but a mistake.
 const MAX_SECRET_BYTES: u64 = 16 * 1024;
@@ -58,10 +58,10 @@ enum Problem {
 
 /// Reading a file on a hung network mount may go on long after nobody waits for it any more. Such a file costs one thread,
 /// and not one for each poll.
-static FILES: Turns<PathBuf> = Turns::new(1);
+static FILES: KeyedLimiter<PathBuf> = KeyedLimiter::new(1);
 
 /// Such a mount costs so many of the process's 512 threads for what may block, and leaves the others to other files.
-static FOLDERS: Turns<PathBuf> = Turns::new(64);
+static FOLDERS: KeyedLimiter<PathBuf> = KeyedLimiter::new(64);
 
 /// Reads one account's secret, and knows what it read last.
 #[derive(Debug, Default)]
@@ -90,9 +90,9 @@ impl SecretReader {
         let (key, secret) = (credential.secret_key(), credential.secret().clone());
         let path = path.clone();
         let folder = path.parent().unwrap_or(&path).to_owned();
-        let turns = (FILES.turn(path).await, FOLDERS.turn(folder).await);
+        let permits = (FILES.acquire(path).await, FOLDERS.acquire(folder).await);
         let read = move || {
-            let _turns = turns;
+            let _permits = permits;
             read(key, &secret)
         };
         tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| {

@@ -1,4 +1,4 @@
-//! The API's base address.
+//! Base URL of the API.
 
 use std::{fmt, sync::Arc};
 

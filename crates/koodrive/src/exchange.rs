@@ -1,10 +1,10 @@
-//! One request and what came of it.
+//! One request and its result.
 
 use std::time::Duration;
 
 use crate::{answer::Answer, credential::CredentialRead, error::PollError, server_clock::Correction};
 
-/// One request and what came of it.
+/// One request and its result.
 #[derive(Debug)]
 pub struct Exchange {
     /// The request's `X-Traceid`, by which the vendor's support finds it; empty where there was no request.

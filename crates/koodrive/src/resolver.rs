@@ -8,7 +8,7 @@ use std::{
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use crate::turns::Turns;
+use crate::keyed_limiter::KeyedLimiter;
 
 const MAX_LOOKUPS: usize = 128;
 
@@ -16,7 +16,7 @@ const MAX_LOOKUPS: usize = 128;
 static LOOKUPS: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
 
 /// Each name is looked up once at a time: accounts whose name does not resolve hold up those of that name.
-static NAMES: Turns<String> = Turns::new(1);
+static NAMES: KeyedLimiter<String> = KeyedLimiter::new(1);
 
 /// Looks up names.
 pub(crate) struct Resolver {
@@ -52,11 +52,10 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (look_up, name) = (self.look_up, name.as_str().to_owned());
         Box::pin(async move {
-            let turn = NAMES.turn(name.clone()).await;
-            let permit = LOOKUPS.acquire().await?;
+            let permits = (NAMES.acquire(name.clone()).await, LOOKUPS.acquire().await?);
             let found = spawn_blocking(move || {
                 // Held until the work is done, which nobody may wait for any more.
-                let (_turn, _permit) = (turn, permit);
+                let _permits = permits;
                 look_up(&name)
             });
             let found: Addrs = Box::new(found.await?.map_err(|error| NameError::new(&error))?.into_iter());

@@ -13,7 +13,7 @@ pub(super) static FAMILIES: [Family; 7] = [
         "koodrive_collector_up",
         Kind::Gauge,
         COLLECTOR,
-        "Whether the latest finished poll of a collector beside the overview succeeded (1) or not (0). Absent before the first.",
+        "Result of the latest finished poll of a collector other than the overview: 1 for success, 0 for failure; absent before the first.",
         |view, samples| {
             if view.state.latest.is_some() {
                 samples.labelled([view.collector()], f64::from(u8::from(view.state.up())));
@@ -24,14 +24,14 @@ pub(super) static FAMILIES: [Family; 7] = [
         "koodrive_collector_last_success_timestamp_seconds",
         Kind::Gauge,
         COLLECTOR,
-        "When the collector's latest poll ended whose whole answer was good, in Unix time; 0 is never.",
+        "Unix time at the end of the collector's last successful poll; 0 if it never happened.",
         |view, samples| samples.labelled([view.collector()], view.last_success()),
     ),
     family(
         "koodrive_collector_last_duration_seconds",
         Kind::Gauge,
         COLLECTOR,
-        "How long the collector's latest finished poll took, retries included. Absent before the first.",
+        "Duration of the collector's latest finished poll, in seconds, retries included; absent before the first.",
         |view, samples| {
             if let Some(latest) = &view.state.latest {
                 samples.labelled([view.collector()], latest.duration.as_secs_f64());
@@ -42,7 +42,7 @@ pub(super) static FAMILIES: [Family; 7] = [
         "koodrive_collector_interval_seconds",
         Kind::Gauge,
         COLLECTOR,
-        "How often the collector polls, as configured.",
+        "Configured interval between polls of the collector, in seconds.",
         |view, samples| samples.labelled([view.collector()], view.account.poll.interval.as_secs_f64()),
     ),
     family(
@@ -67,7 +67,7 @@ pub(super) static FAMILIES: [Family; 7] = [
         "koodrive_collector_failure_info",
         Kind::Gauge,
         REASON,
-        "Why the collector's latest finished poll failed; always 1, and absent where it succeeded.",
+        "Reason why the collector's latest finished poll failed; always 1, and absent if it succeeded.",
         |view, samples| {
             if let Some(failure) = view.state.failure() {
                 samples.labelled([view.collector(), failure.reason().as_str()], 1.0);

@@ -110,7 +110,7 @@ impl View {
         Some(self.fresh_numbers()?.answer.measure(field)?.value)
     }
 
-    /// When the latest good poll ended, in Unix time; 0 is never.
+    /// When the last successful poll ended, in Unix time; 0 if it never happened.
     fn last_success(&self) -> f64 {
         self.state.last_success.map_or(0.0, |success| success.unix_seconds(self.now))
     }

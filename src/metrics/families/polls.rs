@@ -12,21 +12,21 @@ pub(super) static FAMILIES: [Family; 14] = [
         "koodrive_up",
         Kind::Gauge,
         &[],
-        "Whether the latest finished poll of the account succeeded (1) or not (0). Absent before the first.",
+        "Result of the latest finished poll of the account: 1 for success, 0 for failure; absent before the first.",
         |view, samples| samples.maybe(view.state.latest.is_some().then(|| f64::from(u8::from(view.state.up())))),
     ),
     family(
         "koodrive_poll_last_success_timestamp_seconds",
         Kind::Gauge,
         &[],
-        "When the latest poll ended whose whole answer was good, in Unix time; 0 is never.",
+        "Unix time at the end of the last successful poll; 0 if it never happened.",
         |view, samples| samples.one(view.last_success()),
     ),
     family(
         AGE,
         Kind::Gauge,
         &[],
-        "How long ago the latest poll ended whose whole answer was good, by a clock that nobody sets. Absent before the first.",
+        "Time since the end of the last successful poll, in seconds, unaffected by changes of the host's clock; absent before the first.",
         |view, samples| {
             let ended = view.state.last_success.map(|success| success.monotonic);
             samples.maybe(ended.map(|ended| view.now.monotonic.saturating_duration_since(ended).as_secs_f64()));
@@ -36,7 +36,7 @@ pub(super) static FAMILIES: [Family; 14] = [
         "koodrive_poll_last_attempt_timestamp_seconds",
         Kind::Gauge,
         &[],
-        "When the latest finished poll began, in Unix time; 0 is never.",
+        "Unix time at the start of the latest finished poll; 0 if it never happened.",
         |view, samples| {
             samples.one(view.state.latest.as_ref().map_or(0.0, |latest| latest.began.unix_seconds(view.now)));
         },
@@ -45,21 +45,21 @@ pub(super) static FAMILIES: [Family; 14] = [
         "koodrive_poll_last_duration_seconds",
         Kind::Gauge,
         &[],
-        "How long the latest finished poll took, retries included. Absent before the first.",
+        "Duration of the latest finished poll, in seconds, retries included; absent before the first.",
         |view, samples| samples.maybe(view.state.latest.as_ref().map(|latest| latest.duration.as_secs_f64())),
     ),
     family(
         "koodrive_poll_next_timestamp_seconds",
         Kind::Gauge,
         &[],
-        "When the next poll is due, in Unix time, as back-off and Retry-After have it. Absent where none is planned.",
+        "Unix time of the next poll, back-off and Retry-After included; absent if none is planned.",
         |view, samples| samples.maybe(view.due),
     ),
     family(
         "koodrive_poll_interval_seconds",
         Kind::Gauge,
         &[],
-        "How often the account is polled, as configured.",
+        "Configured interval between polls of the account, in seconds.",
         |view, samples| {
             samples.one(view.account.poll.interval.as_secs_f64());
         },
@@ -88,7 +88,7 @@ pub(super) static FAMILIES: [Family; 14] = [
         "koodrive_poll_failure_info",
         Kind::Gauge,
         &["reason"],
-        "Why the latest finished poll of the account failed; always 1, and absent where it succeeded.",
+        "Reason why the latest finished poll of the account failed; always 1, and absent if it succeeded.",
         |view, samples| {
             if let Some(failure) = view.state.failure() {
                 samples.labelled([failure.reason().as_str()], 1.0);
@@ -99,28 +99,28 @@ pub(super) static FAMILIES: [Family; 14] = [
         "koodrive_api_clock_skew_seconds",
         Kind::Gauge,
         &[],
-        "The local clock minus the Date header of the API's latest answer: positive when this host is ahead. Absent before the first answer.",
+        "Local clock minus the Date header of the API's latest answer, in seconds: positive if this host is ahead; absent before the first answer.",
         |view, samples| samples.maybe(view.state.clock_skew),
     ),
     family(
         "koodrive_credential_rotations_total",
         Kind::Counter,
         &[],
-        "How often the account's secret file was found to hold another secret than before.",
+        "Changes of the secret in the account's secret file, as far as polls found them.",
         |view, samples| samples.one(float(view.state.credential_rotations)),
     ),
     family(
         "koodrive_credential_read_failures_total",
         Kind::Counter,
         &[],
-        "How often the account's secret file could not be read or held no secret.",
+        "Attempts to read the account's secret file that failed or found no secret.",
         |view, samples| samples.one(float(view.state.credential_read_failures)),
     ),
     family(
         "koodrive_account_info",
         Kind::Gauge,
         &["endpoint", "auth_type"],
-        "The account's endpoint (host only) and kind of credential; always 1.",
+        "Endpoint (host only) and kind of credential of the account; always 1.",
         |view, samples| {
             samples.labelled([view.account.api.endpoint.host(), view.account.api.credential.kind()], 1.0);
         },

@@ -18,7 +18,7 @@ fn value(own: &OwnMetrics, series: &str) -> Option<String> {
 }
 
 #[test]
-fn reloads_are_told_by_their_outcome() {
+fn reloads_are_counted_by_their_outcome() {
     let own = OwnMetrics::new(0.0).unwrap();
     let successful = || value(&own, "koodrive_exporter_config_last_reload_successful").unwrap();
     own.config_loaded(12.5);

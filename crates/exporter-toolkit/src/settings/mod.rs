@@ -58,7 +58,7 @@ pub fn read_file(path: &Path) -> Result<Tree, Problem> {
         Some("yml" | "yaml") => Tree::of_yaml,
         Some("toml") => Tree::of_toml,
         Some("json") => Tree::of_json,
-        _ => return Err(unreadable(path, "must end in .yml, .yaml, .toml or .json, which tells its format")),
+        _ => return Err(unreadable(path, "must end in .yml, .yaml, .toml or .json: the extension is its format")),
     };
     parse(&read_text(path)?, Some(path))
 }
@@ -77,12 +77,12 @@ fn unreadable(path: &Path, message: &str) -> Problem {
     Problem::new(path.display(), "", message)
 }
 
-/// Reads a length of time above zero, such as `60s`, `5m`, `1h30m` or `7d`. A day has 24 hours, a week seven days.
+/// Reads a duration above zero, such as `60s`, `5m`, `1h30m` or `7d`. A day has 24 hours, a week seven days.
 ///
 /// # Errors
-/// Says what a length of time looks like.
+/// Says what a duration looks like.
 pub fn duration(text: &str) -> Result<Duration, &'static str> {
-    const SHAPE: &str = "must be a length of time above zero with its unit, such as 60s, 5m, 1h30m or 7d";
+    const SHAPE: &str = "must be a duration above zero with its unit, such as 60s, 5m, 1h30m or 7d";
     let span: Span = text.parse().map_err(|_| SHAPE)?;
     let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| SHAPE)?;
     let duration = Duration::try_from(duration).map_err(|_| SHAPE)?;

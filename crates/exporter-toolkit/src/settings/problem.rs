@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn problems_are_told_a_line_each() {
+    fn problems_are_shown_a_line_each() {
         let problem = |key: &str| Problem::new("f", key, "is bad");
         assert_eq!(
             Problems(vec![problem("k"), problem(""), problem("l")]).to_string(),

@@ -25,7 +25,7 @@ pub struct Section<'a> {
     report: &'a Report,
 }
 
-/// A value that is not of its type, told apart from one that is not there.
+/// A value that is not of its type, as opposed to one that is not there.
 pub type Taken<T> = Result<Option<T>, Reported>;
 
 impl<'a> Section<'a> {
@@ -157,7 +157,7 @@ impl<'a> Section<'a> {
             ValueKind::Table(_) | ValueKind::Array(_) => Err(self.wrong(key, value, "must be a map of single values")),
             scalar => parse(name, &scalar.to_string()).map_err(|error| self.wrong(key, value, error)),
         });
-        // All are parsed, so that all problems are told.
+        // All are parsed, so that all problems are reported.
         let parsed: Vec<_> = parsed.collect();
         parsed.into_iter().collect::<Result<_, _>>().map(Some)
     }

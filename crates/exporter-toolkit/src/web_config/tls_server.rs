@@ -138,25 +138,27 @@ pub(super) fn tls(mut section: Section<'_>) -> Result<TlsServer, Reported> {
     let of_certificate = "The server's certificate in PEM, then those up to its root.";
     let certificates = pem(&mut section, ["cert", "cert_file"], of_certificate, "a certificate", certificates);
     let private_key = |pem: &[u8]| PrivateKeyDer::from_pem_slice(pem).ok();
-    let key = pem(&mut section, ["key", "key_file"], "The certificate's key in PEM.", "a private key", private_key);
-    let of_ca = "The authorities of clients' certificates, in PEM.";
+    let key =
+        pem(&mut section, ["key", "key_file"], "Private key of the certificate, in PEM.", "a private key", private_key);
+    let of_ca = "Authorities of client certificates, in PEM.";
     let client_ca = pem(&mut section, ["client_ca", "client_ca_file"], of_ca, "a certificate", self::certificates);
     let certificates = certificates.and_then(|given| given.ok_or_else(|| missing(&section, "cert")));
     let key = key.and_then(|given| given.ok_or_else(|| missing(&section, "key")));
-    let client_auth = section.take("client_auth_type", "What is asked of clients; nothing unless set.", client_auth);
+    let of_auth = "Whether client certificates are requested, required and verified; NoClientCert by default.";
+    let client_auth = section.take("client_auth_type", of_auth, client_auth);
     let sans = section.take_list(
         "client_allowed_sans",
-        "A client's certificate must have one of these subject alternative names.",
+        "Subject alternative names, one of which a client certificate must have.",
         |text| Ok::<_, &str>(allowed_san(text)),
     );
-    let min = section.take("min_version", "The lowest version of TLS; TLS12 unless set.", tls_version);
-    let max = section.take("max_version", "The highest version of TLS; TLS13 unless set.", tls_version);
-    let of_suites = "The suites of TLS 1.2, in this order; all unless set. Those of TLS 1.3 are always on.";
+    let min = section.take("min_version", "Minimum version of TLS; TLS12 by default.", tls_version);
+    let max = section.take("max_version", "Maximum version of TLS; TLS13 by default.", tls_version);
+    let of_suites = "Cipher suites of TLS 1.2, in this order; all by default. Those of TLS 1.3 are always on.";
     let suites = section.take_list("cipher_suites", of_suites, |name| of_table(name, &CIPHER_SUITES));
     let suites = suites.and_then(|suites| offered(&section, "cipher_suites", suites));
-    let of_preference = "Whether the server's order of suites counts, not the client's; true unless set.";
+    let of_preference = "Whether the server's order of suites counts, not the client's; true by default.";
     let prefer_server_cipher_suites = section.take("prefer_server_cipher_suites", of_preference, boolean);
-    let of_curves = "The groups of the key exchange, in this order; all unless set.";
+    let of_curves = "Groups of the key exchange, in this order; all by default.";
     let curves = section.take_list("curve_preferences", of_curves, |name| of_table(name, &CURVES));
     let curves = curves.and_then(|curves| offered(&section, "curve_preferences", curves));
     let client_auth = client_auth.map(|auth| auth.unwrap_or(ClientAuth::NoClientCert));

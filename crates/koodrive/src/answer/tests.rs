@@ -173,7 +173,7 @@ fn a_refusal_has_its_reason_by_status_and_code() {
 }
 
 #[test]
-fn a_refusal_tells_code_message_and_request_in_either_shape() {
+fn a_refusal_has_code_message_and_request_in_either_shape() {
     let text = |body: &str| read(401, body.as_bytes(), &OVERVIEW, &Units::default()).unwrap_err().to_string();
     assert_eq!(text(r#"{"code":7,"msg":"a\nb"}"#), r#"the API answered HTTP 401, code "7", message "ab""#);
     assert_eq!(

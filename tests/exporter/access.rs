@@ -326,7 +326,7 @@ async fn a_kept_connection_ends_when_a_certificate_of_its_client_expires() {
 }
 
 #[tokio::test]
-async fn a_bad_change_keeps_what_was_and_is_told_and_counted() {
+async fn a_bad_change_keeps_what_was_and_is_logged_and_counted() {
     let users = |password: &str| format!("{TLS}basic_auth_users: {{ alice: \"{}\" }}", bcrypt(password));
     let mut scene = Scene::start(&users("first"), &[]).await;
     let get = async |scene: &Scene, password: &str| {
