@@ -227,10 +227,7 @@ fn warn_of_low_concurrency(accounts: &[Arc<Account>], concurrency: usize) {
     #[expect(clippy::cast_precision_loss, reason = "at most 10000")]
     let available = concurrency as f64;
     if needed > available {
-        warn!(
-            concurrency,
-            needed, "poll.concurrency is low: polls would be late if every account ran into its timeout"
-        );
+        warn!(concurrency, needed, "poll.concurrency is too low for all accounts to time out at once");
     }
 }
 

@@ -14,7 +14,7 @@ use crate::config::Overrides;
 #[derive(Debug, Parser)]
 #[command(name = "koodrive-exporter", version, max_term_width = 80)]
 pub struct Cli {
-    /// What to do; without it, the exporter runs.
+    /// The command; without one, the exporter runs.
     #[command(subcommand)]
     pub command: Option<Command>,
     /// The options of every command.
@@ -105,11 +105,11 @@ pub enum OutputForm {
 /// The options of `once`.
 #[derive(Debug, Args)]
 pub struct Once {
-    /// Write to this file, as a whole or not at all (for the textfile collector); - or nothing is standard output
+    /// Write to this file atomically, for the textfile collector [default: standard output, as with -]
     #[arg(long, value_name = "PATH")]
     pub output: Option<PathBuf>,
 
-    /// Write process_* and koodrive_exporter_* too, which collide with others' in a textfile collector
+    /// Write process_* and koodrive_exporter_*, too: in a textfile collector they collide with node_exporter's own
     #[arg(long)]
     pub include_exporter_metrics: bool,
 }
@@ -117,7 +117,7 @@ pub struct Once {
 /// The options of `healthcheck`.
 #[derive(Debug, Args)]
 pub struct Healthcheck {
-    /// URL to request [default: the health page of the first address in the configuration]
+    /// URL to request [default: the health page of the first TCP address in the configuration, else of the first Unix socket]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
 }
@@ -149,8 +149,8 @@ pub struct Options {
     /// Reload the configuration when its file changes
     #[arg(id = "auto_reload", long = "config.auto-reload", global = true)]
     pub auto_reload: bool,
-    /// Address to listen on: HOST:PORT, :PORT or unix:/PATH?mode=660&owner=USER&group=GROUP; can be repeated; sockets
-    /// that systemd passes on go before it [default: :10710, on all addresses]
+    /// Address to listen on: HOST:PORT, :PORT or unix:/PATH?mode=660&owner=USER&group=GROUP; can be repeated; not
+    /// used if systemd passes sockets [default: :10710, on all addresses]
     #[arg(id = "web.listen_addresses", long = "web.listen-address", value_name = "ADDR", global = true)]
     pub listen_addresses: Vec<String>,
     /// Listen on the sockets that systemd passes; it is an error if there are none

@@ -61,7 +61,7 @@ pub fn init(log: Log, metrics: &OwnMetrics) -> WorkerGuard {
     std::panic::set_hook(Box::new(|panic| {
         // A panic's own words may quote what was being worked on, which may be a secret.
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
-        error!(location, "the exporter panicked, which is a bug");
+        error!(location, "exporter panicked, this is a bug");
     }));
     guard
 }

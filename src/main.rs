@@ -178,7 +178,7 @@ async fn check_health(options: &Options, url: Option<String>) -> ExitCode {
         (None, Err(problems)) => {
             return fail(
                 BAD_CONFIGURATION,
-                &format!("where the exporter listens is not known (give --url):\n{problems}"),
+                &format!("cannot find where the exporter listens, give --url:\n{problems}"),
             );
         }
     };

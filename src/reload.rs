@@ -65,11 +65,11 @@ impl Reloader {
             let mut replies = Vec::new();
             tokio::select! {
                 () = received(&mut hangup) => drop(self.reload("SIGHUP").await),
-                _ = changed(&mut self.followed) => drop(self.reload("the file has changed").await),
+                _ = changed(&mut self.followed) => drop(self.reload("file change").await),
                 roots = changed(&mut self.roots) => self.trust(roots),
                 1.. = requests.recv_many(&mut replies, MAX_REQUESTS) => {
                     // One reload is for all that wait: a client that has gone would cost one of its own otherwise.
-                    let result = self.reload("a request").await;
+                    let result = self.reload("request").await;
                     for reply in replies {
                         drop(reply.send(result.clone()));
                     }

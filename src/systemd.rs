@@ -37,7 +37,7 @@ impl Systemd {
             for message in messages {
                 let sent = sd_notify::notify(&message);
                 if let (Err(error), false) = (&sent, failed) {
-                    warn!(%error, "systemd cannot be notified: is NOTIFY_SOCKET a path?");
+                    warn!(%error, "cannot notify systemd");
                 }
                 failed = sent.is_err();
             }

@@ -212,12 +212,12 @@ impl Found {
         }
         if self.is_implausible() {
             let advice =
-                "units: far more is used than there is; compare the raw numbers (--verbose) with KooDrive's console";
+                "units: usage is far above the capacity; compare the raw numbers (--verbose) with KooDrive's console";
             return Some(advice.to_owned());
         }
         if self.is_rare() {
             let advice =
-                "units: hardly anything is used, and nothing confirms the units; compare with KooDrive's console";
+                "units: usage is very low, and the units could not be verified; compare with KooDrive's console";
             return Some(advice.to_owned());
         }
         let skew = self.state.clock_skew.filter(|skew| skew.abs() > HARMLESS_SKEW)?;
@@ -245,11 +245,11 @@ impl Found {
         details.extend(self.verdicts.iter().map(ToString::to_string));
         if self.verdicts.is_empty() {
             let why = match (&self.state.numbers, &self.usage_failure) {
-                (_, Some(why)) => format!("the usage, which would say them: {why}"),
-                (None, None) => "there is no overview".to_owned(),
-                (Some(_), None) => "there is nothing but 0 to compare".to_owned(),
+                (_, Some(why)) => format!("the usage could not be read: {why}"),
+                (None, None) => "the overview could not be read".to_owned(),
+                (Some(_), None) => "all values are 0".to_owned(),
             };
-            details.push(format!("units are not known: {why}"));
+            details.push(format!("units could not be verified: {why}"));
         }
         details
     }

@@ -49,8 +49,9 @@ pub fn warnings(config: &Config, settings: &[Setting], file: Option<&Path>, now:
         let alias = account.alias.as_str();
         let user = (account.api.endpoint.to_string(), account.api.user_id.as_str());
         if let Some(first) = users.insert(user, alias) {
-            warnings
-                .push(format!("accounts.{alias}.user_id: is that of accounts.{first}, too: the same numbers twice"));
+            warnings.push(format!(
+                "accounts.{alias}.user_id: is that of accounts.{first}, too: both show the same numbers"
+            ));
         }
     }
     warnings

@@ -85,7 +85,7 @@ pub(super) fn account(
     {
         section.problem(
             "poll.interval",
-            "must be below 20 minutes with a token, which dies after 20 minutes without a call",
+            "must be below 20 minutes with a token, which expires after 20 minutes without a request",
         );
     }
     let endpoint = match inherit(&own.endpoint, &top.endpoint) {
@@ -239,6 +239,6 @@ pub fn check_roots(pem: &[u8]) -> Result<(), &'static str> {
     if good && !roots.is_empty() {
         Ok(())
     } else {
-        Err("must hold PEM certificates (-----BEGIN CERTIFICATE-----), all of them good")
+        Err("must contain PEM certificates (-----BEGIN CERTIFICATE-----), all of them valid")
     }
 }

@@ -143,7 +143,7 @@ impl Sources {
 
 /// Values are taken as they are, and the flags' keys are good: only a variable's name can be at fault.
 fn unlayered() -> Problems {
-    Problems::one("the environment", "", "has a variable whose name is no path of keys joined by `__`")
+    Problems::one("the environment", "", "has a variable with an invalid name: join keys by `__`")
 }
 
 #[cfg(test)]

@@ -167,8 +167,11 @@ fn a_credential_has_its_kind_and_one_form_of_its_secret() {
         ("{ type: token, token: a, token_file: b }", Some("auth.token: and token_file are mutually exclusive")),
         ("{ type: token, token: \"\" }", Some("auth.token: is empty")),
         ("{ type: token, token: 5 }", Some("auth.token: must be a string")),
-        ("{ type: token, token_file: \"a\\tb\" }", Some("auth.token_file: must be a path, and is a secret")),
-        ("{ type: token, token_file: \"-----BEGIN X\" }", Some("auth.token_file: must be a path, and is a secret")),
+        ("{ type: token, token_file: \"a\\tb\" }", Some("auth.token_file: must be a path, and looks like a secret")),
+        (
+            "{ type: token, token_file: \"-----BEGIN X\" }",
+            Some("auth.token_file: must be a path, and looks like a secret"),
+        ),
         ("{ type: app, app_secret: s }", Some("auth.app_id: is missing")),
         ("{ type: app, app_id: i }", Some("auth.app_secret_file: is missing")),
         (
@@ -267,8 +270,8 @@ fn addresses_are_a_list_or_a_text_with_commas_and_a_socket_has_its_settings() {
             ("", Some("is empty: at least one address is needed")),
             ("\"unix:/k?mode=1000\"", Some("has a mode that is not octal")),
             ("\"unix:/k?mode=8\"", Some("has a mode that is not octal")),
-            ("\"unix:/k?owner=nobody-of-that-name\"", Some("has an owner who is no user here")),
-            ("\"unix:/k?group=nobody-of-that-name\"", Some("has a group that does not exist here")),
+            ("\"unix:/k?owner=nobody-of-that-name\"", Some("has an owner that does not exist on this host")),
+            ("\"unix:/k?group=nobody-of-that-name\"", Some("has a group that does not exist on this host")),
             ("\"unix:/k?colour=red\"", Some("has a setting that is none of mode, owner and group")),
         ],
     );
@@ -354,7 +357,7 @@ fn a_files_content_and_what_it_names_are_read_from_its_folder() {
     assert_eq!(value(&settings, "accounts.a.http.ca_file"), Some(("given".to_owned(), file(1))));
     for bad in ["half.pem", "none.pem"] {
         let problems = explain(&with_account(&format!("http: {{ ca_file: {bad} }}"))).unwrap_err();
-        assert!(problems.contains("http.ca_file: must hold PEM certificates"), "{bad}: {problems}");
+        assert!(problems.contains("http.ca_file: must contain PEM certificates"), "{bad}: {problems}");
     }
     write("secret", "s");
     let yaml = "poll: { timeout: 7s }\naccounts:\n  there: { user_id: \"1\", poll: { interval: 9s }, auth: { type: token, \

@@ -79,7 +79,7 @@ impl OwnMetrics {
             dropped_lines: OnceLock::new(),
             reload_successful: gauge(
                 "koodrive_exporter_config_last_reload_successful",
-                "Result of the latest load of the configuration: 1 for success, 0 for failure.",
+                "Result of the latest load of the configuration or of a file of http.ca_file: 1 for success, 0 for failure.",
             )?,
             reload_success_timestamp: register(
                 &registry,

@@ -162,7 +162,7 @@ impl<U: Upstream> Poller<U> {
         report::write(news, &account, trace_id.as_deref(), &before, &after);
         for verdict in after.unit_verdicts.iter().filter(|verdict| verdict.is_doubtful()) {
             if !before.unit_verdicts.contains(verdict) {
-                warn!(account = alias, %verdict, "a number contradicts its configured unit");
+                warn!(account = alias, %verdict, "configured unit contradicts the usage");
             }
         }
     }

@@ -66,7 +66,7 @@ pub(super) fn write(
             match news {
                 News::Failing => warn!(account, collector, reason, %error, trace_id, duration, "account polls failing"),
                 News::OtherReason => {
-                    warn!(account, collector, reason, %error, trace_id, duration, failures, "account polls failing otherwise");
+                    warn!(account, collector, reason, %error, trace_id, duration, failures, "account polls failing for another reason");
                 }
                 News::StillFailing => {
                     warn!(account, collector, reason, %error, trace_id, duration, failures, "account polls still failing");

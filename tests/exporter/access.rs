@@ -203,7 +203,7 @@ async fn a_change_that_asks_less_of_clients_is_refused_until_a_restart() {
     let unverified = strict.replace("RequireAndVerifyClientCert", "RequireAnyClientCert");
     for weaker in [TLS.to_owned(), if_given, unverified, by_the_systems_authorities] {
         scene.write("web.yml", &weaker);
-        scene.reloaded("is gone or weaker").await;
+        scene.reloaded("was removed or weakened").await;
         assert!(scene.client(None).get(scene.url("/metrics")).send().await.is_err());
     }
 }

@@ -117,7 +117,7 @@ async fn a_unit_that_the_usage_contradicts_is_doubtful_and_logged_once() {
     let units = BTreeMap::from([(Field::Capacity, Unit::GB)]);
     upstream.simulator.set_units(&upstream.user_id(0), units);
     let mut exporter = started(&files, &upstream).await;
-    let line = exporter.line(|line| line.contains("contradicts its configured unit")).await;
+    let line = exporter.line(|line| line.contains("configured unit contradicts the usage")).await;
     assert!(
         line.contains("configured as KB and so shown 1048576 times too small: set units.total_capacity: GB"),
         "{line}"
@@ -128,7 +128,7 @@ async fn a_unit_that_the_usage_contradicts_is_doubtful_and_logged_once() {
     for _ in 0..6 {
         exporter.line(|line| line.contains("poll succeeded") && line.contains("collector=usage")).await;
     }
-    assert_eq!(exporter.log().matches("contradicts its configured unit").count(), 1);
+    assert_eq!(exporter.log().matches("configured unit contradicts the usage").count(), 1);
     let status = exporter.get("/").await.body;
     assert!(status.contains("The numbers of production, and the alerts on them, may be wrong"), "{status}");
 

@@ -67,7 +67,7 @@ async fn check_online_polls_each_account_once_and_shows_what_to_look_at() {
         "production  auth",
         "application's permission",
         "finance     wrong unit  31.6 GiB of 1.0 GiB (3147.5 %)",
-        "units: far more is used than there is",
+        "units: usage is far above the capacity",
         " the API's; polls correct for it",
     ] {
         assert!(shown.contains(expected), "{expected} is missing in\n{shown}");
@@ -224,7 +224,7 @@ async fn healthcheck_guesses_no_port_and_does_not_mind_what_is_wrong_elsewhere()
     for broken in ["web: { listen_addresses: [soon] }", "web: {", "web: [1]"] {
         let (code, said) = health(&files.write("broken.yml", broken), &[]).await;
         assert_eq!(code, Some(3), "{broken}: {said}");
-        assert!(said.contains("where the exporter listens is not known"), "{broken}: {said}");
+        assert!(said.contains("cannot find where the exporter listens"), "{broken}: {said}");
     }
 }
 

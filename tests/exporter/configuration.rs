@@ -149,7 +149,7 @@ fn a_ca_file_that_holds_no_good_certificate_is_refused_before_the_start() {
         let path = files.write("k.yml", format!("http: {{ ca_file: ca.pem }}\n{ACCOUNT}"));
         let output = run(["check".as_ref(), "--config.file".as_ref(), path.as_os_str()], &[]);
         assert_eq!(output.status.code(), Some(3));
-        assert!(stderr(&output).contains("http.ca_file: must hold PEM certificates"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("http.ca_file: must contain PEM certificates"), "{}", stderr(&output));
     }
 }
 

@@ -36,8 +36,8 @@ fn a_socket_setting_that_makes_no_sense_is_refused() {
     for (setting, expected) in [
         ("mode=rw", "mode that is not octal"),
         ("mode=7777", "mode that is not octal"),
-        ("owner=no-such-user-here", "no user here"),
-        ("group=no-such-group-here", "does not exist here"),
+        ("owner=no-such-user-here", "an owner that does not exist"),
+        ("group=no-such-group-here", "a group that does not exist"),
         ("colour=red", "none of mode, owner and group"),
     ] {
         let output = run(["check", "--web.listen-address", &format!("unix:/run/k.sock?{setting}")], &[]);

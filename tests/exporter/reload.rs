@@ -185,7 +185,7 @@ async fn one_reload_is_for_all_requests_that_wait() {
 async fn a_change_of_the_file_is_followed_where_that_is_wanted() {
     let mut scene = Scene::start(1, &["--config.auto-reload"]).await;
     scene.write(configuration(&scene.upstream, 2, "5s"));
-    scene.exporter.line(|line| line.contains("cause=\"the file has changed\"")).await;
+    scene.exporter.line(|line| line.contains("cause=\"file change\"")).await;
     scene.scrape_until(|page| page.value("koodrive_up{account=\"finance\"}") == Some(1.0)).await;
 }
 

@@ -158,7 +158,7 @@ async fn a_replaced_ca_file_is_trusted_without_a_reload() {
     let mut exporter = Exporter::start(&files.write("k.yml", yaml), &[]).await;
     exporter.line(|line| line.contains("account polls failing") && line.contains("reason=tls")).await;
     std::fs::write(&ca, "none").unwrap();
-    exporter.line(|line| line.contains("reload of authorities failed") && line.contains("must hold PEM")).await;
+    exporter.line(|line| line.contains("reload of authorities failed") && line.contains("must contain PEM")).await;
     let reload = "koodrive_exporter_config_last_reload_successful ";
     assert!(exporter.get("/metrics").await.body.contains(&format!("{reload}0")));
     std::fs::write(&ca, stranger.1).unwrap();

@@ -73,7 +73,7 @@ fn settings_that_do_not_fit_together_are_refused() {
         (format!("tls_server_config: {{ {key}, min_version: TLS13, max_version: TLS12 }}"), "max_version: is below"),
         (
             format!("tls_server_config: {{ {key}, max_version: TLS12, cipher_suites: [TLS_AES_128_GCM_SHA256] }}"),
-            "cipher_suites: names suites of TLS 1.3 alone",
+            "cipher_suites: lists suites of TLS 1.3 alone",
         ),
         ("tls_server_config: { cert_file: server.crt }".to_owned(), "key_file: is missing"),
         (

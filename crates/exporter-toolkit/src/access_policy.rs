@@ -145,7 +145,7 @@ impl WebConfigHandle {
         } else {
             return Ok(after);
         };
-        let message = "is gone or weaker: to go without it, restart the exporter";
+        let message = "was removed or weakened, which needs a restart of the exporter";
         Err(Problems::one(file.path.display(), opened, message))
     }
 }
@@ -164,7 +164,7 @@ impl WebConfig {
 
 fn warn(file: &WebConfig) {
     for warning in file.warnings() {
-        warn!(path = %file.path.display(), warning, "web configuration may not be as it was meant");
+        warn!(path = %file.path.display(), warning, "web configuration has a warning");
     }
 }
 

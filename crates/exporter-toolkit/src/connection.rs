@@ -208,7 +208,7 @@ impl<A: HttpService> Service<Request<Incoming>> for TimedService<A> {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         if self.lapsed.is_cancelled() {
-            return Box::pin(async { Err("what admitted its client is gone".into()) });
+            return Box::pin(async { Err("its client is no longer admitted".into()) });
         }
         let answering = self.deadline.answer_begins();
         if let Some(peer) = self.peer {
@@ -251,8 +251,8 @@ where
                 serving.as_mut().graceful_shutdown();
                 too_late.set(Either::Right(unconstrained(sleep(END_TIMEOUT))));
             }
-            () = too_late.as_mut() => return Err("it did not end in time".into()),
-            () = expired.as_mut() => return Err("it took too long".into()),
+            () = too_late.as_mut() => return Err("shutdown timed out".into()),
+            () = expired.as_mut() => return Err("deadline exceeded".into()),
         }
     }
 }
@@ -347,7 +347,7 @@ mod tests {
         ask_again_and_again(client);
         sleep(Duration::from_secs(3)).await;
         stop.cancel();
-        assert_eq!(ended.await.unwrap().unwrap_err().to_string(), "it did not end in time");
+        assert_eq!(ended.await.unwrap().unwrap_err().to_string(), "shutdown timed out");
         assert_eq!(start.elapsed().as_secs(), 8);
     }
 

@@ -360,7 +360,7 @@ mod tests {
             }
         });
         let error = ended.await.unwrap().unwrap_err();
-        assert_eq!((seconds(start.elapsed()), error.to_string().as_str()), (30, "it took too long"));
+        assert_eq!((seconds(start.elapsed()), error.to_string().as_str()), (30, "deadline exceeded"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -68,11 +68,13 @@ fn unix_socket(text: &str) -> Result<UnixSocket, &'static str> {
             }
             "owner" => {
                 let named = || User::from_name(&value).ok().flatten().map(|user| user.uid.as_raw());
-                socket.owner = Some(value.parse().ok().or_else(named).ok_or("has an owner who is no user here")?);
+                socket.owner =
+                    Some(value.parse().ok().or_else(named).ok_or("has an owner that does not exist on this host")?);
             }
             "group" => {
                 let named = || Group::from_name(&value).ok().flatten().map(|group| group.gid.as_raw());
-                socket.group = Some(value.parse().ok().or_else(named).ok_or("has a group that does not exist here")?);
+                socket.group =
+                    Some(value.parse().ok().or_else(named).ok_or("has a group that does not exist on this host")?);
             }
             _ => return Err("has a setting that is none of mode, owner and group"),
         }

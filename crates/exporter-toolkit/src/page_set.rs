@@ -111,7 +111,7 @@ fn text(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> Content {
     let mut page = Output::new(Coding::Identity);
     // Writing to memory cannot fail, but what is written may.
     if let Err(error) = write(&mut page) {
-        warn!(%error, "a page is not whole");
+        warn!(%error, "cannot write page");
     }
     page.into_content(None)
 }

@@ -172,7 +172,7 @@ impl Bound {
         loops.join_all().await;
         tasks.close();
         if timeout(DRAIN_TIMEOUT, tasks.wait()).await.is_err() {
-            debug!(connections = tasks.len(), "gave up on connections that did not end in time");
+            debug!(connections = tasks.len(), "closing connections after the drain timeout");
         }
     }
 }
@@ -243,7 +243,7 @@ impl<A: HttpService> Server<A> {
                 }
                 if let Err(error) = connection.serve(stream).await {
                     let peer = peer.map_or_else(|| "unix".to_owned(), |peer| peer.to_string());
-                    debug!(peer, error, "a connection ended early");
+                    debug!(peer, error, "connection closed early");
                 }
             };
             self.tasks.spawn(serving).abort_handle()

@@ -100,7 +100,10 @@ impl WebConfig {
         let mut warnings = Vec::new();
         if let Some(tls) = &self.tls {
             if !tls.not_offered.is_empty() {
-                warnings.push(format!("tls_server_config names what is not offered: {}", tls.not_offered.join(", ")));
+                warnings.push(format!(
+                    "tls_server_config lists unsupported cipher suites or curves: {}",
+                    tls.not_offered.join(", ")
+                ));
             }
             if tls.client_auth.verifies() && tls.client_ca.is_empty() {
                 let warning = "tls_server_config has no client_ca_file: a client's certificate may be one of any \
@@ -110,7 +113,7 @@ impl WebConfig {
         }
         let slow = self.users.iter().filter(|(_, hash)| hash.cost() > MAX_QUICK_BCRYPT_COST);
         warnings.extend(slow.map(|(name, hash)| {
-            format!("basic_auth_users has a bcrypt cost of {} for {name:?}: to check it outlasts a scrape", hash.cost())
+            format!("basic_auth_users has a bcrypt cost of {} for {name:?}: a check takes longer than a scrape, use a cost of 10", hash.cost())
         }));
         warnings
     }
@@ -177,7 +180,8 @@ fn header(name: &str, value: &str) -> Result<Option<(HeaderName, HeaderValue)>, 
     if !values.is_empty() && !values.iter().any(|allowed| allowed.eq_ignore_ascii_case(value)) {
         return Err(format!("has {name} with a value that is not {}", values.join(" or ")));
     }
-    let value = HeaderValue::from_str(value).map_err(|_| format!("has {name} with a value that no header can have"))?;
+    let value =
+        HeaderValue::from_str(value).map_err(|_| format!("has {name} with a value that is invalid in a header"))?;
     Ok(Some((HeaderName::from_static(name), value)))
 }
 

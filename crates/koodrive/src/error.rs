@@ -95,7 +95,7 @@ pub enum PollError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// See [`Reason::Credentials`].
-    #[error("the credential holds a character that no header can carry")]
+    #[error("the credential contains a character that is invalid in a header")]
     Unsendable,
     /// See [`Reason::Auth`], [`Reason::RateLimited`], [`Reason::HttpStatus`] and [`Reason::ApiError`].
     #[error("{refusal}")]
@@ -112,7 +112,7 @@ pub enum PollError {
     #[error("the answer's {0}")]
     InvalidData(String),
     /// See [`Reason::Internal`].
-    #[error("the exporter panicked, which is a bug")]
+    #[error("exporter panicked, this is a bug")]
     Panic,
 }
 

@@ -51,8 +51,8 @@ impl fmt::Display for UnitVerdict {
             _ if !self.is_doubtful() => write!(f, "{name} is {configured} on this account, as configured"),
             Some(Unit::Count) => write!(
                 f,
-                "{name} agrees with the usage in no unit of bytes on this account, configured as {configured}: it may be a \
-                 count; then set units.{key}: count"
+                "{name} matches the usage in no unit of bytes, configured as {configured}: it may be a count; then set \
+                 units.{key}: count"
             ),
             Some(unit) if self.may_be_count => {
                 let unit = unit.as_str();
@@ -75,7 +75,7 @@ impl fmt::Display for UnitVerdict {
             }
             None => write!(
                 f,
-                "{name} agrees with the usage in no unit on this account, configured as {configured}: compare it with \
+                "{name} matches the usage in no unit, configured as {configured}: compare it with \
                  KooDrive's console"
             ),
         }
@@ -142,7 +142,7 @@ mod tests {
                 "totalCapacity is GB on this account, configured as KB and so shown 1048576 times too small: set \
                  units.total_capacity: GB",
                 "totalUsed is KB on this account, as configured",
-                "totalAllocation agrees with the usage in no unit of bytes on this account, configured as KB: it may be a \
+                "totalAllocation matches the usage in no unit of bytes, configured as KB: it may be a \
                  count; then set units.total_allocation: count",
             ]
         );
@@ -178,6 +178,6 @@ mod tests {
         let usage = r#"{"spaceCapacity":0,"spaceUsed":5}"#;
         assert_eq!(verdicts(r#"{"totalCapacity":5,"totalUsed":0}"#, usage, &Units::default()), [""; 0]);
         let used = verdicts(r#"{"totalUsed":500}"#, usage, &Units::default());
-        assert!(used[0].starts_with("totalUsed agrees with the usage in no unit"), "{used:?}");
+        assert!(used[0].starts_with("totalUsed matches the usage in no unit"), "{used:?}");
     }
 }

@@ -128,7 +128,7 @@ mod tests {
             ("a.yml", "token: {{ hunter2 }}", ":1: token: has a key that is no string"),
             ("a.yml", "a: 1\n---\nb: 2", ":2: holds more than one YAML document"),
             ("a.yml", "a: 1\n\0\0", ": holds a NUL character"),
-            ("a.yml", "a: &a [*a]", ":1: a: has an alias of what it is part of"),
+            ("a.yml", "a: &a [*a]", ":1: a: contains an alias of itself"),
             ("a.yml", "a:\n  <<: [hunter2]", ":2: a: must merge (<<) a map or a list of maps"),
             ("a.yml", "a: 1\nb: 2\na: 3", ":3: has this key twice"),
             ("a.yml", &"[".repeat(40), ":1: has too many levels"),

@@ -109,7 +109,7 @@ impl<'a> Section<'a> {
         let path = self.take_string(key, meaning, |text| match text {
             "" => Ok(None),
             text if text.contains(char::is_control) || text.contains("-----BEGIN") => {
-                Err("must be a path, and is a secret or a certificate itself")
+                Err("must be a path, and looks like a secret or a certificate")
             }
             text => Ok(Some(folder.join(text))),
         });

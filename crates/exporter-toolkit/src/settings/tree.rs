@@ -186,7 +186,7 @@ impl YamlReader<'_> {
 
     fn copy(&mut self, anchor: usize, line: usize, path: &str) -> Result<(Value, usize), Problem> {
         let Some((value, size)) = self.anchors.get(&anchor) else {
-            return Err(self.place.problem(line, path, "has an alias of what it is part of"));
+            return Err(self.place.problem(line, path, "contains an alias of itself"));
         };
         self.copied += size;
         if self.copied > MAX_COPIED_VALUES {

@@ -73,19 +73,16 @@ fn versions_and_suites_fit_together() {
     for (more, expected) in [
         ("min_version: TLS13, max_version: TLS12".to_owned(), Some("max_version: is below min_version")),
         ("min_version: TLS12, max_version: TLS12".to_owned(), None),
-        ("min_version: TLS11".to_owned(), Some("min_version: is broken (RFC 8996)")),
+        ("min_version: TLS11".to_owned(), Some("min_version: is deprecated (RFC 8996)")),
         ("min_version: SSL".to_owned(), Some("min_version: must be TLS12 or TLS13")),
-        (format!("max_version: TLS12, cipher_suites: [{of_13}]"), Some("cipher_suites: names suites of TLS 1.3 alone")),
+        (format!("max_version: TLS12, cipher_suites: [{of_13}]"), Some("cipher_suites: lists suites of TLS 1.3 alone")),
         (format!("max_version: TLS12, cipher_suites: [{of_13}, {of_12}]"), None),
         (format!("max_version: TLS13, cipher_suites: [{of_13}]"), None),
         ("max_version: TLS12, cipher_suites: []".to_owned(), None),
-        ("cipher_suites: [TLS_NULL]".to_owned(), Some("cipher_suites: must be one of those offered here")),
-        (
-            "cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]".to_owned(),
-            Some("cipher_suites: names nothing that is offered"),
-        ),
-        ("curve_preferences: [CurveP521]".to_owned(), Some("curve_preferences: names nothing that is offered here")),
-        ("curve_preferences: [P-521]".to_owned(), Some("must be one of those offered here: X25519")),
+        ("cipher_suites: [TLS_NULL]".to_owned(), Some("cipher_suites: must be one of those supported")),
+        ("cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]".to_owned(), Some("cipher_suites: lists no supported value")),
+        ("curve_preferences: [CurveP521]".to_owned(), Some("curve_preferences: lists no supported value")),
+        ("curve_preferences: [P-521]".to_owned(), Some("must be one of those supported: X25519")),
         ("cert: x".to_owned(), Some("cert: holds no PEM of a certificate")),
     ] {
         good_or_refused(&more, load(&more), expected);
@@ -95,7 +92,7 @@ fn versions_and_suites_fit_together() {
     let go = web_file(folder.path(), &format!("tls_server_config: {{ cert_file: c, key_file: k, {go} }}")).unwrap();
     assert_eq!(
         go.warnings(),
-        ["tls_server_config names what is not offered: TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, CurveP521"]
+        ["tls_server_config lists unsupported cipher suites or curves: TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, CurveP521"]
     );
     let usual = load("").unwrap();
     assert_eq!((usual.versions, usual.cipher_suites.len()), ((TlsVersion::Tls12, TlsVersion::Tls13), 0));
@@ -120,7 +117,8 @@ fn the_rest_of_the_web_file_is_what_it_says() {
     };
     assert_eq!(load(&hash(5)).unwrap().users["a"].cost(), 5);
     assert_eq!(load(&hash(16)).unwrap().warnings(), [""; 0]);
-    let warning = "basic_auth_users has a bcrypt cost of 17 for \"a\": to check it outlasts a scrape";
+    let warning =
+        "basic_auth_users has a bcrypt cost of 17 for \"a\": a check takes longer than a scrape, use a cost of 10";
     assert_eq!(load(&hash(17)).unwrap().warnings(), [warning]);
     for cost in [0, 3, 32, 99] {
         assert!(load(&hash(cost)).unwrap_err().contains("is no bcrypt hash"), "{cost}");

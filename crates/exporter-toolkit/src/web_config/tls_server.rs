@@ -244,7 +244,7 @@ fn check_versions(section: &Section<'_>, (min, max): (TlsVersion, TlsVersion), s
     if min > max {
         section.problem("max_version", "is below min_version");
     } else if max == TlsVersion::Tls12 && !suites.is_empty() && suites.iter().all(is_of_13) {
-        section.problem("cipher_suites", "names suites of TLS 1.3 alone, which max_version rules out");
+        section.problem("cipher_suites", "lists suites of TLS 1.3 alone, though max_version is TLS12");
     }
 }
 
@@ -268,7 +268,7 @@ fn tls_version(text: &str) -> Result<TlsVersion, &'static str> {
     match text {
         "TLS12" => Ok(TlsVersion::Tls12),
         "TLS13" => Ok(TlsVersion::Tls13),
-        "TLS10" | "TLS11" => Err("is broken (RFC 8996) and not served: say TLS12 or TLS13"),
+        "TLS10" | "TLS11" => Err("is deprecated (RFC 8996) and not supported: use TLS12 or TLS13"),
         _ => Err("must be TLS12 or TLS13"),
     }
 }
@@ -279,7 +279,7 @@ fn of_table<T: Copy>(name: &str, table: &[(&str, T)]) -> Result<Result<T, &'stat
     let not_offered = || NOT_OFFERED.iter().find(|known| **known == name).map(|known| Err(*known));
     named.or_else(not_offered).ok_or_else(|| {
         let known: Vec<_> = table.iter().map(|(known, _)| *known).collect();
-        format!("must be one of those offered here: {}", known.join(", "))
+        format!("must be one of those supported: {}", known.join(", "))
     })
 }
 
@@ -297,7 +297,7 @@ fn offered<T>(
         }
     }
     if offered.is_empty() && !others.is_empty() {
-        return Err(section.problem(key, "names nothing that is offered here"));
+        return Err(section.problem(key, "lists no supported value"));
     }
     Ok((offered, others))
 }

@@ -59,7 +59,7 @@ pub enum FieldFault {
     #[error("is not a number the API documents")]
     NotANumber,
     /// A number that has no meaning here.
-    #[error("is none of the numbers that the API documents")]
+    #[error("is not a documented value")]
     Unknown,
 }
 
