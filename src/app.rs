@@ -50,6 +50,8 @@ pub struct App {
     config: Config,
     /// Polls that may be in flight at once, as far as there are files for them.
     concurrency: usize,
+    /// Connections to the API that may be idle.
+    max_idle: usize,
     supervisor: Supervisor,
     _requests: Background,
     own: Arc<OwnMetrics>,
@@ -97,8 +99,9 @@ impl App {
         let limiter = Limiter::new(concurrency);
         own.show_polls(&limiter)?;
         let (requests, handle) = Background::start()?;
-        let supervisor = Supervisor::new(limiter, handle, clock.clone(), observer(&own));
-        Ok(Self { config, concurrency, supervisor, _requests: requests, own, clock, log })
+        let max_idle = open_files / 8;
+        let supervisor = Supervisor::new(limiter, max_idle, handle, clock.clone(), observer(&own));
+        Ok(Self { config, concurrency, max_idle, supervisor, _requests: requests, own, clock, log })
     }
 
     /// Polls and serves until SIGTERM or SIGINT. `listening` gets the bound addresses, which are the configured
@@ -118,7 +121,7 @@ impl App {
         let hangup = signal(SignalKind::hangup())?;
         let followed = self.config.auto_reload.then(|| reload::followed(&sources, content)).flatten();
         let mut web = self.config.web.clone();
-        web.options.reserved_files += self.concurrency;
+        web.options.reserved_files += self.concurrency + self.max_idle;
         let exposition = Exposition { store: Arc::clone(&self.supervisor.store), own: Arc::clone(&self.own) };
         let (reloads, requests) = mpsc::channel(reload::MAX_REQUESTS);
         let exporter = Exporter::new(KooDrive::new(exposition, self.clock.clone()).runbooks(web.runbook_url))

@@ -30,6 +30,10 @@ pub struct Supervisor {
     epoch: Instant,
     /// Accounts with equal keys share one HTTP client, and so their connections.
     connections: HashMap<ConnectionKey, HttpClient>,
+    /// Where there are connections to: accounts of one client and endpoint share them.
+    pools: HashSet<(ConnectionKey, String)>,
+    /// Files that idle connections may have, over all of them.
+    max_idle: usize,
     /// Accounts of one origin share what is known of its clock.
     server_clocks: HashMap<String, Arc<ServerClock>>,
     /// By alias and collector.
@@ -54,12 +58,13 @@ pub struct Change {
 }
 
 impl Supervisor {
-    /// A supervisor without accounts, whose requests are carried out by the runtime of `requests`.
+    /// A supervisor without accounts, whose requests are carried out by the runtime of `requests`, and which keeps at most
+    /// `max_idle` idle connections.
     #[must_use]
-    pub fn new(limiter: Limiter, requests: Handle, clock: WallClock, observer: Observer) -> Self {
-        let (connections, server_clocks, running) = (HashMap::new(), HashMap::new(), HashMap::new());
+    pub fn new(limiter: Limiter, max_idle: usize, requests: Handle, clock: WallClock, observer: Observer) -> Self {
+        let (connections, pools, server_clocks, running) = Default::default();
         let (store, epoch) = (Arc::default(), Instant::now());
-        Self { store, limiter, requests, clock, observer, epoch, connections, server_clocks, running }
+        Self { store, limiter, requests, clock, observer, epoch, connections, pools, max_idle, server_clocks, running }
     }
 
     /// Replaces the accounts. Loops of accounts that are gone stop, after the poll in flight; those of accounts that stay
@@ -137,11 +142,14 @@ impl Supervisor {
     /// Makes the HTTP clients and clocks that are missing, and forgets those that no account needs any more.
     fn connect(&mut self, accounts: &[Arc<Account>]) -> Result<(), TransportError> {
         let (mut connections, mut server_clocks) = (HashMap::new(), HashMap::new());
+        let pool = |account: &Arc<Account>| (connection_key(account), account.api.endpoint.host_and_port());
+        let pools: HashSet<_> = accounts.iter().map(pool).collect();
+        let (max_idle, before) = (self.max_idle_of_each(&pools), self.max_idle_of_each(&self.pools));
         for account in accounts {
             let key = connection_key(account);
             if let Entry::Vacant(vacant) = connections.entry(key) {
                 let http = self.connections.get(vacant.key()).cloned();
-                let http = http.map_or_else(|| koodrive::build_http(vacant.key(), USER_AGENT), Ok)?;
+                let http = http.map_or_else(|| koodrive::build_http(vacant.key(), USER_AGENT, max_idle), Ok)?;
                 vacant.insert(http);
             }
             let host = account.api.endpoint.host();
@@ -149,8 +157,18 @@ impl Supervisor {
                 server_clocks.insert(host.to_owned(), self.server_clocks.get(host).cloned().unwrap_or_default());
             }
         }
-        (self.connections, self.server_clocks) = (connections, server_clocks);
+        if max_idle != before || !self.pools.is_subset(&pools) {
+            for http in connections.values() {
+                http.keep_idle(max_idle);
+            }
+        }
+        (self.connections, self.pools, self.server_clocks) = (connections, pools, server_clocks);
         Ok(())
+    }
+
+    /// None where there are too few files: then each request makes a connection of its own.
+    fn max_idle_of_each(&self, pools: &HashSet<(ConnectionKey, String)>) -> usize {
+        self.max_idle / pools.len().max(1)
     }
 
     /// Whether the account's settings were other ones.

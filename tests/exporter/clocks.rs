@@ -132,7 +132,7 @@ async fn a_secret_that_changed_since_a_refusal_makes_a_different_request() {
         token: Secret::File { path: token.clone(), is_absolute: true },
         prefix: "Bearer ".to_owned(),
     };
-    let http = build_http(&ConnectionKey::new(&account, fake::MINUTE), "test").unwrap();
+    let http = build_http(&ConnectionKey::new(&account, fake::MINUTE), "test", 1).unwrap();
     let (clock, server_clock) = (Arc::new(SystemTime::now), Arc::<ServerClock>::default());
     let client = Client::new(http, Arc::new(account), &koodrive::overview::OVERVIEW, clock, server_clock);
     let ask = async || client.ask(Instant::now() + Duration::from_secs(10), None).await;

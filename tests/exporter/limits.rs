@@ -20,7 +20,7 @@ async fn start(flags: &[&str]) -> (Exporter, Files, Upstream) {
     (exporter, files, upstream)
 }
 
-async fn connect(exporter: &Exporter) -> TcpStream {
+pub async fn connect(exporter: &Exporter) -> TcpStream {
     TcpStream::connect(exporter.url.strip_prefix("http://").unwrap()).await.unwrap()
 }
 
@@ -41,29 +41,6 @@ async fn a_head_that_is_too_long_or_has_too_many_headers_is_refused() {
     assert_eq!(statuses(&exporter, &many(70)).await, [431]);
     let line = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "y".repeat(70_000));
     assert!([vec![414], vec![431]].contains(&statuses(&exporter, &line).await));
-}
-
-#[tokio::test]
-async fn few_open_files_are_shared_by_connections_and_polls() {
-    let (files, upstream) = (Files::new(), Upstream::start(1).await);
-    let config = files.write("k.yml", upstream.configuration("1m"));
-    let mut command = std::process::Command::new("sh");
-    command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_koodrive-exporter")]);
-    command.arg("--config.file").arg(&config).args(["--web.listen-address", "127.0.0.1:0"]);
-    let mut exporter = Exporter::spawn(&mut command).await;
-    exporter.line(|line| line.contains("too low for web.max_connections") && line.contains("max_connections=32")).await;
-    assert!(exporter.log().contains("too low for poll.concurrency, allowing fewer polls"));
-    let mut open = Vec::new();
-    for _ in 0..30 {
-        open.push(connect(&exporter).await);
-    }
-    assert_eq!(exporter.get("/metrics").await.status, 200);
-    for mut stream in open {
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
-        let mut answer = String::new();
-        tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    }
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ mod hostile;
 mod lifecycle;
 mod limits;
 mod listeners;
+mod open_files;
 mod pages;
 mod polling;
 mod pressure;

@@ -138,10 +138,10 @@ pub fn open_file_limit() -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
-/// How many connections may be open beside the files that are reserved: half of all files at least.
+/// How many connections may be open beside the files that are reserved: three eighths of all files at least.
 pub(crate) fn max_connections(reserved_files: usize) -> usize {
     let limit = open_file_limit();
-    limit.saturating_sub(reserved_files).max(limit / 2).max(1)
+    limit.saturating_sub(reserved_files).max(limit / 8 * 3).max(1)
 }
 
 /// `[::]` serves IPv4 too, and only IPv4 on a host that has no IPv6.

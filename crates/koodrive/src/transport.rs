@@ -1,6 +1,13 @@
 //! The HTTP client that accounts with one transport share: roots, proxy, time limits.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use reqwest::{Proxy as HttpProxy, redirect, retry};
@@ -45,6 +52,8 @@ struct Shared {
     tls: ClientConfig,
     user_agent: String,
     resolver: Arc<Resolver>,
+    /// How many idle connections are kept to each host.
+    max_idle: AtomicUsize,
     current: ArcSwap<Generation>,
 }
 
@@ -71,13 +80,20 @@ impl HttpClient {
         self.0.current.load_full()
     }
 
+    /// Keeps at most so many idle connections to each host from now on, and closes all that are idle now.
+    pub fn keep_idle(&self, max_idle: usize) {
+        self.0.max_idle.store(max_idle, Ordering::Relaxed);
+        self.renew(&self.0.current.load_full());
+    }
+
     /// Has later requests make connections of their own, unless others than `used` have been made already. Requests in
     /// flight go on.
     pub(crate) fn renew(&self, used: &Arc<Generation>) {
         if !Arc::ptr_eq(used, &self.0.current.load()) {
             return;
         }
-        if let Ok(http) = client(&self.0.key, &self.0.tls, &self.0.user_agent, &self.0.resolver) {
+        let Shared { key, tls, user_agent, resolver, max_idle, .. } = self.0.as_ref();
+        if let Ok(http) = client(key, tls, user_agent, resolver, max_idle.load(Ordering::Relaxed)) {
             let renewed = Arc::new(Generation { http, since: Instant::now() });
             self.0.current.compare_and_swap(used, renewed);
         }
@@ -88,15 +104,17 @@ impl HttpClient {
 /// built in where the system has none) and the transport's own. Redirects are never followed: a
 /// signature covers the path, and a token must not reach another origin. Nothing is retried here.
 ///
+/// It keeps at most `max_idle` idle connections to each host.
+///
 /// # Errors
 /// When an extra root is no certificate.
-pub fn build(key: &ConnectionKey, user_agent: &str) -> Result<HttpClient, TransportError> {
+pub fn build(key: &ConnectionKey, user_agent: &str, max_idle: usize) -> Result<HttpClient, TransportError> {
     let tls = tls_config(&key.transport.extra_roots)?;
     let resolver = Arc::<Resolver>::default();
-    let http = client(key, &tls, user_agent, &resolver)?;
+    let http = client(key, &tls, user_agent, &resolver, max_idle)?;
     let current = ArcSwap::from_pointee(Generation { http, since: Instant::now() });
-    let (key, user_agent) = (key.clone(), user_agent.to_owned());
-    Ok(HttpClient(Arc::new(Shared { key, tls, user_agent, resolver, current })))
+    let (key, user_agent, max_idle) = (key.clone(), user_agent.to_owned(), max_idle.into());
+    Ok(HttpClient(Arc::new(Shared { key, tls, user_agent, resolver, max_idle, current })))
 }
 
 fn client(
@@ -104,6 +122,7 @@ fn client(
     tls: &ClientConfig,
     user_agent: &str,
     resolver: &Arc<Resolver>,
+    max_idle: usize,
 ) -> Result<reqwest::Client, TransportError> {
     let ConnectionKey { transport, timeout } = key;
     let builder = reqwest::Client::builder()
@@ -112,7 +131,8 @@ fn client(
         .tls_backend_preconfigured(tls.clone())
         .redirect(redirect::Policy::none())
         .retry(retry::never())
-        .connect_timeout(*timeout);
+        .connect_timeout(*timeout)
+        .pool_max_idle_per_host(max_idle);
     let builder = match &transport.proxy {
         Proxy::Direct => builder.no_proxy(),
         Proxy::Url(url) => builder.proxy(HttpProxy::https(url.clone()).map_err(|_| TransportError::Proxy)?),
