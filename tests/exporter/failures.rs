@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Each behaviour of a plain HTTP server by the name of its account, with the reason it is to give.
-pub const BEHAVIOURS: [(&str, Behaviour, &str); 21] = [
+pub const BEHAVIOURS: [(&str, Behaviour, &str); 23] = [
     ("hang", Behaviour::Hang, "timeout"),
     ("slow-body", Behaviour::SlowBody, "timeout"),
     ("truncated", Behaviour::Truncated, "connect"),
@@ -18,6 +18,8 @@ pub const BEHAVIOURS: [(&str, Behaviour, &str); 21] = [
     ("garbage", Behaviour::Garbage, "decode"),
     ("huge-body", Behaviour::HugeBody, "decode"),
     ("endless-body", Behaviour::EndlessBody, "decode"),
+    ("bad-chunk", Behaviour::BadChunk, "decode"),
+    ("chunk-extension", Behaviour::EndlessChunkExtension, "decode"),
     ("html", Behaviour::Answer(200, "<html><body>welcome</body></html>"), "decode"),
     ("deep-json", Behaviour::Answer(200, DEEP_JSON), "decode"),
     ("no-body", Behaviour::Answer(204, ""), "decode"),

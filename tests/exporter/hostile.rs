@@ -32,6 +32,10 @@ pub enum Behaviour {
     HugeBody,
     /// Sends a body without an end and without announcing its length.
     EndlessBody,
+    /// Sends a chunk whose length is no number.
+    BadChunk,
+    /// Sends an extension of a chunk without an end.
+    EndlessChunkExtension,
     /// Sends bytes that are no HTTP.
     Garbage,
     /// Closes without a word.
@@ -138,6 +142,14 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, behaviour: Beha
         Behaviour::EndlessBody => {
             stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await?;
             spew(&mut stream, b"4\r\n    \r\n").await
+        }
+        Behaviour::BadChunk => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n").await?;
+            std::future::pending().await
+        }
+        Behaviour::EndlessChunkExtension => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;").await?;
+            spew(&mut stream, b"x=y;").await
         }
         Behaviour::Garbage => stream.write_all(b"\x00\x01garbage\r\n\r\n").await,
         Behaviour::Close => Ok(()),

@@ -150,7 +150,9 @@ impl Client {
                 let text = if text.contains("CaUsedAsEndEntity") { CA_AS_SERVER } else { &text };
                 return PollError::Tls(format!("{target}: {text}"));
             }
-            if cause.downcast_ref().is_some_and(hyper::Error::is_parse) {
+            let kind = cause.downcast_ref().map(io::Error::kind);
+            let is_bad_chunk = matches!(kind, Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput));
+            if cause.downcast_ref().is_some_and(hyper::Error::is_parse) || is_bad_chunk && !error.is_connect() {
                 return PollError::Decode("it is not HTTP");
             }
             by_proxy |= cause.to_string().starts_with("tunnel error");
