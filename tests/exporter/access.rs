@@ -312,6 +312,24 @@ async fn a_kept_connection_ends_when_its_clients_authority_is_taken_out() {
 }
 
 #[tokio::test]
+async fn a_kept_connection_ends_when_tls_or_a_newer_version_of_it_is_required() {
+    let mut scene = Scene::start("", &[]).await;
+    let mut plain = TcpStream::connect(scene.exporter.url.strip_prefix("http://").unwrap()).await.unwrap();
+    plain.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert_eq!(plain.read_u8().await.unwrap(), b'H');
+    scene.write("web.yml", TLS);
+    scene.reloaded("web configuration reloaded").await;
+    let ended = tokio::time::timeout(PATIENCE, plain.read_to_end(&mut Vec::new())).await;
+    assert!(ended.is_ok(), "the plain one ends");
+    let mut old = scene.connect(scene.tls(ring::default_provider(), &[&TLS12])).await.unwrap();
+    assert!(is_answered(&mut old).await);
+    scene.write("web.yml", &TLS.replace("{ ", "{ min_version: TLS13, "));
+    scene.reloaded("web configuration reloaded").await;
+    let ended = tokio::time::timeout(PATIENCE, old.read_to_end(&mut Vec::new())).await;
+    assert!(ended.is_ok(), "the old one ends");
+}
+
+#[tokio::test]
 async fn a_kept_connection_ends_when_a_certificate_of_its_client_expires() {
     let scene = Scene::start(CLIENTS, &[]).await;
     for is_its_own in [true, false] {

@@ -23,7 +23,7 @@ use crate::{
     metrics::ServerMetrics,
     settings::Problems,
     tls,
-    web_config::{AllowedSan, ClientAuth, RateLimit, TlsServer, WebConfig},
+    web_config::{AllowedSan, ClientAuth, RateLimit, TlsServer, TlsVersion, WebConfig},
 };
 
 /// For how long a version of the files that does not fit together may become another before it counts.
@@ -42,9 +42,9 @@ pub(crate) struct AccessPolicy {
     headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) users: Users,
     bucket: Option<Bucket>,
-    /// What clients' certificates must be.
+    /// What a client's TLS and certificate must be.
     clients: Option<Clients>,
-    /// Cancelled once another version asks for other certificates of clients.
+    /// Cancelled once another version asks for another TLS or other certificates of clients.
     replaced: CancellationToken,
     /// What is asked of clients' certificates, each of which another version must ask, too.
     asked: [bool; 4],
@@ -64,10 +64,11 @@ impl WebConfigHandle {
         self.policy.load()
     }
 
-    /// The TLS of a new connection, and what is cancelled once what admitted it, such as a client's authority, is gone.
-    pub(crate) fn admission(&self) -> Option<(Arc<ServerConfig>, CancellationToken)> {
+    /// The TLS of a new connection, if any, and what is cancelled once what admitted it, such as a client's authority or the
+    /// lack of TLS, is gone.
+    pub(crate) fn admission(&self) -> (Option<Arc<ServerConfig>>, CancellationToken) {
         let policy = self.policy();
-        policy.tls.as_ref().map(|tls| (Arc::clone(tls), policy.replaced.clone()))
+        (policy.tls.clone(), policy.replaced.clone())
     }
 
     /// Whether connections are by TLS.
@@ -177,11 +178,11 @@ fn asked(tls: &TlsServer) -> [bool; 4] {
     [is_required, is_verified, is_verified && !tls.client_ca.is_empty(), tls.client_allowed_sans.is_some()]
 }
 
-/// What clients' certificates must be: how they are asked for, by which authorities, and for which names.
-type Clients = (ClientAuth, Vec<CertificateDer<'static>>, Option<Vec<AllowedSan>>);
+/// What admits a client: versions of TLS, how a certificate is asked for, by which authorities, and for which names.
+type Clients = ((TlsVersion, TlsVersion), ClientAuth, Vec<CertificateDer<'static>>, Option<Vec<AllowedSan>>);
 
 fn clients(tls: &TlsServer) -> Clients {
-    (tls.client_auth, tls.client_ca.clone(), tls.client_allowed_sans.clone())
+    (tls.versions, tls.client_auth, tls.client_ca.clone(), tls.client_allowed_sans.clone())
 }
 
 impl AccessPolicy {
@@ -285,7 +286,7 @@ mod tests {
             (Arc::new(WebConfigHandle::new(Some(&file)).unwrap()), Arc::<ServerMetrics>::default());
         let (following, counting) = (Arc::clone(&web_config), Arc::clone(&metrics));
         tokio::spawn(async move { following.follow(file, &counting).await });
-        let before = web_config.admission().unwrap().0;
+        let before = web_config.admission().0.unwrap();
         write("server.crt", renewed);
         let half = WebConfig::load(&folder.path().join("web.yml")).unwrap();
         let problem = AccessPolicy::of(&half).err().unwrap().to_string();
@@ -294,7 +295,7 @@ mod tests {
         write("server.key", its_key);
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(failures_of(&metrics), 0);
-        assert!(!Arc::ptr_eq(&before, &web_config.admission().unwrap().0), "the new pair is used");
+        assert!(!Arc::ptr_eq(&before, &web_config.admission().0.unwrap()), "the new pair is used");
         write("server.key", "no key".to_owned());
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(failures_of(&metrics), 1);

@@ -113,9 +113,15 @@ impl<A: HttpService> Connection<A> {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let stopped = self.stopped();
+        let (lapsed, stopped) = (self.lapsed.clone(), self.stopped());
+        let end = async move {
+            tokio::select! {
+                () = stopped => {}
+                () = lapsed.cancelled() => {}
+            }
+        };
         let Some(tls) = self.tls.take() else {
-            return self.http1(stream, stopped).await;
+            return self.http1(stream, end).await;
         };
         let handshake = Box::pin(TlsAcceptor::from(tls).accept(stream));
         let stream = tokio::select! {
@@ -125,8 +131,7 @@ impl<A: HttpService> Connection<A> {
         let (lapsed, expired) = (self.lapsed.clone(), expiry(&stream));
         let end = async move {
             tokio::select! {
-                () = stopped => {}
-                () = lapsed.cancelled() => {}
+                () = end => {}
                 () = expired => lapsed.cancel(),
             }
         };

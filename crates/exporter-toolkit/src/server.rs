@@ -217,7 +217,8 @@ impl<A: HttpService> Server<A> {
     async fn spawn(&self, stream: Either<TcpStream, UnixStream>, peer: Option<SocketAddr>) {
         let deadline = Deadline::new(Limits::USUAL);
         let peer = peer.map(|peer| peer.ip());
-        let (tls, replaced) = self.options.web_config.as_ref().and_then(|web_config| web_config.admission()).unzip();
+        let (tls, replaced) =
+            self.options.web_config.as_ref().map(|web_config| web_config.admission()).unwrap_or_default();
         let connection = Connection {
             service: self.service.clone(),
             tls,
@@ -225,7 +226,7 @@ impl<A: HttpService> Server<A> {
             peer,
             accepted: Instant::now(),
             stop: self.stop.clone(),
-            lapsed: replaced.unwrap_or_default().child_token(),
+            lapsed: replaced.child_token(),
         };
         let open = self.options.metrics.as_ref().map(ServerMetrics::connection_open);
         let registering = self.connections.register(peer, deadline, |registered| {
