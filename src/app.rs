@@ -1,6 +1,6 @@
 //! Wires the modules together: start, serve, stop.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use exporter_toolkit::{Coding, Exporter, Format, Inherited, ListenAddress, WebConfig};
 use koodrive::TransportError;
@@ -27,6 +27,9 @@ use crate::{
     roots,
     systemd::Systemd,
 };
+
+/// Longer than any interval between polls, which read secrets on such threads.
+const BLOCKING_THREADS_LIVE: Duration = Duration::from_hours(24 * 365);
 
 /// Why the exporter can't run.
 #[derive(Debug, thiserror::Error)]
@@ -62,9 +65,20 @@ pub struct App {
 /// A runtime of one thread, whose end waits for nothing, such as a secret's file on a hung mount.
 struct Background(Option<Runtime>);
 
+/// A runtime with a thread for blocking work that never ends: where the system has no more threads, such work waits for it.
+/// Without it, the work would be lost, and with it the permits that it holds.
+///
+/// # Errors
+/// When the system has no more files. Where it has no threads, it panics.
+pub fn runtime(builder: &mut Builder) -> io::Result<Runtime> {
+    let runtime = builder.enable_all().thread_keep_alive(BLOCKING_THREADS_LIVE).build()?;
+    drop(runtime.spawn_blocking(|| ()));
+    Ok(runtime)
+}
+
 impl Background {
     fn start() -> io::Result<(Self, Handle)> {
-        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("requests").enable_all().build()?;
+        let runtime = runtime(Builder::new_multi_thread().worker_threads(1).thread_name("requests"))?;
         let handle = runtime.handle().clone();
         Ok((Self(Some(runtime)), handle))
     }
@@ -84,6 +98,8 @@ impl App {
     /// # Errors
     /// When the metrics can't be registered, or the system has no more files.
     pub fn new(config: Config) -> Result<Self, RunError> {
+        // Before the log, which takes panics over.
+        let (requests, handle) = Background::start()?;
         let clock = WallClock::system();
         let own = Arc::new(OwnMetrics::new(unix_seconds(clock.now()))?);
         let log = logging::init(config.log, &own);
@@ -98,7 +114,6 @@ impl App {
         }
         let limiter = Limiter::new(concurrency);
         own.show_polls(&limiter)?;
-        let (requests, handle) = Background::start()?;
         let max_idle = open_files / 8;
         let supervisor = Supervisor::new(limiter, max_idle, handle, clock.clone(), observer(&own));
         Ok(Self { config, concurrency, max_idle, supervisor, _requests: requests, own, clock, log })

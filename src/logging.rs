@@ -5,7 +5,7 @@
 
 use std::{
     io::{self, Write, stderr},
-    sync::mpsc,
+    sync::{Arc, mpsc},
     thread,
     time::Duration,
 };
@@ -73,10 +73,15 @@ pub fn last_word(text: &str) {
 }
 
 /// Writes, and waits no longer for a reader than a second.
-pub fn within_a_second(write: impl FnOnce() -> io::Result<()> + Send + 'static) {
+pub fn within_a_second(write: impl Fn() -> io::Result<()> + Send + Sync + 'static) {
     let (written, done) = mpsc::channel();
-    thread::spawn(move || written.send(write()));
-    let _ = done.recv_timeout(LAST_WORD_TIMEOUT);
+    let write = Arc::new(write);
+    let on_thread = Arc::clone(&write);
+    match thread::Builder::new().spawn(move || written.send(on_thread())) {
+        Ok(_) => drop(done.recv_timeout(LAST_WORD_TIMEOUT)),
+        // The system has no more threads.
+        Err(_) => drop(write()),
+    }
 }
 
 const LEVELS: [Level; 5] = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];

@@ -9,7 +9,7 @@ use std::{
 
 use exporter_toolkit::{Inherited, WebConfig, files, settings::Problems};
 use koodrive_exporter::{
-    app::{App, Once, RunError},
+    app::{self, App, Once, RunError},
     check::{self, Online},
     cli::{self, Cli, Command, Options, OutputForm},
     clock::WallClock,
@@ -44,7 +44,13 @@ fn main() -> ExitCode {
         Ok(inherited) => inherited,
         Err(error) => return fail(RUN_TIME_FAILURE, &error),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // Until there is a log. A runtime that gets too few threads panics, and would wait for those that it has.
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        logging::last_word(&format!("panic at {location}: the system has no more threads, or this is a bug"));
+        std::process::exit(RUN_TIME_FAILURE.into());
+    }));
+    let runtime = match app::runtime(&mut tokio::runtime::Builder::new_multi_thread()) {
         Ok(runtime) => runtime,
         Err(error) => return fail(RUN_TIME_FAILURE, &error),
     };

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use hyper::{
@@ -20,6 +21,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     hostile::{Authority, Hostile},
@@ -35,7 +37,10 @@ struct Api {
 
 impl Api {
     async fn start(authority: &Authority, silent_connections: usize) -> Self {
-        let acceptor = authority.acceptor("localhost", &[b"h2", b"http/1.1"]);
+        Self::with_tls(authority.acceptor("localhost", &[b"h2", b"http/1.1"]), silent_connections).await
+    }
+
+    async fn with_tls(acceptor: TlsAcceptor, silent_connections: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("https://localhost:{}", listener.local_addr().unwrap().port());
         let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -55,7 +60,7 @@ impl Api {
                     }
                 });
                 tokio::spawn(async move {
-                    let stream = acceptor.accept(stream).await.unwrap();
+                    let Ok(stream) = acceptor.accept(stream).await else { return Ok(()) };
                     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
                         http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer).await
                     } else {
@@ -92,6 +97,20 @@ async fn accounts_of_one_origin_share_a_few_connections() {
     assert!(requests >= 300, "the further collectors ask over them, too");
     // About as many as polls may be in flight: a poll may begin before the connection of the one before is idle.
     assert!(connections * 10 <= requests, "{connections} connections for {requests} requests");
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_not_used_beyond_the_life_of_the_certificate() {
+    let (files, authority) = (Files::new(), Authority::new());
+    let ca = files.write("ca.pem", &authority.1);
+    let api = Api::with_tls(authority.acceptor_for("localhost", Duration::from_secs(4)), 0).await;
+    let yaml = trusting(&ca, Roster { accounts: 1 }, &api.endpoint);
+    let mut exporter = Exporter::start(&files.write("k.yml", yaml), &["--log.level=debug"]).await;
+    for _ in 0..2 {
+        exporter.line(|line| line.contains("poll succeeded")).await;
+    }
+    assert_eq!(api.connections.load(Ordering::SeqCst), 1);
+    exporter.line(|line| line.contains("account polls failing") && line.contains("reason=tls")).await;
 }
 
 #[tokio::test]

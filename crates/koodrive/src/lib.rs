@@ -34,6 +34,7 @@ mod secret;
 mod server_clock;
 pub mod signature;
 pub mod subscription;
+mod tls;
 mod transport;
 mod unit;
 mod unit_check;

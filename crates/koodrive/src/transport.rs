@@ -11,17 +11,12 @@ use std::{
 
 use arc_swap::ArcSwap;
 use reqwest::{Proxy as HttpProxy, redirect, retry};
-use rustls::{
-    ClientConfig, RootCertStore,
-    client::Resumption,
-    pki_types::{CertificateDer, pem::PemObject},
-};
-
 use tokio::time::Instant;
 
 use crate::{
     account::{Account, Proxy, Transport},
     resolver::Resolver,
+    tls::{Expiry, Tls},
 };
 
 /// What the connections of an account depend on.
@@ -40,7 +35,7 @@ impl ConnectionKey {
     }
 }
 
-/// Older connections are replaced, so that a change of the name's addresses or of the certificate is noticed.
+/// Older connections are replaced, so that a change of the name's addresses is noticed.
 const MAX_CONNECTION_AGE: Duration = Duration::from_mins(10);
 
 /// The connections that accounts with equal keys share, replaced from time to time.
@@ -49,7 +44,7 @@ pub struct HttpClient(Arc<Shared>);
 
 struct Shared {
     key: ConnectionKey,
-    tls: ClientConfig,
+    tls: Tls,
     user_agent: String,
     resolver: Arc<Resolver>,
     /// How many idle connections are kept to each host.
@@ -61,6 +56,7 @@ struct Shared {
 pub(crate) struct Generation {
     pub(crate) http: reqwest::Client,
     since: Instant,
+    expiry: Expiry,
 }
 
 impl fmt::Debug for HttpClient {
@@ -73,7 +69,7 @@ impl HttpClient {
     /// The connections for a request now.
     pub(crate) fn connections(&self) -> Arc<Generation> {
         let current = self.0.current.load_full();
-        if current.since.elapsed() < MAX_CONNECTION_AGE {
+        if current.since.elapsed() < MAX_CONNECTION_AGE && !current.expiry.has_passed() {
             return current;
         }
         self.renew(&current);
@@ -93,42 +89,40 @@ impl HttpClient {
             return;
         }
         let Shared { key, tls, user_agent, resolver, max_idle, .. } = self.0.as_ref();
-        if let Ok(http) = client(key, tls, user_agent, resolver, max_idle.load(Ordering::Relaxed)) {
-            let renewed = Arc::new(Generation { http, since: Instant::now() });
-            self.0.current.compare_and_swap(used, renewed);
+        if let Ok(renewed) = generation(key, tls, user_agent, resolver, max_idle.load(Ordering::Relaxed)) {
+            self.0.current.compare_and_swap(used, Arc::new(renewed));
         }
     }
 }
 
-/// Makes the client. Certificates are always verified, with the system's roots (the Mozilla roots
-/// built in where the system has none) and the transport's own. Redirects are never followed: a
-/// signature covers the path, and a token must not reach another origin. Nothing is retried here.
+/// Makes the client. Certificates are always verified, and connections are not used beyond their expiry. Redirects are never
+/// followed: a signature covers the path, and a token must not reach another origin. Nothing is retried here.
 ///
 /// It keeps at most `max_idle` idle connections to each host.
 ///
 /// # Errors
 /// When an extra root is no certificate.
 pub fn build(key: &ConnectionKey, user_agent: &str, max_idle: usize) -> Result<HttpClient, TransportError> {
-    let tls = tls_config(&key.transport.extra_roots)?;
+    let tls = Tls::new(&key.transport.extra_roots)?;
     let resolver = Arc::<Resolver>::default();
-    let http = client(key, &tls, user_agent, &resolver, max_idle)?;
-    let current = ArcSwap::from_pointee(Generation { http, since: Instant::now() });
+    let current = ArcSwap::from_pointee(generation(key, &tls, user_agent, &resolver, max_idle)?);
     let (key, user_agent, max_idle) = (key.clone(), user_agent.to_owned(), max_idle.into());
     Ok(HttpClient(Arc::new(Shared { key, tls, user_agent, resolver, max_idle, current })))
 }
 
-fn client(
+fn generation(
     key: &ConnectionKey,
-    tls: &ClientConfig,
+    tls: &Tls,
     user_agent: &str,
     resolver: &Arc<Resolver>,
     max_idle: usize,
-) -> Result<reqwest::Client, TransportError> {
+) -> Result<Generation, TransportError> {
     let ConnectionKey { transport, timeout } = key;
+    let expiry = Expiry::default();
     let builder = reqwest::Client::builder()
         .user_agent(user_agent)
         .dns_resolver(Arc::clone(resolver))
-        .tls_backend_preconfigured(tls.clone())
+        .tls_backend_preconfigured(tls.noting(expiry.clone()))
         .redirect(redirect::Policy::none())
         .retry(retry::never())
         .connect_timeout(*timeout)
@@ -137,30 +131,8 @@ fn client(
         Proxy::Direct => builder.no_proxy(),
         Proxy::Url(url) => builder.proxy(HttpProxy::https(url.clone()).map_err(|_| TransportError::Proxy)?),
     };
-    builder.build().map_err(|_| TransportError::Client)
-}
-
-fn tls_config(extra_roots: &[u8]) -> Result<ClientConfig, TransportError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        roots.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
-    }
-    for root in CertificateDer::pem_slice_iter(extra_roots) {
-        let root = root.map_err(|_| TransportError::ExtraRoot)?;
-        roots.add(root).map_err(|_| TransportError::ExtraRoot)?;
-    }
-    let mut tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|_| TransportError::Client)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    // By HTTP/2, all polls of an origin would share one connection: where it hangs, all of them would, and how many may be in
-    // flight would be for the API to say.
-    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // A resumed session does not look at the certificate again, which may have expired since.
-    tls.resumption = Resumption::disabled();
-    Ok(tls)
+    let http = builder.build().map_err(|_| TransportError::Client)?;
+    Ok(Generation { http, since: Instant::now(), expiry })
 }
 
 /// Why no HTTP client can be made.
