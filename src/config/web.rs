@@ -120,10 +120,10 @@ fn paths(section: &mut Section<'_>) -> Result<Paths, Reported> {
     Ok(Paths { telemetry: telemetry?, prefix, links })
 }
 
-/// Whether a request and a link can have it as their path.
+/// Whether a request and a link can have it as their path: two slashes would begin the name of a host.
 fn is_path(text: &str) -> bool {
     let sendable = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'"' | b'<' | b'>');
-    text.starts_with('/') && text.bytes().all(sendable)
+    text.starts_with('/') && !text.starts_with("//") && text.bytes().all(sendable)
 }
 
 fn telemetry_path(text: &str) -> Result<String, &'static str> {
@@ -165,6 +165,7 @@ mod tests {
     fn a_prefix_has_no_slash_at_its_end() {
         assert_eq!(route_prefix("/"), Ok(String::new()));
         assert_eq!(route_prefix("/a/b/"), Ok("/a/b".to_owned()));
+        assert!(route_prefix("//example.org/").is_err());
         assert!(route_prefix("a").is_err() && route_prefix("").is_err() && route_prefix("/a?").is_err());
     }
 }
