@@ -6,7 +6,7 @@ use std::{
 };
 
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::{
         Resumption, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -18,6 +18,9 @@ use tokio::time::Instant;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use crate::transport::TransportError;
+
+/// A certificate is good for the whole of its last second.
+const ONE_SECOND: Duration = Duration::from_secs(1);
 
 /// When the first certificate expires that connections were made with.
 #[derive(Debug, Clone, Default)]
@@ -84,6 +87,12 @@ impl Tls {
     }
 }
 
+/// In Unix time.
+fn expiry(certificate: &CertificateDer<'_>) -> Option<u64> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    u64::try_from(certificate.validity().not_after.timestamp()).ok()
+}
+
 /// The usual verifier, which also notes when the certificates that it finds good expire.
 #[derive(Debug)]
 struct Verifier {
@@ -101,13 +110,10 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let verified = self.webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
-        for certificate in [end_entity].into_iter().chain(intermediates) {
-            let (_, certificate) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
-            let expires = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
-            // One that has expired already was not needed.
-            if let Some(left) = expires.checked_sub(now.as_secs()) {
-                self.expiry.add(Duration::from_secs(left + 1));
-            }
+        let expiries = [end_entity].into_iter().chain(intermediates).filter_map(expiry);
+        // One that has expired already was not needed.
+        for left in expiries.filter_map(|expiry| expiry.checked_sub(now.as_secs())) {
+            self.expiry.add(Duration::from_secs(left) + ONE_SECOND);
         }
         Ok(verified)
     }
