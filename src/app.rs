@@ -6,7 +6,7 @@ use exporter_toolkit::{Coding, Exporter, Format, Inherited, ListenAddress, WebCo
 use koodrive::TransportError;
 use tokio::{
     runtime::{Builder, Handle, Runtime},
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     task::JoinSet,
 };
@@ -119,7 +119,7 @@ impl App {
         Ok(Self { config, concurrency, max_idle, supervisor, _requests: requests, own, clock, log })
     }
 
-    /// Polls and serves until SIGTERM or SIGINT. `listening` gets the bound addresses, which are the configured
+    /// Polls and serves until one of the `signals` stops it. `listening` gets the bound addresses, which are the configured
     /// ones unless systemd passed others on. `sources` are what a reload reads, and `content` what their file held before
     /// the configuration was read from it.
     ///
@@ -127,13 +127,13 @@ impl App {
     /// When an address can't be bound or an HTTP client can't be made.
     pub async fn run(
         mut self,
+        signals: Signals,
         sources: Sources,
         content: Option<Vec<u8>>,
         inherited: Option<Inherited>,
         listening: impl FnOnce(&[ListenAddress]),
     ) -> Result<(), RunError> {
-        let stop = stop_on_signal()?;
-        let hangup = signal(SignalKind::hangup())?;
+        let Signals { stop, hangup } = signals;
         let followed = self.config.auto_reload.then(|| reload::followed(&sources, content)).flatten();
         let mut web = self.config.web.clone();
         web.options.reserved_files += self.concurrency + self.max_idle;
@@ -252,6 +252,22 @@ fn warn_of_low_concurrency(accounts: &[Arc<Account>], concurrency: usize) {
 fn observer(own: &Arc<OwnMetrics>) -> Observer {
     let own = Arc::clone(own);
     Arc::new(move |finished: &Finished| own.polled(finished))
+}
+
+/// The signals of a run: those that come before the configuration has been read count, too.
+pub struct Signals {
+    stop: CancellationToken,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Waits for them from now on.
+    ///
+    /// # Errors
+    /// When the signals can't be waited for.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self { stop: stop_on_signal()?, hangup: signal(SignalKind::hangup())? })
+    }
 }
 
 /// A token that SIGTERM or SIGINT cancels. A second signal ends the process at once.

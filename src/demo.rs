@@ -14,7 +14,7 @@ use exporter_toolkit::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::{App, RunError, stop_on_signal},
+    app::{App, RunError, Signals, stop_on_signal},
     cli::Simulate,
     clock::WallClock,
     config::{Config, Document, Overrides, Sources},
@@ -57,6 +57,7 @@ impl From<BindError> for DemoError {
 /// # Errors
 /// When a flag is wrong or an address can't be bound.
 pub async fn demo(mut overrides: Overrides, inherited: Option<Inherited>) -> Result<(), DemoError> {
+    let signals = Signals::listen().map_err(RunError::from)?;
     let simulator = Simulator::new(&DEMO_ROSTER, WallClock::system().reader());
     let upstream = simulator.bind(&address(ANY_PORT)?).await?;
     let endpoint = http_url(&upstream);
@@ -88,7 +89,7 @@ pub async fn demo(mut overrides: Overrides, inherited: Option<Inherited>) -> Res
             paths.telemetry,
         ));
     };
-    Ok(app.run(sources, None, inherited, listening).await?)
+    Ok(app.run(signals, sources, None, inherited, listening).await?)
 }
 
 /// Runs the simulator until a signal.

@@ -9,7 +9,7 @@ use std::{
 
 use exporter_toolkit::{Inherited, WebConfig, files, settings::Problems};
 use koodrive_exporter::{
-    app::{self, App, Once, RunError},
+    app::{self, App, Once, RunError, Signals},
     check::{self, Online},
     cli::{self, Cli, Command, Options, OutputForm},
     clock::WallClock,
@@ -138,6 +138,10 @@ async fn check_online(options: &Options, arguments: &cli::Check) -> ExitCode {
 }
 
 async fn run(options: &Options, inherited: Option<Inherited>) -> ExitCode {
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return fail(RUN_TIME_FAILURE, &error),
+    };
     let sources = sources(options);
     let content = sources.file_content();
     let config = match load(&sources) {
@@ -145,7 +149,7 @@ async fn run(options: &Options, inherited: Option<Inherited>) -> ExitCode {
         Err(code) => return code,
     };
     let ran = match App::new(config) {
-        Ok(app) => app.run(sources, content, inherited, |_| {}).await,
+        Ok(app) => app.run(signals, sources, content, inherited, |_| {}).await,
         Err(error) => Err(error),
     };
     ran.map_or_else(|error| run_error(&error), |()| GOOD.into())
