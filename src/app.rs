@@ -62,9 +62,6 @@ pub struct App {
     log: WorkerGuard,
 }
 
-/// A runtime of one thread, whose end waits for nothing, such as a secret's file on a hung mount.
-struct Background(Option<Runtime>);
-
 /// A runtime with a thread for blocking work that never ends: where the system has no more threads, such work waits for it.
 /// Without it, the work would be lost, and with it the permits that it holds.
 ///
@@ -75,6 +72,9 @@ pub fn runtime(builder: &mut Builder) -> io::Result<Runtime> {
     drop(runtime.spawn_blocking(|| ()));
     Ok(runtime)
 }
+
+/// A runtime of one thread, whose end waits for nothing, such as a secret's file on a hung mount.
+struct Background(Option<Runtime>);
 
 impl Background {
     fn start() -> io::Result<(Self, Handle)> {

@@ -58,12 +58,13 @@ pub fn init(log: Log, metrics: &OwnMetrics) -> WorkerGuard {
     let subscriber = tracing_subscriber::registry().with(lines.and_then(count).with_filter(filter));
     // Fails only where a log is set already, which then stays.
     let _ = subscriber.try_init();
-    std::panic::set_hook(Box::new(|panic| {
-        // A panic's own words may quote what was being worked on, which may be a secret.
-        let location = panic.location().map(ToString::to_string).unwrap_or_default();
-        error!(location, "exporter panicked, this is a bug");
-    }));
+    on_panic(|location| error!(location, "exporter panicked, this is a bug"));
     guard
+}
+
+/// Calls `report` with a panic's place alone: its own words may quote what was being worked on, which may be a secret.
+pub fn on_panic(report: impl Fn(String) + Send + Sync + 'static) {
+    std::panic::set_hook(Box::new(move |panic| report(panic.location().map(ToString::to_string).unwrap_or_default())));
 }
 
 /// Writes a last word to standard error.

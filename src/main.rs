@@ -45,11 +45,10 @@ fn main() -> ExitCode {
         Err(error) => return fail(RUN_TIME_FAILURE, &error),
     };
     // Until there is a log. A runtime that gets too few threads panics, and would wait for those that it has.
-    std::panic::set_hook(Box::new(|panic| {
-        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    logging::on_panic(|location| {
         logging::last_word(&format!("panic at {location}: the system has no more threads, or this is a bug"));
         std::process::exit(RUN_TIME_FAILURE.into());
-    }));
+    });
     let runtime = match app::runtime(&mut tokio::runtime::Builder::new_multi_thread()) {
         Ok(runtime) => runtime,
         Err(error) => return fail(RUN_TIME_FAILURE, &error),

@@ -49,9 +49,7 @@ fn of_answer(account: &Account, failure: &PollError, clock_skew: Option<f64>) ->
     match refusal.and_then(|refusal| refusal.code.as_deref()) {
         Some("13000101") => "the endpoint: the API does not understand the request",
         Some("13000102") => "user_id and language: the API refuses a parameter",
-        Some("13000201") => {
-            "the vendor: it is a failure inside the API; if it lasts, give the log's trace_id to the vendor"
-        }
+        Some("13000201") => "the log's trace_id: the failure is inside the API; if it lasts, give it to the vendor",
         Some("13000301") => "the account's space in KooDrive's console: it is missing or abnormal",
         Some("13000311") => "the account's space in KooDrive's console: it is full",
         Some("13000410") => "the permission of the application or user in KooDrive's console",

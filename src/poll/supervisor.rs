@@ -145,13 +145,13 @@ impl Supervisor {
         let pool = |account: &Arc<Account>| (connection_key(account), account.api.endpoint.host_and_port());
         let pools: HashSet<_> = accounts.iter().map(pool).collect();
         let (max_idle, before) = (self.max_idle_of_each(&pools), self.max_idle_of_each(&self.pools));
-        for account in accounts {
-            let key = connection_key(account);
-            if let Entry::Vacant(vacant) = connections.entry(key) {
-                let http = self.connections.get(vacant.key()).cloned();
-                let http = http.map_or_else(|| koodrive::build_http(vacant.key(), USER_AGENT, max_idle), Ok)?;
-                vacant.insert(http);
+        for (key, _) in &pools {
+            if let Entry::Vacant(vacant) = connections.entry(key.clone()) {
+                let http = self.connections.get(key).cloned();
+                vacant.insert(http.map_or_else(|| koodrive::build_http(key, USER_AGENT, max_idle), Ok)?);
             }
+        }
+        for account in accounts {
             let host = account.api.endpoint.host();
             if !server_clocks.contains_key(host) {
                 server_clocks.insert(host.to_owned(), self.server_clocks.get(host).cloned().unwrap_or_default());

@@ -44,7 +44,6 @@ impl Expiry {
 }
 
 /// The settings of connections, and what verifies certificates.
-#[derive(Clone)]
 pub(crate) struct Tls {
     config: ClientConfig,
     verifier: Arc<WebPkiServerVerifier>,
