@@ -37,7 +37,7 @@ impl Upstream for Prompt {
         }
     }
 
-    async fn remedy(&self, _refused: &Exchange) -> Option<Remedy> {
+    async fn remedy(&self, _earlier: &[Exchange], _refused: &Exchange) -> Option<Remedy> {
         None
     }
 }

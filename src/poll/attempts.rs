@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use koodrive::{Exchange, Reason, Remedy};
-use tokio::time::Instant;
+use koodrive::{Exchange, Reason};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::poller::Upstream;
 
@@ -39,14 +39,14 @@ pub(super) async fn ask<U: Upstream>(upstream: &U, deadline: Instant) -> (Vec<Ex
             && match next(&exchange) {
                 Next::Settled => false,
                 Next::IfDifferent => {
-                    remedy = different(upstream, deadline, &exchange).await;
+                    remedy = timeout_at(deadline, upstream.remedy(&earlier, &exchange)).await.ok().flatten();
                     remedy.is_some()
                 }
                 Next::AfterBackOff => {
                     let wait = back_off(requests - 1, fastrand::f64());
                     let in_time = Instant::now() + wait + SHORTEST_REQUEST < deadline;
                     if in_time {
-                        tokio::time::sleep(wait).await;
+                        sleep(wait).await;
                     }
                     in_time
                 }
@@ -56,10 +56,6 @@ pub(super) async fn ask<U: Upstream>(upstream: &U, deadline: Instant) -> (Vec<Ex
         }
         earlier.push(exchange);
     }
-}
-
-async fn different<U: Upstream>(upstream: &U, deadline: Instant, refused: &Exchange) -> Option<Remedy> {
-    tokio::time::timeout_at(deadline, upstream.remedy(refused)).await.ok().flatten()
 }
 
 /// Retries are for what failed early and may pass by itself: never after a timeout, never where the API asked for a
@@ -87,7 +83,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use koodrive::{Answer, ConnectFailure, Head, PollError, Stage, Units, answer, overview::OVERVIEW};
+    use koodrive::{Answer, ConnectFailure, Head, PollError, Remedy, Stage, Units, answer, overview::OVERVIEW};
 
     fn after(status: u16, body: &str) -> Next {
         let result = answer::read(status, body.as_bytes(), &OVERVIEW, &Units::default());
@@ -142,7 +138,7 @@ mod tests {
             Exchange::unfinished(PollError::Connect(ConnectFailure::Refused, String::new()))
         }
 
-        async fn remedy(&self, _: &Exchange) -> Option<Remedy> {
+        async fn remedy(&self, _: &[Exchange], _: &Exchange) -> Option<Remedy> {
             None
         }
     }

@@ -26,8 +26,8 @@ pub trait Upstream: Send + Sync + 'static {
     /// One request, given up at `deadline`; with `remedy` after one that was refused.
     fn ask(&self, deadline: Instant, remedy: Option<Remedy>) -> impl Future<Output = Exchange> + Send;
 
-    /// What may make a refused request succeed.
-    fn remedy(&self, refused: &Exchange) -> impl Future<Output = Option<Remedy>> + Send;
+    /// What may make a refused request succeed, other than what the earlier ones of this poll have tried.
+    fn remedy(&self, earlier: &[Exchange], refused: &Exchange) -> impl Future<Output = Option<Remedy>> + Send;
 }
 
 impl Upstream for Client {
@@ -35,8 +35,8 @@ impl Upstream for Client {
         Client::ask(self, deadline, remedy)
     }
 
-    fn remedy(&self, refused: &Exchange) -> impl Future<Output = Option<Remedy>> + Send {
-        Client::remedy(self, refused)
+    fn remedy(&self, earlier: &[Exchange], refused: &Exchange) -> impl Future<Output = Option<Remedy>> + Send {
+        Client::remedy(self, earlier, refused)
     }
 }
 
@@ -204,7 +204,7 @@ mod tests {
             Exchange::unfinished(PollError::Panic)
         }
 
-        async fn remedy(&self, _: &Exchange) -> Option<Remedy> {
+        async fn remedy(&self, _: &[Exchange], _: &Exchange) -> Option<Remedy> {
             None
         }
     }

@@ -174,9 +174,12 @@ impl Supervisor {
     /// Whether the account's settings were other ones.
     fn reconfigure(&self, running: &Running, account: &Arc<Account>) -> bool {
         let differs = running.entry.account() != *account;
-        if let (true, Some(target)) = (differs, self.target(account)) {
+        if let (true, Some(client)) = (differs, self.client(account)) {
             running.entry.reconfigure(Arc::clone(account));
-            running.target.send_replace(target);
+            running.target.send_modify(|target| {
+                let upstream = Arc::new(client.after(&target.upstream));
+                *target = Target { account: Arc::clone(account), upstream };
+            });
         }
         differs
     }
@@ -184,7 +187,8 @@ impl Supervisor {
     fn start(&self, account: &Arc<Account>, overview: Option<Arc<AccountEntry>>) -> Option<(Running, Poller<Client>)> {
         let (entry, stop) =
             (self.store.entry(Arc::clone(account), overview, self.clock.moment()), CancellationToken::new());
-        let (sender, target) = watch::channel(self.target(account)?);
+        let upstream = Arc::new(self.client(account)?);
+        let (sender, target) = watch::channel(Target { account: Arc::clone(account), upstream });
         let poller = Poller {
             entry: Arc::clone(&entry),
             target,
@@ -198,11 +202,10 @@ impl Supervisor {
         Some((Running { entry, target: sender, _stop: stop.drop_guard() }, poller))
     }
 
-    fn target(&self, account: &Arc<Account>) -> Option<Target<Client>> {
+    fn client(&self, account: &Account) -> Option<Client> {
         let http = self.connections.get(&connection_key(account))?.clone();
         let server_clock = Arc::clone(self.server_clocks.get(account.api.endpoint.host())?);
-        let client = Client::new(http, Arc::clone(&account.api), account.collector, self.clock.reader(), server_clock);
-        Some(Target { account: Arc::clone(account), upstream: Arc::new(client) })
+        Some(Client::new(http, Arc::clone(&account.api), account.collector, self.clock.reader(), server_clock))
     }
 }
 

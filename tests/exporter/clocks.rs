@@ -101,6 +101,32 @@ async fn an_api_that_shows_another_time_than_it_takes_stays_up() {
     assert!(upstream.dated_truly());
 }
 
+/// The host's clock is two hours behind the API's, as answers show but for one. Refusals show nothing, or yet another time.
+#[tokio::test]
+async fn one_wrong_date_header_costs_requests_and_no_account_that_works() {
+    let (true_time, wrong) = (Duration::from_hours(2), Duration::from_hours(26));
+    for of_refusals in [None, Some(wrong)] {
+        let upstream = Scripted::start(move |number, error| {
+            if (error - 7200).abs() < 900 {
+                return scripted::good(Some(&scripted::date(if number == 4 { wrong } else { true_time })));
+            }
+            let ahead = if number == 0 { Some(true_time) } else { of_refusals };
+            let date = ahead.map(scripted::date);
+            scripted::answer("401 Unauthorized", date.as_deref(), r#"{"code":13000101,"msg":"expired"}"#)
+        })
+        .await;
+        let files = Files::new();
+        let mut exporter =
+            Exporter::start(&files.write("k.yml", upstream.configuration()), &["--log.level=debug"]).await;
+        for _ in 0..6 {
+            exporter.line_of_each(&["production"], "poll succeeded").await;
+        }
+        let page = exporter.get("/metrics").await;
+        let failures = "koodrive_poll_failures_total{account=\"production\",reason=\"auth\"}";
+        assert_eq!(page.value(failures), Some(0.0), "{of_refusals:?}: {:?}", upstream.x_date_errors.lock().unwrap());
+    }
+}
+
 #[tokio::test]
 async fn a_date_header_of_a_proxy_changes_no_x_date() {
     let upstream = Scripted::start(|number, _| {
@@ -141,12 +167,12 @@ async fn a_secret_that_changed_since_a_refusal_makes_a_different_request() {
     upstream.simulator.set_token(&upstream.user_id(1), "renewed".to_owned());
     let refused = ask().await;
     assert_eq!((refused.head().map(|head| head.status), refused.credential), (Some(401), CredentialRead::Known));
-    assert_eq!(client.remedy(&refused).await, None);
+    assert_eq!(client.remedy(&[], &refused).await, None);
     // Another line end is no other secret.
     std::fs::write(&token, "simulated-token-00001").unwrap();
-    assert_eq!(client.remedy(&refused).await, None);
+    assert_eq!(client.remedy(&[], &refused).await, None);
     std::fs::write(&token, "renewed").unwrap();
-    assert_eq!(client.remedy(&refused).await, Some(Remedy::OtherSecret));
+    assert_eq!(client.remedy(&[], &refused).await, Some(Remedy::OtherSecret));
     let again = ask().await;
     assert_eq!((again.head().map(|head| head.status), again.credential), (Some(200), CredentialRead::Rotated));
     assert_eq!(ask().await.credential, CredentialRead::Known);

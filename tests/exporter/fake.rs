@@ -118,7 +118,7 @@ impl Upstream for Fake {
         exchange
     }
 
-    async fn remedy(&self, _refused: &Exchange) -> Option<Remedy> {
+    async fn remedy(&self, _earlier: &[Exchange], _refused: &Exchange) -> Option<Remedy> {
         if self.never_tells {
             std::future::pending::<()>().await;
         }

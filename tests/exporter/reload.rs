@@ -11,7 +11,11 @@ use std::{
 
 use koodrive_simulator::Fault;
 
-use crate::support::{Exporter, Files, PATIENCE, Page, Upstream, client};
+use crate::{
+    scripted,
+    scripted::Scripted,
+    support::{Exporter, Files, PATIENCE, Page, Upstream, client},
+};
 
 struct Scene {
     exporter: Exporter,
@@ -95,6 +99,25 @@ async fn an_account_that_changes_keeps_its_numbers_unless_it_is_another_one() {
     assert_eq!(scene.post().await.status, 200);
     let page = scene.exporter.get("/metrics").await;
     assert!(!page.body.contains("koodrive_space_used_bytes{"), "another user's numbers are not shown");
+}
+
+#[tokio::test]
+async fn a_secret_that_rotates_beside_a_reload_is_counted() {
+    let upstream = Scripted::start(|_, _| scripted::good(None)).await;
+    let (files, shown) = (Files::new(), "koodrive_credential_rotations_total{account=\"production\"}");
+    let token = files.write("token", "one");
+    let yaml = upstream.configuration().replace("token: hunter2", "token_file: token").replace("200ms", "1s");
+    let config = files.write("k.yml", &yaml);
+    let mut exporter = Exporter::start(&config, &["--web.enable-lifecycle", "--log.level=debug"]).await;
+    exporter.line_of_each(&["production"], "poll succeeded").await;
+    std::fs::write(&token, "two").unwrap();
+    files.write("k.yml", format!("language: zh-CN\n{yaml}"));
+    let reloaded = Page::of(client().post(format!("{}/-/reload", exporter.url)).send().await.unwrap()).await;
+    assert!(reloaded.body.contains("1 changed"), "{}", reloaded.body);
+    for _ in 0..2 {
+        exporter.line_of_each(&["production"], "poll succeeded").await;
+    }
+    assert_eq!(exporter.get("/metrics").await.value(shown), Some(1.0));
 }
 
 #[tokio::test]

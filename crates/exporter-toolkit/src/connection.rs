@@ -83,6 +83,8 @@ pub(crate) struct Connection<A> {
     pub(crate) stop: CancellationToken,
     /// Its own, and cancelled once what admitted it is gone: requests that come afterwards get no answer, however long its end takes.
     pub(crate) lapsed: CancellationToken,
+    /// The last second in which all certificates of its client are good, in Unix time.
+    pub(crate) expires: Option<u64>,
 }
 
 /// Serves one connection by HTTP/2 or HTTP/1 on any stream, such as a tunnel or a pipe in memory, within the limits of a
@@ -104,7 +106,7 @@ impl<A: HttpService> Connection<A> {
     fn plain(service: A, stop: CancellationToken) -> Self {
         let deadline = Deadline::new(Limits::USUAL);
         let lapsed = CancellationToken::new();
-        Self { service, tls: None, deadline, peer: None, accepted: Instant::now(), stop, lapsed }
+        Self { service, tls: None, deadline, peer: None, accepted: Instant::now(), stop, lapsed, expires: None }
     }
 
     /// Serves it until it ends. What is awaited is boxed: a connection takes the room of what it does, not of all
@@ -128,7 +130,8 @@ impl<A: HttpService> Connection<A> {
             stream = timeout(Limits::USUAL.head, handshake) => stream??,
             () = self.stopped() => return Ok(()),
         };
-        let (lapsed, expired) = (self.lapsed.clone(), expiry(&stream));
+        self.expires = expiry(&stream);
+        let (lapsed, expired) = (self.lapsed.clone(), expired(self.expires));
         let end = async move {
             tokio::select! {
                 () = end => {}
@@ -194,7 +197,7 @@ impl<A: HttpService> Connection<A> {
 
     fn timed(&self, deadline: &Deadline) -> TimedService<A> {
         let (service, deadline, lapsed) = (self.service.clone(), deadline.clone(), self.lapsed.clone());
-        TimedService { service, deadline, peer: self.peer.map(Peer), lapsed }
+        TimedService { service, deadline, peer: self.peer.map(Peer), lapsed, expires: self.expires }
     }
 }
 
@@ -204,6 +207,7 @@ struct TimedService<A> {
     deadline: Deadline,
     peer: Option<Peer>,
     lapsed: CancellationToken,
+    expires: Option<u64>,
 }
 
 impl<A: HttpService> Service<Request<Incoming>> for TimedService<A> {
@@ -212,6 +216,10 @@ impl<A: HttpService> Service<Request<Incoming>> for TimedService<A> {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        // The clock may have been set, or the machine have slept, since it was known how much time was left.
+        if self.expires.is_some_and(|expires| expires < UnixTime::now().as_secs()) {
+            self.lapsed.cancel();
+        }
         if self.lapsed.is_cancelled() {
             return Box::pin(async { Err("its client is no longer admitted".into()) });
         }
@@ -224,16 +232,17 @@ impl<A: HttpService> Service<Request<Incoming>> for TimedService<A> {
     }
 }
 
-/// Waits until one of the certificates that the client sent expires, where there is one that has not yet.
-fn expiry<I>(stream: &TlsStream<I>) -> impl Future<Output = ()> + Send + use<I> {
+/// When the first of the certificates that the client sent expires, where there is one that has not yet.
+fn expiry<I>(stream: &TlsStream<I>) -> Option<u64> {
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let expiries = certificates.iter().filter_map(|certificate| u64::try_from(tls::expiry(certificate)?).ok());
-    let left = expiries.filter_map(|expiry| expiry.checked_sub(UnixTime::now().as_secs())).min();
-    async move {
-        match left {
-            Some(left) => sleep(Duration::from_secs(left)).await,
-            None => pending().await,
-        }
+    expiries.filter(|expiry| *expiry >= UnixTime::now().as_secs()).min()
+}
+
+async fn expired(expires: Option<u64>) {
+    match expires {
+        Some(expires) => sleep(Duration::from_secs(expires.saturating_sub(UnixTime::now().as_secs()))).await,
+        None => pending().await,
     }
 }
 
@@ -373,6 +382,27 @@ mod tests {
         lapsed.cancel();
         assert!(ended.await.unwrap().is_err());
         assert_eq!(answers.load(Ordering::Relaxed), 5);
+    }
+
+    #[tokio::test]
+    async fn client_whose_certificate_has_expired_by_a_clock_that_was_set_is_not_answered() {
+        let service =
+            service_fn(|_: Request<Incoming>| async { Ok::<_, Infallible>(Response::new(SharedBody::from("x"))) });
+        for (expires, is_answered) in [(Some(1), false), (Some(u64::MAX), true), (None, true)] {
+            let connection = Connection { expires, ..Connection::plain(service, CancellationToken::new()) };
+            let lapsed = connection.lapsed.clone();
+            let (mut client, server) = duplex(1024);
+            let serving = tokio::spawn(connection.serve(server));
+            client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert_eq!(
+                (!answer.is_empty(), !lapsed.is_cancelled()),
+                (is_answered, is_answered),
+                "{expires:?}: {answer}"
+            );
+            assert_eq!(serving.await.unwrap().is_ok(), is_answered);
+        }
     }
 
     #[tokio::test]

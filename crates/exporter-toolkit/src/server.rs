@@ -227,6 +227,7 @@ impl<A: HttpService> Server<A> {
             accepted: Instant::now(),
             stop: self.stop.clone(),
             lapsed: replaced.child_token(),
+            expires: None,
         };
         let open = self.options.metrics.as_ref().map(ServerMetrics::connection_open);
         let registering = self.connections.register(peer, deadline, |registered| {

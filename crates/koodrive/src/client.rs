@@ -68,6 +68,13 @@ impl Client {
         Self { http, account, resource, clock, server_clock, secret: SecretReader::default() }
     }
 
+    /// The client, which knows the secret that the one before it for this account read last, if its credential is the same.
+    #[must_use]
+    pub fn after(self, before: &Self) -> Self {
+        let is_same = self.account.credential == before.account.credential;
+        Self { secret: if is_same { before.secret.clone() } else { self.secret }, ..self }
+    }
+
     /// Asks for the account's resource, once, until `deadline` at the latest; with `remedy` after a request
     /// that was refused.
     pub async fn ask(&self, deadline: Instant, remedy: Option<Remedy>) -> Exchange {
@@ -84,10 +91,13 @@ impl Client {
         exchange
     }
 
-    /// What may make a refused request succeed: another date, or a secret that has changed since.
-    pub async fn remedy(&self, refused: &Exchange) -> Option<Remedy> {
-        let skew = refused.head().and_then(|head| head.clock_skew);
-        if let Some(other) = ServerClock::other(refused.correction, skew) {
+    /// What may make a refused request succeed: another date than that of the `earlier` requests and its own, or a secret that
+    /// has changed since.
+    pub async fn remedy(&self, earlier: &[Exchange], refused: &Exchange) -> Option<Remedy> {
+        let requests = || earlier.iter().chain([refused]);
+        let tried: Vec<_> = requests().map(|request| request.correction).collect();
+        let skew = requests().find_map(|request| request.head()?.clock_skew);
+        if let Some(other) = self.server_clock.other(&tried, skew) {
             return Some(Remedy::OtherClock(other));
         }
         self.secret.has_changed(&self.account.credential).await.then_some(Remedy::OtherSecret)

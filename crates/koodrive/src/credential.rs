@@ -5,7 +5,7 @@ use std::{
     io::{self, Read},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use nix::libc::O_NONBLOCK;
@@ -64,8 +64,8 @@ static FILES: KeyedLimiter<PathBuf> = KeyedLimiter::new(1);
 static FOLDERS: KeyedLimiter<PathBuf> = KeyedLimiter::new(64);
 
 /// Reads one account's secret, and knows what it read last.
-#[derive(Debug, Default)]
-pub(super) struct SecretReader(Mutex<Option<SecretString>>);
+#[derive(Debug, Clone, Default)]
+pub(super) struct SecretReader(Arc<Mutex<Option<SecretString>>>);
 
 impl SecretReader {
     /// The secret as it is now, and whether that is another one than before.

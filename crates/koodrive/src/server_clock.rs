@@ -1,8 +1,9 @@
 //! One origin's clock, as far as accepted requests have proved it.
 //!
 //! `X-Date` must not be later than the server's now, nor 15 minutes older. A request that is accepted proves the clock
-//! by which it was dated. After a refusal, the other clock is tried once: the one that the refusal's `Date` header shows,
-//! or this host's. A wrong `Date` header costs a request, and never an account that works.
+//! by which it was dated. After a refusal, other clocks are tried: the one that the refusal's `Date` header shows, the last
+//! other one by which a request was accepted, and this host's. A wrong `Date` header costs a request, and never an account
+//! that works.
 
 use std::{
     ops::Range,
@@ -70,20 +71,29 @@ impl Correction {
 
 /// One origin's clock, shared by all accounts there.
 #[derive(Debug, Default)]
-pub struct ServerClock(AtomicI64);
+pub struct ServerClock {
+    /// By how much requests are corrected.
+    now: AtomicI64,
+    /// The last correction by which a request was accepted, though answers may not have supported it since: one of them may
+    /// have a wrong `Date`.
+    proven: AtomicI64,
+}
 
 impl ServerClock {
     /// By how much requests are corrected.
     pub(super) fn correction(&self) -> Correction {
-        Correction(self.0.load(Ordering::Relaxed))
+        Correction(self.now.load(Ordering::Relaxed))
     }
 
     /// A request that was dated with this correction was accepted, and the answer's `Date` header showed this skew. A
     /// correction that the answer does not support is dropped.
     pub(super) fn accepted(&self, correction: Correction, skew: Option<f64>, endpoint: &str) {
+        if correction.0 != 0 {
+            self.proven.store(correction.0, Ordering::Relaxed);
+        }
         let supported = skew.is_some_and(|skew| !Correction::of_skew(skew).differs_from(correction));
         let correction = if supported { correction } else { Correction(0) };
-        let before = Correction(self.0.swap(correction.0, Ordering::Relaxed));
+        let before = Correction(self.now.swap(correction.0, Ordering::Relaxed));
         if before.differs_from(correction) {
             let correction_seconds = correction.0 / 1000;
             if correction.0 == 0 {
@@ -94,10 +104,12 @@ impl ServerClock {
         }
     }
 
-    /// The other clock for a request that was refused, with the skew that the answer's `Date` header showed.
-    pub(super) fn other(refused: Correction, skew: Option<f64>) -> Option<Correction> {
-        let other = skew.map_or(Correction(0), Correction::of_skew);
-        other.differs_from(refused).then_some(other)
+    /// The next clock for a request that was refused by those that were `tried`, with the skew that the `Date` header of the
+    /// first refusal showed.
+    pub(super) fn other(&self, tried: &[Correction], skew: Option<f64>) -> Option<Correction> {
+        let proven = Correction(self.proven.load(Ordering::Relaxed));
+        let others = [skew.map_or(Correction(0), Correction::of_skew), proven, Correction(0)];
+        others.into_iter().find(|other| tried.iter().all(|tried| other.differs_from(*tried)))
     }
 }
 
@@ -148,7 +160,7 @@ mod tests {
     #[test]
     fn clock_follows_an_accepted_request_and_nothing_else() {
         let clock = ServerClock::default();
-        let eight_hours = ServerClock::other(clock.correction(), Some(28_800.0)).unwrap();
+        let eight_hours = clock.other(&[clock.correction()], Some(28_800.0)).unwrap();
         assert_eq!((eight_hours, clock.correction()), (Correction(-28_800_000), Correction(0)));
         clock.accepted(eight_hours, Some(28_799.0), "e");
         assert_eq!(clock.correction(), eight_hours);
@@ -168,13 +180,31 @@ mod tests {
 
     #[test]
     fn other_clock_is_the_one_of_the_date_header_or_the_local_one() {
-        let corrected = Correction(600_000);
-        assert_eq!(ServerClock::other(Correction(0), Some(2.9)), None);
-        assert_eq!(ServerClock::other(Correction(0), Some(-600.0)), Some(corrected));
-        assert_eq!(ServerClock::other(corrected, Some(-601.0)), None);
-        assert_eq!(ServerClock::other(corrected, Some(0.0)), Some(Correction(0)));
-        assert_eq!(ServerClock::other(corrected, None), Some(Correction(0)));
-        assert_eq!(ServerClock::other(Correction(0), None), None);
+        let (clock, corrected) = (ServerClock::default(), Correction(600_000));
+        for (tried, skew, other) in [
+            (Correction(0), Some(2.9), None),
+            (Correction(0), Some(-600.0), Some(corrected)),
+            (corrected, Some(-601.0), Some(Correction(0))),
+            (corrected, Some(0.0), Some(Correction(0))),
+            (corrected, None, Some(Correction(0))),
+            (Correction(0), None, None),
+        ] {
+            assert_eq!(clock.other(&[tried], skew), other, "{tried:?} {skew:?}");
+        }
+    }
+
+    #[test]
+    fn other_clock_is_at_last_the_one_that_was_accepted_before() {
+        let (clock, accepted, wrong) = (ServerClock::default(), Correction(7_200_000), Correction(86_400_000));
+        clock.accepted(accepted, Some(-7200.0), "e");
+        clock.accepted(accepted, Some(-86_400.0), "e");
+        // So is the local one by an account of another kind, whose requests need no date.
+        clock.accepted(Correction(0), None, "e");
+        assert_eq!(clock.correction(), Correction(0));
+        assert_eq!(clock.other(&[Correction(0)], None), Some(accepted));
+        assert_eq!(clock.other(&[Correction(0)], Some(-86_400.0)), Some(wrong));
+        assert_eq!(clock.other(&[Correction(0), wrong], Some(-86_400.0)), Some(accepted));
+        assert_eq!(clock.other(&[Correction(0), wrong, accepted], Some(-86_400.0)), None);
     }
 
     proptest! {

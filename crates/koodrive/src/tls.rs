@@ -1,8 +1,8 @@
 //! TLS to the API: which certificates are trusted, and until when a connection that they admitted is used.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use rustls::{
@@ -14,32 +14,24 @@ use rustls::{
     crypto::ring,
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
-use tokio::time::Instant;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use crate::transport::TransportError;
 
-/// A certificate is good for the whole of its last second.
-const ONE_SECOND: Duration = Duration::from_secs(1);
+/// The last second, in Unix time, in which all certificates are good that connections were made with.
+#[derive(Debug, Clone)]
+pub(crate) struct Expiry(Arc<AtomicU64>);
 
-/// When the first certificate expires that connections were made with.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Expiry(Arc<Mutex<Option<Instant>>>);
+impl Default for Expiry {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU64::new(u64::MAX)))
+    }
+}
 
 impl Expiry {
-    /// Whether a connection may have outlived a certificate.
+    /// Whether a connection may have outlived a certificate, by the clock by which a new one would be verified.
     pub(crate) fn has_passed(&self) -> bool {
-        self.first().is_some_and(|first| first <= Instant::now())
-    }
-
-    fn add(&self, left: Duration) {
-        let mut first = self.first();
-        let expires = Instant::now().checked_add(left);
-        *first = first.into_iter().chain(expires).min();
-    }
-
-    fn first(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.load(Ordering::Relaxed) < UnixTime::now().as_secs()
     }
 }
 
@@ -111,8 +103,8 @@ impl ServerCertVerifier for Verifier {
         let verified = self.webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
         let expiries = [end_entity].into_iter().chain(intermediates).filter_map(expiry);
         // One that has expired already was not needed.
-        for left in expiries.filter_map(|expiry| expiry.checked_sub(now.as_secs())) {
-            self.expiry.add(Duration::from_secs(left) + ONE_SECOND);
+        for expiry in expiries.filter(|expiry| *expiry >= now.as_secs()) {
+            self.expiry.0.fetch_min(expiry, Ordering::Relaxed);
         }
         Ok(verified)
     }
@@ -137,5 +129,19 @@ impl ServerCertVerifier for Verifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.webpki.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expiry_is_by_the_clock_of_the_host_and_after_the_last_good_second() {
+        for (last_good, has_passed) in [(1, true), (UnixTime::now().as_secs() + 60, false), (u64::MAX, false)] {
+            let expiry = Expiry::default();
+            expiry.0.fetch_min(last_good, Ordering::Relaxed);
+            assert_eq!(expiry.has_passed(), has_passed, "{last_good}");
+        }
     }
 }
