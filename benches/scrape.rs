@@ -40,9 +40,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use common::Accounts;
-use exporter_toolkit::{Coding, Exporter, Format, Options, WebConfig};
+use exporter_toolkit::{Exporter, Format, Options, WebConfig};
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, header::HeaderValue, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -103,9 +102,13 @@ async fn serve(name: &str, accounts: usize, compressed: bool, folder: &Path) {
         }
         return exporter.serve(std::future::pending()).await;
     }
-    let text = accounts.exposition.encode(Format::Text0, Coding::Identity, common::now()).0.concat();
-    let registry = common::registry(std::str::from_utf8(&text).unwrap());
-    let body = if compressed { Bytes::from(common::gzip(&text, 2)) } else { Bytes::from(text) };
+    let routes = exporter(&accounts).routes(&options()).unwrap();
+    let body = async |coding| {
+        let request = Request::get("/metrics").header("accept-encoding", coding).body(()).unwrap();
+        routes.answer(&request).await.into_body().collect().await.unwrap().to_bytes()
+    };
+    let registry = common::registry(std::str::from_utf8(&body("identity").await).unwrap());
+    let body = body(if compressed { "gzip" } else { "identity" }).await;
     let is_floor = name != "crate";
     let answer = Arc::new(move || {
         let body = if is_floor {
