@@ -23,10 +23,10 @@ pub struct FamilyReference {
 /// The families of the accounts, then the exporter's own.
 #[must_use]
 pub fn families() -> Vec<FamilyReference> {
-    let of_accounts = super::families::all().map(|family| FamilyReference {
+    let of_accounts = super::families::all().map(|(family, labels)| FamilyReference {
         name: family.name.to_owned(),
         kind: family.kind.as_str(),
-        labels: ["account"].iter().chain(family.labels).map(ToString::to_string).collect(),
+        labels: labels.into_iter().map(ToOwned::to_owned).collect(),
         help: family.help.to_owned(),
     });
     let of_server = SERVER_FAMILIES.iter().map(|family| FamilyReference {
