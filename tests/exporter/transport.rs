@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use hyper::{
@@ -16,14 +16,17 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use koodrive::{Client, ConnectionKey, ServerClock, Stage, build_http};
 use koodrive_simulator::Roster;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    time::Instant,
 };
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    fake,
     hostile::{Authority, Hostile},
     support::{Exporter, Files, Upstream, run},
 };
@@ -122,6 +125,34 @@ async fn a_connection_that_goes_silent_costs_the_poll_that_uses_it_alone() {
     let mut exporter = Exporter::start(&files.write("k.yml", yaml), &[]).await;
     exporter.line(|line| line.contains("account polls failing") && line.contains("reason=timeout")).await;
     exporter.line(|line| line.contains("account polls succeeding again") && line.contains("failures=1")).await;
+}
+
+#[tokio::test]
+async fn a_request_counts_as_sent_once_it_is_written_to_a_connection_and_no_sooner() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closing = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let ask = async |scheme, listener: &TcpListener, timeout| {
+        let address = listener.local_addr().unwrap();
+        let mut account = (*fake::account("finance", fake::MINUTE).api).clone();
+        account.endpoint = koodrive::Endpoint::parse(&format!("{scheme}://{address}")).unwrap();
+        account.transport.proxy = koodrive::Proxy::Direct;
+        let http = build_http(&ConnectionKey::new(&account, fake::MINUTE), "test", 1).unwrap();
+        let (clock, server_clock) = (Arc::new(SystemTime::now), Arc::<ServerClock>::default());
+        let client = Client::new(http, Arc::new(account), &koodrive::overview::OVERVIEW, clock, server_clock);
+        client.ask(Instant::now() + timeout, None).await.stage
+    };
+    // Nobody answers the beginning of TLS.
+    assert_eq!(ask("https", &silent, Duration::from_millis(200)).await, Stage::Unsent);
+    let answer_none = async {
+        loop {
+            let (stream, _) = closing.accept().await.unwrap();
+            head(stream).await;
+        }
+    };
+    tokio::select! {
+        stage = ask("http", &closing, fake::MINUTE) => assert_eq!(stage, Stage::Sent),
+        () = answer_none => {}
+    }
 }
 
 #[tokio::test]

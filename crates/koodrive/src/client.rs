@@ -2,7 +2,10 @@
 
 use std::{error::Error, fmt, io, iter::repeat_with, sync::Arc};
 
-use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{
+    Body,
+    header::{AUTHORIZATION, CONTENT_ENCODING, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+};
 use secrecy::SecretString;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -13,6 +16,7 @@ use crate::{
     credential::{self, CredentialRead, SecretReader},
     error::{ConnectFailure, PollError},
     exchange::{Exchange, Head, Stage},
+    no_body::NoBody,
     redaction::redacted,
     resolver::NameError,
     resource::Resource,
@@ -85,8 +89,12 @@ impl Client {
             Some(Remedy::OtherClock(correction)) => correction,
             Some(Remedy::OtherSecret) | None => self.server_clock.correction(),
         };
-        if let Ok(result) = timeout_at(deadline, self.exchange(&mut exchange, began, deadline)).await {
+        let body = NoBody::default();
+        if let Ok(result) = timeout_at(deadline, self.exchange(&mut exchange, body.clone(), began, deadline)).await {
             exchange.result = result;
+        }
+        if exchange.stage == Stage::Unsent && body.is_written() {
+            exchange.stage = Stage::Sent;
         }
         exchange
     }
@@ -103,23 +111,20 @@ impl Client {
         self.secret.has_changed(&self.account.credential).await.then_some(Remedy::OtherSecret)
     }
 
-    async fn exchange(&self, exchange: &mut Exchange, began: Instant, deadline: Instant) -> Result<Answer, PollError> {
+    async fn exchange(
+        &self,
+        exchange: &mut Exchange,
+        body: NoBody,
+        began: Instant,
+        deadline: Instant,
+    ) -> Result<Answer, PollError> {
         let secret = self.read_secret(exchange).await?;
         let url = self.account.endpoint.url(self.resource.path);
         let headers = self.headers(url.path(), &secret, exchange).ok_or(PollError::Unsendable)?;
         let authorization = headers.get(AUTHORIZATION).cloned().ok_or(PollError::Unsendable)?;
         let connections = self.http.connections();
-        let request = connections.http.get(url).headers(headers);
-        exchange.stage = Stage::Sent;
-        let response = match request.send().await {
-            Ok(response) => response,
-            Err(error) => {
-                if error.is_connect() {
-                    exchange.stage = Stage::Unsent;
-                }
-                return Err(self.transport_error(&error, began));
-            }
-        };
+        let request = connections.http.get(url).headers(headers).body(Body::wrap(body));
+        let response = request.send().await.map_err(|error| self.transport_error(&error, began))?;
         let (mut head, skew) = self.head(&response);
         if matches!(head.status, 502..=504) {
             // The name may lead to another address by now, which a kept connection would never learn.

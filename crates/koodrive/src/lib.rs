@@ -25,6 +25,7 @@ mod endpoint;
 mod error;
 mod exchange;
 mod keyed_limiter;
+mod no_body;
 pub mod overview;
 mod redaction;
 mod resolver;

@@ -38,9 +38,11 @@ impl Tree {
     /// # Errors
     /// Where it is no map of keys, with the line.
     pub fn of_yaml(text: &str, path: Option<&Path>) -> Result<Self, Problem> {
-        let place = Place { path, lines: Vec::new() };
-        let mut reader =
-            YamlReader { place: &place, parser: Parser::new_from_str(text), anchors: HashMap::new(), copied: 0 };
+        Self::read(text, &Place { path, format: "YAML", lines: Vec::new() })
+    }
+
+    fn read(yaml: &str, place: &Place<'_>) -> Result<Self, Problem> {
+        let mut reader = YamlReader { place, parser: Parser::new_from_str(yaml), anchors: HashMap::new(), copied: 0 };
         let mut root = reader.document()?;
         root.retain(|key, _| !key.starts_with(HOLDER_PREFIX));
         Ok(Self(root))
@@ -51,10 +53,10 @@ impl Tree {
     /// # Errors
     /// As [`Tree::of_yaml`].
     pub fn of_json(text: &str, path: Option<&Path>) -> Result<Self, Problem> {
-        // What JSON is not is refused here; what is left is YAML, too.
-        serde_json::from_str::<IgnoredAny>(text)
-            .map_err(|error| Place { path, lines: Vec::new() }.invalid("JSON", error.line(), error.column()))?;
-        Self::of_yaml(text, path)
+        let place = Place { path, format: "JSON", lines: Vec::new() };
+        serde_json::from_str::<IgnoredAny>(text).map_err(|error| place.invalid(error.line(), error.column()))?;
+        // What is JSON is YAML, too, but for these escapes.
+        Self::read(&without_surrogates(text), &place)
     }
 
     /// The tree of a TOML text.
@@ -63,12 +65,12 @@ impl Tree {
     /// As [`Tree::of_yaml`].
     pub fn of_toml(text: &str, path: Option<&Path>) -> Result<Self, Problem> {
         let lines = text.match_indices('\n').map(|(index, _)| index).collect();
-        let place = Place { path, lines };
+        let place = Place { path, format: "TOML", lines };
         let table = DeTable::parse(text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start);
             let line = place.line_of(start);
             let line_start = line.checked_sub(2).and_then(|index| place.lines.get(index)).map_or(0, |end| end + 1);
-            place.invalid("TOML", line, start.saturating_sub(line_start) + 1)
+            place.invalid(line, start.saturating_sub(line_start) + 1)
         })?;
         Ok(Self(of_toml_table(table.into_inner(), &place)))
     }
@@ -94,6 +96,7 @@ impl Source for Tree {
 /// A file, and where its lines end.
 struct Place<'a> {
     path: Option<&'a Path>,
+    format: &'static str,
     lines: Vec<usize>,
 }
 
@@ -115,9 +118,25 @@ impl Place<'_> {
         Problem::new(self.origin(line).as_deref().unwrap_or("no configuration file"), key, message)
     }
 
-    fn invalid(&self, format: &str, line: usize, column: usize) -> Problem {
-        self.problem(line, "", &format!("is not valid {format}: see column {column}"))
+    fn invalid(&self, line: usize, column: usize) -> Problem {
+        self.problem(line, "", &format!("is not valid {}: see column {column}", self.format))
     }
+}
+
+/// JSON whose pairs of escapes (`\ud83d\ude00`), each for one character, are that character: YAML has no such pairs.
+fn without_surrogates(json: &str) -> String {
+    let (mut text, mut rest) = (String::with_capacity(json.len()), json);
+    while let Some((before, escape)) = rest.find('\\').and_then(|at| rest.split_at_checked(at)) {
+        text.push_str(before);
+        let unit = |at: usize| u16::from_str_radix(escape.get(at..at + 6)?.strip_prefix("\\u")?, 16).ok();
+        let pair = unit(0).zip(unit(6)).and_then(|(high, low)| String::from_utf16(&[high, low]).ok());
+        let char = pair.filter(|pair| pair.chars().count() == 1);
+        // Any other escape is not looked into, as that of a backslash.
+        let (length, char) = char.as_deref().map_or((2, escape.get(..2).unwrap_or(escape)), |char| (12, char));
+        text.push_str(char);
+        rest = escape.get(length..).unwrap_or_default();
+    }
+    text + rest
 }
 
 /// Builds the values from the parser's events. Only strings are keys, and what aliases copy is bounded.
@@ -155,7 +174,7 @@ impl YamlReader<'_> {
     fn next(&mut self) -> Result<(Event, usize), Problem> {
         match self.parser.next_token() {
             Ok((event, mark)) => Ok((event, mark.line())),
-            Err(error) => Err(self.place.invalid("YAML", error.marker().line(), error.marker().col() + 1)),
+            Err(error) => Err(self.place.invalid(error.marker().line(), error.marker().col() + 1)),
         }
     }
 
@@ -313,6 +332,9 @@ fn of_toml(value: DeValue<'_>, place: &Place<'_>) -> ValueKind {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
 
     fn yaml(text: &str) -> Result<Tree, String> {
@@ -382,6 +404,27 @@ mod tests {
         assert_eq!(at(&toml, &["a", "b"]), stands("16", "f:1"));
         assert_eq!(at(&toml, &["c", "e"]), stands("1.5", "f:6"));
         assert_eq!(at(&toml, &["c", "f"]), stands("true", "f:7"));
+    }
+
+    proptest! {
+        #[test]
+        fn text_is_read_from_json_whether_or_not_its_characters_are_escaped(text: String) {
+            let escape = |unit: u16| format!("\\u{unit:04x}");
+            let escaped: String = text.encode_utf16().map(escape).collect();
+            let path = Some(Path::new("f"));
+            for json in [format!("{{\"a\": \"\\\\{escaped}\"}}"), json!({ "a": format!("\\{text}") }).to_string()] {
+                let tree = Tree::of_json(&json, path).unwrap();
+                prop_assert_eq!(at(&tree, &["a"]), stands(&format!("\\{text}"), "f:1"));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_is_called_so() {
+        for text in ["{ \"a\": 1, }", "{ a: 1 }", "{ \"a\": \"\\ud83d\" }"] {
+            let problem = Tree::of_json(text, Some(Path::new("f.json"))).unwrap_err().to_string();
+            assert!(problem.starts_with("f.json:1: is not valid JSON: see column "), "{problem}");
+        }
     }
 
     #[test]
