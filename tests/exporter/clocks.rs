@@ -127,6 +127,33 @@ async fn one_wrong_date_header_costs_requests_and_no_account_that_works() {
     }
 }
 
+/// Each second answer comes from somebody else: those to the requests that the right clock dates after a refusal.
+#[tokio::test]
+async fn a_poll_begins_with_the_other_clock_where_the_one_before_got_no_answer_to_it() {
+    let two_hours = Duration::from_hours(2);
+    for reload in [false, true] {
+        let upstream = Scripted::start(move |number, error| {
+            let date = scripted::date(two_hours);
+            match number % 2 {
+                1 => scripted::answer("403 Forbidden", None, "<html>blocked</html>"),
+                _ if (error - 7200).abs() < 900 => scripted::good(Some(&date)),
+                _ => scripted::answer("401 Unauthorized", Some(&date), r#"{"code":13000101,"msg":"expired"}"#),
+            }
+        })
+        .await;
+        let files = Files::new();
+        let yaml = upstream.configuration().replace("200ms", "1s");
+        let config = files.write("k.yml", &yaml);
+        let mut exporter = Exporter::start(&config, &["--log.level=debug"]).await;
+        exporter.line(|line| line.contains("account polls failing")).await;
+        if reload {
+            files.write("k.yml", format!("language: zh-CN\n{yaml}"));
+            exporter.signal("-HUP");
+        }
+        exporter.line(|line| line.contains("account polls succeeding again")).await;
+    }
+}
+
 #[tokio::test]
 async fn a_date_header_of_a_proxy_changes_no_x_date() {
     let upstream = Scripted::start(|number, _| {

@@ -1,6 +1,11 @@
 //! One account's client: one request, one answer.
 
-use std::{error::Error, fmt, io, iter::repeat_with, sync::Arc};
+use std::{
+    error::Error,
+    fmt, io,
+    iter::repeat_with,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use reqwest::{
     Body,
@@ -50,6 +55,8 @@ pub struct Client {
     resource: &'static Resource,
     clock: Clock,
     server_clock: Arc<ServerClock>,
+    /// The other clock that was tried last, until the API has answered a request that was dated by it.
+    unanswered: Arc<Mutex<Option<Correction>>>,
     secret: SecretReader,
 }
 
@@ -69,14 +76,17 @@ impl Client {
         clock: Clock,
         server_clock: Arc<ServerClock>,
     ) -> Self {
-        Self { http, account, resource, clock, server_clock, secret: SecretReader::default() }
+        let (unanswered, secret) = Default::default();
+        Self { http, account, resource, clock, server_clock, unanswered, secret }
     }
 
-    /// The client, which knows the secret that the one before it for this account read last, if its credential is the same.
+    /// The client, which knows what the one before it for this account at this endpoint knew: the clock that is to be tried,
+    /// and the secret that was read last, if its credential is the same.
     #[must_use]
     pub fn after(self, before: &Self) -> Self {
         let is_same = self.account.credential == before.account.credential;
-        Self { secret: if is_same { before.secret.clone() } else { self.secret }, ..self }
+        let secret = if is_same { before.secret.clone() } else { self.secret };
+        Self { unanswered: Arc::clone(&before.unanswered), secret, ..self }
     }
 
     /// Asks for the account's resource, once, until `deadline` at the latest; with `remedy` after a request
@@ -87,7 +97,8 @@ impl Client {
         let mut exchange = Exchange { trace_id: trace_id(), ..Exchange::unfinished(PollError::Timeout(timeout)) };
         exchange.correction = match remedy {
             Some(Remedy::OtherClock(correction)) => correction,
-            Some(Remedy::OtherSecret) | None => self.server_clock.correction(),
+            // Where no time was left for its answer, the next poll begins with it.
+            Some(Remedy::OtherSecret) | None => self.unanswered().unwrap_or_else(|| self.server_clock.correction()),
         };
         let body = NoBody::default();
         if let Ok(result) = timeout_at(deadline, self.exchange(&mut exchange, body.clone(), began, deadline)).await {
@@ -106,6 +117,7 @@ impl Client {
         let tried: Vec<_> = requests().map(|request| request.correction).collect();
         let skew = requests().find_map(|request| request.head()?.clock_skew);
         if let Some(other) = self.server_clock.other(&tried, skew) {
+            *self.unanswered() = Some(other);
             return Some(Remedy::OtherClock(other));
         }
         self.secret.has_changed(&self.account.credential).await.then_some(Remedy::OtherSecret)
@@ -140,6 +152,7 @@ impl Client {
         if answer::is_of_the_api(&result) {
             // Others on the way, such as a proxy, do not speak for the API's clock.
             head.clock_skew = skew;
+            self.unanswered().take_if(|unanswered| *unanswered == exchange.correction);
             exchange.stage = Stage::Answered(head);
         }
         if matches!(result, Ok(_) | Err(PollError::InvalidData(_))) {
@@ -192,6 +205,10 @@ impl Client {
             proxy @ Proxy::Url(_) => format!("{target} by the proxy {proxy}"),
         };
         PollError::Connect(failure, format!("{target}: {cause}"))
+    }
+
+    fn unanswered(&self) -> MutexGuard<'_, Option<Correction>> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn read_secret(&self, exchange: &mut Exchange) -> Result<SecretString, PollError> {
