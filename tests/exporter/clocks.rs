@@ -1,7 +1,10 @@
 //! Hosts and servers whose clocks disagree, and secrets that change under a request.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -152,6 +155,51 @@ async fn a_poll_begins_with_the_other_clock_where_the_one_before_got_no_answer_t
         }
         exporter.line(|line| line.contains("account polls succeeding again")).await;
     }
+}
+
+/// The host's clock is right. One refusal comes for no reason, each refusal shows another wrong time, and somebody else
+/// answers what comes right after one.
+#[tokio::test]
+async fn wrong_date_headers_of_refusals_keep_no_account_from_the_clock_that_works() {
+    let after_refusal = AtomicBool::new(false);
+    let upstream = Scripted::start(move |number, error| {
+        if after_refusal.swap(false, Ordering::Relaxed) {
+            return scripted::answer("403 Forbidden", None, "<html>slow down</html>");
+        }
+        if error.abs() < 900 && number != 1 {
+            return scripted::good(Some(&scripted::date(Duration::ZERO)));
+        }
+        after_refusal.store(true, Ordering::Relaxed);
+        let date = scripted::date(Duration::from_hours(24 * (1 + number as u64)));
+        scripted::answer("401 Unauthorized", Some(&date), r#"{"code":13000101,"msg":"expired"}"#)
+    })
+    .await;
+    let files = Files::new();
+    let mut exporter = Exporter::start(&files.write("k.yml", upstream.configuration()), &["--log.level=debug"]).await;
+    exporter.line(|line| line.contains("account polls failing")).await;
+    exporter.line(|line| line.contains("account polls succeeding again")).await;
+    exporter.line_of_each(&["production"], "poll succeeded").await;
+}
+
+/// The host's clock is two hours behind, and good answers show another time than refusals and the API itself.
+#[tokio::test]
+async fn a_clock_that_is_accepted_again_after_a_refusal_is_kept_whatever_answers_show() {
+    let (two_hours, wrong) = (Duration::from_hours(2), Duration::from_hours(26));
+    let upstream = Scripted::start(move |_, error| {
+        if (error - 7200).abs() < 900 {
+            return scripted::good(Some(&scripted::date(wrong)));
+        }
+        let date = scripted::date(two_hours);
+        scripted::answer("401 Unauthorized", Some(&date), r#"{"code":13000101,"msg":"expired"}"#)
+    })
+    .await;
+    let files = Files::new();
+    let mut exporter = Exporter::start(&files.write("k.yml", upstream.configuration()), &["--log.level=debug"]).await;
+    for _ in 0..8 {
+        exporter.line_of_each(&["production"], "poll succeeded").await;
+    }
+    let refused = upstream.x_date_errors.lock().unwrap().iter().filter(|error| error.abs() < 900).count();
+    assert_eq!(refused, 2, "the first request, and the one after the correction was dropped");
 }
 
 #[tokio::test]

@@ -64,9 +64,11 @@ fn strict(text: &str) -> String {
     let mut strict: String = text.chars().map(|char| if char.is_ascii_control() { ' ' } else { char }).collect();
     for (start, escape) in text.match_indices("\\u") {
         let digits = start + escape.len();
-        let leading = text.as_bytes().get(digits..digits + 2);
-        if matches!(leading, Some([b'd' | b'D', b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F'])) {
-            strict.replace_range(digits..digits + 2, "00");
+        let unit = text.as_bytes().get(digits..digits + 4);
+        if matches!(unit, Some([b'd' | b'D', b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F', _, _]))
+            && text.is_char_boundary(digits + 4)
+        {
+            strict.replace_range(digits..digits + 4, "fffd");
         }
     }
     strict
@@ -150,5 +152,8 @@ mod tests {
             assert_eq!(of(format!("{{\"msg\":\"{msg}\",\"code\":7}}").as_bytes()), Some(7), "{msg}");
         }
         assert_eq!((of(b"\xff"), of(b""), of(b"[]")), (None, None, None));
+        let half = json_object(br#"{"a":"1\ud8300","\ud863ode":7}"#).unwrap();
+        assert_eq!(half.get("a").and_then(Value::as_str), Some("1\u{FFFD}0"), "half of a pair is no digit");
+        assert!(!half.contains_key("code"));
     }
 }

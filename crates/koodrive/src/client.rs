@@ -55,7 +55,7 @@ pub struct Client {
     resource: &'static Resource,
     clock: Clock,
     server_clock: Arc<ServerClock>,
-    /// The other clock that was tried last, until the API has answered a request that was dated by it.
+    /// The other clock that is to be tried, until the API has answered a request that was dated by it.
     unanswered: Arc<Mutex<Option<Correction>>>,
     secret: SecretReader,
 }
@@ -95,11 +95,14 @@ impl Client {
         let began = Instant::now();
         let timeout = deadline.saturating_duration_since(began);
         let mut exchange = Exchange { trace_id: trace_id(), ..Exchange::unfinished(PollError::Timeout(timeout)) };
-        exchange.correction = match remedy {
-            Some(Remedy::OtherClock(correction)) => correction,
-            // Where no time was left for its answer, the next poll begins with it.
-            Some(Remedy::OtherSecret) | None => self.unanswered().unwrap_or_else(|| self.server_clock.correction()),
+        let other = match remedy {
+            Some(Remedy::OtherClock(other)) => Some(other),
+            Some(Remedy::OtherSecret) => None,
+            // Where no time was left for its answer, the next poll begins with it, once.
+            None => self.unanswered().take(),
         };
+        exchange.correction = other.unwrap_or_else(|| self.server_clock.correction());
+        exchange.is_dated_anew = other.is_some();
         let body = NoBody::default();
         if let Ok(result) = timeout_at(deadline, self.exchange(&mut exchange, body.clone(), began, deadline)).await {
             exchange.result = result;
@@ -117,7 +120,10 @@ impl Client {
         let tried: Vec<_> = requests().map(|request| request.correction).collect();
         let skew = requests().find_map(|request| request.head()?.clock_skew);
         if let Some(other) = self.server_clock.other(&tried, skew) {
-            *self.unanswered() = Some(other);
+            // Never one after the other: what works may be the usual one, which another poll begins with.
+            if tried == [self.server_clock.correction()] {
+                *self.unanswered() = Some(other);
+            }
             return Some(Remedy::OtherClock(other));
         }
         self.secret.has_changed(&self.account.credential).await.then_some(Remedy::OtherSecret)
@@ -156,7 +162,8 @@ impl Client {
             exchange.stage = Stage::Answered(head);
         }
         if matches!(result, Ok(_) | Err(PollError::InvalidData(_))) {
-            self.server_clock.accepted(exchange.correction, skew, self.account.endpoint.host());
+            let host = self.account.endpoint.host();
+            self.server_clock.accepted(exchange.correction, skew, exchange.is_dated_anew, host);
         }
         result.map_err(|error| match error {
             PollError::Refused { reason, refusal } => {

@@ -13,6 +13,8 @@ pub struct Exchange {
     pub credential: CredentialRead,
     /// By how much `X-Date` was corrected.
     pub correction: Correction,
+    /// Whether another clock than this had been refused.
+    pub is_dated_anew: bool,
     /// How far the request came.
     pub stage: Stage,
     /// The answer, or why there is none.
@@ -46,8 +48,9 @@ impl Exchange {
     /// One that has not come to anything yet, and which ends with `error` unless it does.
     #[must_use]
     pub fn unfinished(error: PollError) -> Self {
+        let (correction, is_dated_anew, stage) = Default::default();
         let (trace_id, credential) = (String::new(), CredentialRead::Known);
-        Self { trace_id, credential, correction: Correction::default(), stage: Stage::Unsent, result: Err(error) }
+        Self { trace_id, credential, correction, is_dated_anew, stage, result: Err(error) }
     }
 
     /// The trace id of a request that was sent.

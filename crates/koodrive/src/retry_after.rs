@@ -20,6 +20,10 @@ pub fn parse(value: &str, date: Option<SystemTime>, local: SystemTime) -> Option
     let until = httpdate::parse_http_date(value).ok()?;
     let date = date.unwrap_or(local);
     let skew = date.duration_since(local).unwrap_or_else(|behind| behind.duration());
+    if date.duration_since(until).is_ok_and(|ago| ago <= MAX_SKEW) {
+        // Just now, by the clock of whoever made both.
+        return Some(Duration::ZERO);
+    }
     let clocks = if skew > MAX_SKEW { [date, local] } else { [date; 2] };
     Some(clocks.into_iter().filter_map(|now| until.duration_since(now).ok()).min().unwrap_or_default())
 }
@@ -63,6 +67,17 @@ mod tests {
         fn any_point_of_time_is_counted_from_the_servers_now(ahead in 0u64..1_000_000_000) {
             let until = httpdate::fmt_http_date(server_now() + Duration::from_secs(ahead));
             prop_assert_eq!(parse(&until, Some(server_now()), server_now()), Some(Duration::from_secs(ahead)));
+        }
+    }
+
+    #[test]
+    fn point_of_time_just_before_the_date_is_now_whatever_the_local_clock_shows() {
+        let hours = Duration::from_hours(8);
+        for ago in [0, 1, 60, 900] {
+            let until = httpdate::fmt_http_date(server_now() - Duration::from_secs(ago));
+            for local in [server_now() - hours, server_now(), server_now() + hours] {
+                assert_eq!(parse(&until, Some(server_now()), local), Some(Duration::ZERO), "{ago} {local:?}");
+            }
         }
     }
 

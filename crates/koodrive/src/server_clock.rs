@@ -2,15 +2,12 @@
 //!
 //! `X-Date` must not be later than the server's now, nor 15 minutes older. A request that is accepted proves the clock
 //! by which it was dated. After a refusal, other clocks are tried: the one that the refusal's `Date` header shows, the last
-//! other one by which a request was accepted, and this host's. A wrong `Date` header costs a request, and never an account
-//! that works.
+//! other one by which a request was accepted, and this host's. A wrong `Date` header costs a request, or a poll where no time
+//! is left for another, and never an account that works.
 
 use std::{
     ops::Range,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -71,29 +68,40 @@ impl Correction {
 
 /// One origin's clock, shared by all accounts there.
 #[derive(Debug, Default)]
-pub struct ServerClock {
+pub struct ServerClock(Mutex<Known>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
     /// By how much requests are corrected.
-    now: AtomicI64,
+    correction: Correction,
     /// The last correction by which a request was accepted, though answers may not have supported it since: one of them may
     /// have a wrong `Date`.
-    proven: AtomicI64,
+    proven: Correction,
+    /// Whether the correction was accepted again after the local clock had been refused. It is then kept whatever answers show.
+    is_confirmed: bool,
 }
 
 impl ServerClock {
     /// By how much requests are corrected.
     pub(super) fn correction(&self) -> Correction {
-        Correction(self.now.load(Ordering::Relaxed))
+        self.known().correction
     }
 
     /// A request that was dated with this correction was accepted, and the answer's `Date` header showed this skew. A
-    /// correction that the answer does not support is dropped.
-    pub(super) fn accepted(&self, correction: Correction, skew: Option<f64>, endpoint: &str) {
-        if correction.0 != 0 {
-            self.proven.store(correction.0, Ordering::Relaxed);
+    /// correction that the answer does not support is dropped, unless it was accepted before and other clocks have been
+    /// refused since.
+    pub(super) fn accepted(&self, correction: Correction, skew: Option<f64>, after_refusal: bool, endpoint: &str) {
+        let mut known = self.known();
+        let before = known.correction;
+        let is_proven = !correction.differs_from(known.proven);
+        known.is_confirmed = is_proven && (after_refusal || known.is_confirmed && !correction.differs_from(before));
+        if correction != Correction(0) {
+            known.proven = correction;
         }
-        let supported = skew.is_some_and(|skew| !Correction::of_skew(skew).differs_from(correction));
-        let correction = if supported { correction } else { Correction(0) };
-        let before = Correction(self.now.swap(correction.0, Ordering::Relaxed));
+        let is_supported = skew.is_some_and(|skew| !Correction::of_skew(skew).differs_from(correction));
+        known.correction = if is_supported || known.is_confirmed { correction } else { Correction(0) };
+        let correction = known.correction;
+        drop(known);
         if before.differs_from(correction) {
             let correction_seconds = correction.0 / 1000;
             if correction.0 == 0 {
@@ -107,9 +115,12 @@ impl ServerClock {
     /// The next clock for a request that was refused by those that were `tried`, with the skew that the `Date` header of the
     /// first refusal showed.
     pub(super) fn other(&self, tried: &[Correction], skew: Option<f64>) -> Option<Correction> {
-        let proven = Correction(self.proven.load(Ordering::Relaxed));
-        let others = [skew.map_or(Correction(0), Correction::of_skew), proven, Correction(0)];
+        let others = [skew.map_or(Correction(0), Correction::of_skew), self.known().proven, Correction(0)];
         others.into_iter().find(|other| tried.iter().all(|tried| other.differs_from(*tried)))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -162,9 +173,9 @@ mod tests {
         let clock = ServerClock::default();
         let eight_hours = clock.other(&[clock.correction()], Some(28_800.0)).unwrap();
         assert_eq!((eight_hours, clock.correction()), (Correction(-28_800_000), Correction(0)));
-        clock.accepted(eight_hours, Some(28_799.0), "e");
+        clock.accepted(eight_hours, Some(28_799.0), false, "e");
         assert_eq!(clock.correction(), eight_hours);
-        clock.accepted(Correction(0), Some(28_800.0), "e");
+        clock.accepted(Correction(0), Some(28_800.0), false, "e");
         assert_eq!(clock.correction(), Correction(0));
     }
 
@@ -172,10 +183,28 @@ mod tests {
     fn clock_drops_a_correction_that_an_answer_does_not_support() {
         for skew in [None, Some(0.0), Some(-28_800.0)] {
             let clock = ServerClock::default();
-            clock.accepted(Correction(-28_800_000), Some(28_800.0), "e");
-            clock.accepted(Correction(-28_800_000), skew, "e");
+            clock.accepted(Correction(-28_800_000), Some(28_800.0), false, "e");
+            clock.accepted(Correction(-28_800_000), skew, false, "e");
             assert_eq!(clock.correction(), Correction(0), "{skew:?}");
         }
+    }
+
+    #[test]
+    fn clock_keeps_a_correction_that_is_accepted_again_after_a_refusal_whatever_answers_show() {
+        let (clock, correction) = (ServerClock::default(), Correction(7_200_000));
+        let accepted = |correction, skew, after_refusal| {
+            clock.accepted(correction, skew, after_refusal, "e");
+            clock.correction()
+        };
+        assert_eq!(accepted(correction, Some(-7200.0), true), correction);
+        assert_eq!(accepted(correction, None, false), Correction(0));
+        assert_eq!(accepted(correction, None, true), correction);
+        for skew in [None, Some(-86_400.0), Some(0.0)] {
+            assert_eq!(accepted(correction, skew, false), correction, "{skew:?}");
+        }
+        // The host's clock was set.
+        assert_eq!(accepted(Correction(0), Some(0.0), true), Correction(0));
+        assert_eq!(accepted(correction, None, false), Correction(0));
     }
 
     #[test]
@@ -196,10 +225,10 @@ mod tests {
     #[test]
     fn other_clock_is_at_last_the_one_that_was_accepted_before() {
         let (clock, accepted, wrong) = (ServerClock::default(), Correction(7_200_000), Correction(86_400_000));
-        clock.accepted(accepted, Some(-7200.0), "e");
-        clock.accepted(accepted, Some(-86_400.0), "e");
+        clock.accepted(accepted, Some(-7200.0), false, "e");
+        clock.accepted(accepted, Some(-86_400.0), false, "e");
         // So is the local one by an account of another kind, whose requests need no date.
-        clock.accepted(Correction(0), None, "e");
+        clock.accepted(Correction(0), None, false, "e");
         assert_eq!(clock.correction(), Correction(0));
         assert_eq!(clock.other(&[Correction(0)], None), Some(accepted));
         assert_eq!(clock.other(&[Correction(0)], Some(-86_400.0)), Some(wrong));
