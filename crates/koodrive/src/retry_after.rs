@@ -21,7 +21,7 @@ pub fn parse(value: &str, date: Option<SystemTime>, local: SystemTime) -> Option
     let date = date.unwrap_or(local);
     let skew = date.duration_since(local).unwrap_or_else(|behind| behind.duration());
     if date.duration_since(until).is_ok_and(|ago| ago <= MAX_SKEW) {
-        // Just now, by the clock of whoever made both.
+        // Just now, by the clock that both come from.
         return Some(Duration::ZERO);
     }
     let clocks = if skew > MAX_SKEW { [date, local] } else { [date; 2] };
