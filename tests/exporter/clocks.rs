@@ -1,14 +1,11 @@
 //! Hosts and servers whose clocks disagree, and secrets that change under a request.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, SystemTime},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
-use koodrive::{Client, ConnectionKey, Credential, CredentialRead, Remedy, Secret, ServerClock, Stage, build_http};
+use koodrive::{Credential, CredentialRead, Remedy, Secret, Stage};
 use tokio::time::Instant;
 
 use crate::{
@@ -233,9 +230,7 @@ async fn a_secret_that_changed_since_a_refusal_makes_a_different_request() {
         token: Secret::File { path: token.clone(), is_absolute: true },
         prefix: "Bearer ".to_owned(),
     };
-    let http = build_http(&ConnectionKey::new(&account, fake::MINUTE), "test", 1).unwrap();
-    let (clock, server_clock) = (Arc::new(SystemTime::now), Arc::<ServerClock>::default());
-    let client = Client::new(http, Arc::new(account), &koodrive::overview::OVERVIEW, clock, server_clock);
+    let client = fake::client(account);
     let ask = async || client.ask(Instant::now() + Duration::from_secs(10), None).await;
 
     assert!(ask().await.result.is_ok());

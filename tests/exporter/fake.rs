@@ -10,8 +10,8 @@ use std::{
 
 use exporter_toolkit::{Coding, Exporter, Format, Options, Routes};
 use koodrive::{
-    ConnectFailure, Credential, Endpoint, Exchange, Head, Language, PollError, Remedy, Secret, Stage, Transport, Units,
-    UserId, answer, overview::OVERVIEW,
+    Client, ConnectFailure, ConnectionKey, Credential, Endpoint, Exchange, Head, Language, PollError, Remedy, Secret,
+    ServerClock, Stage, Transport, Units, UserId, answer, build_http, overview::OVERVIEW,
 };
 use koodrive_exporter::{
     account::{Account, PollPolicy},
@@ -124,6 +124,13 @@ impl Upstream for Fake {
         }
         self.differs.then_some(Remedy::OtherSecret)
     }
+}
+
+/// A client of the overview, with connections and a server's clock of its own.
+pub fn client(api: koodrive::Account) -> Client {
+    let http = build_http(&ConnectionKey::new(&api, MINUTE), "test", 1).unwrap();
+    let (clock, server_clock) = (Arc::new(SystemTime::now), Arc::<ServerClock>::default());
+    Client::new(http, Arc::new(api), &OVERVIEW, clock, server_clock)
 }
 
 pub fn account(alias: &str, interval: Duration) -> Arc<Account> {

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use hyper::{
@@ -16,7 +16,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use koodrive::{Client, ConnectionKey, ServerClock, Stage, build_http};
+use koodrive::Stage;
 use koodrive_simulator::Roster;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -136,10 +136,7 @@ async fn a_request_counts_as_sent_once_it_is_written_to_a_connection_and_no_soon
         let mut account = (*fake::account("finance", fake::MINUTE).api).clone();
         account.endpoint = koodrive::Endpoint::parse(&format!("{scheme}://{address}")).unwrap();
         account.transport.proxy = koodrive::Proxy::Direct;
-        let http = build_http(&ConnectionKey::new(&account, fake::MINUTE), "test", 1).unwrap();
-        let (clock, server_clock) = (Arc::new(SystemTime::now), Arc::<ServerClock>::default());
-        let client = Client::new(http, Arc::new(account), &koodrive::overview::OVERVIEW, clock, server_clock);
-        client.ask(Instant::now() + timeout, None).await.stage
+        fake::client(account).ask(Instant::now() + timeout, None).await.stage
     };
     // Nobody answers the beginning of TLS.
     assert_eq!(ask("https", &silent, Duration::from_millis(200)).await, Stage::Unsent);

@@ -64,10 +64,8 @@ fn strict(text: &str) -> String {
     let mut strict: String = text.chars().map(|char| if char.is_ascii_control() { ' ' } else { char }).collect();
     for (start, escape) in text.match_indices("\\u") {
         let digits = start + escape.len();
-        let unit = text.as_bytes().get(digits..digits + 4);
-        if matches!(unit, Some([b'd' | b'D', b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F', _, _]))
-            && text.is_char_boundary(digits + 4)
-        {
+        let unit = text.get(digits..digits + 4).map(str::as_bytes);
+        if matches!(unit, Some([b'd' | b'D', b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F', _, _])) {
             strict.replace_range(digits..digits + 4, "fffd");
         }
     }

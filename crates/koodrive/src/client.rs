@@ -4,7 +4,7 @@ use std::{
     error::Error,
     fmt, io,
     iter::repeat_with,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use reqwest::{
@@ -21,6 +21,7 @@ use crate::{
     credential::{self, CredentialRead, SecretReader},
     error::{ConnectFailure, PollError},
     exchange::{Exchange, Head, Stage},
+    lock,
     no_body::NoBody,
     redaction::redacted,
     resolver::NameError,
@@ -55,7 +56,7 @@ pub struct Client {
     resource: &'static Resource,
     clock: Clock,
     server_clock: Arc<ServerClock>,
-    /// The other clock that is to be tried, until the API has answered a request that was dated by it.
+    /// The other clock that was tried after a refusal and has no answer of the API yet. The next poll begins with it.
     unanswered: Arc<Mutex<Option<Correction>>>,
     secret: SecretReader,
 }
@@ -99,7 +100,7 @@ impl Client {
             Some(Remedy::OtherClock(other)) => Some(other),
             Some(Remedy::OtherSecret) => None,
             // Where no time was left for its answer, the next poll begins with it, once.
-            None => self.unanswered().take(),
+            None => lock(&self.unanswered).take(),
         };
         exchange.correction = other.unwrap_or_else(|| self.server_clock.correction());
         exchange.is_dated_anew = other.is_some();
@@ -122,7 +123,7 @@ impl Client {
         if let Some(other) = self.server_clock.other(&tried, skew) {
             // Never one after the other: what works may be the usual one, which another poll begins with.
             if tried == [self.server_clock.correction()] {
-                *self.unanswered() = Some(other);
+                *lock(&self.unanswered) = Some(other);
             }
             return Some(Remedy::OtherClock(other));
         }
@@ -158,7 +159,7 @@ impl Client {
         if answer::is_of_the_api(&result) {
             // Others on the way, such as a proxy, do not speak for the API's clock.
             head.clock_skew = skew;
-            self.unanswered().take_if(|unanswered| *unanswered == exchange.correction);
+            lock(&self.unanswered).take_if(|unanswered| *unanswered == exchange.correction);
             exchange.stage = Stage::Answered(head);
         }
         if matches!(result, Ok(_) | Err(PollError::InvalidData(_))) {
@@ -212,10 +213,6 @@ impl Client {
             proxy @ Proxy::Url(_) => format!("{target} by the proxy {proxy}"),
         };
         PollError::Connect(failure, format!("{target}: {cause}"))
-    }
-
-    fn unanswered(&self) -> MutexGuard<'_, Option<Correction>> {
-        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn read_secret(&self, exchange: &mut Exchange) -> Result<SecretString, PollError> {

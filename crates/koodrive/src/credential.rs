@@ -5,14 +5,14 @@ use std::{
     io::{self, Read},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use nix::libc::O_NONBLOCK;
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::{account::Credential, keyed_limiter::KeyedLimiter, secret::Secret, signature::Signed};
+use crate::{account::Credential, keyed_limiter::KeyedLimiter, lock, secret::Secret, signature::Signed};
 
 /// More than any token or key: a longer file is no secret but a mistake.
 const MAX_SECRET_BYTES: u64 = 16 * 1024;
@@ -71,7 +71,7 @@ impl SecretReader {
     /// The secret as it is now, and whether that is another one than before.
     pub(super) async fn read(&self, credential: &Credential) -> Result<(SecretString, bool), SecretError> {
         let secret = self.now(credential).await?;
-        let before = self.known().replace(secret.clone());
+        let before = lock(&self.0).replace(secret.clone());
         let rotated = before.is_some_and(|before| before.expose_secret() != secret.expose_secret());
         Ok((secret, rotated))
     }
@@ -79,7 +79,7 @@ impl SecretReader {
     /// Whether the secret is another one now than it was when it was last read.
     pub(super) async fn has_changed(&self, credential: &Credential) -> bool {
         let Ok(secret) = self.now(credential).await else { return false };
-        self.known().as_ref().is_none_or(|known| known.expose_secret() != secret.expose_secret())
+        lock(&self.0).as_ref().is_none_or(|known| known.expose_secret() != secret.expose_secret())
     }
 
     async fn now(&self, credential: &Credential) -> Result<SecretString, SecretError> {
@@ -99,10 +99,6 @@ impl SecretReader {
             // The program is stopping.
             Err(SecretError::new(key, "the file".to_owned(), Problem::Unusable("reading it was cancelled")))
         })
-    }
-
-    fn known(&self) -> MutexGuard<'_, Option<SecretString>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::lock;
 
 /// So many permits for each key. Nothing is left of a key for which nobody works or waits.
 pub(crate) struct KeyedLimiter<K> {
@@ -29,23 +31,17 @@ impl<K: Ord + Clone> KeyedLimiter<K> {
     /// Waits for one of the key's permits.
     pub(crate) async fn acquire(&'static self, key: K) -> KeyedPermit<K> {
         let permits = || Arc::new(Semaphore::new(self.size));
-        let permits = Arc::clone(self.by_key().entry(key.clone()).or_insert_with(permits));
+        let permits = Arc::clone(lock(&self.by_key).entry(key.clone()).or_insert_with(permits));
         let mut acquired = KeyedPermit { limiter: self, key, permits: Some(Arc::clone(&permits)), permit: None };
         acquired.permit = permits.acquire_owned().await.ok();
         acquired
     }
 }
 
-impl<K> KeyedLimiter<K> {
-    fn by_key(&self) -> MutexGuard<'_, BTreeMap<K, Arc<Semaphore>>> {
-        self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl<K: Ord + 'static> Drop for KeyedPermit<K> {
     fn drop(&mut self) {
         self.permit = None;
-        let mut by_key = self.limiter.by_key();
+        let mut by_key = lock(&self.limiter.by_key);
         self.permits = None;
         if by_key.get(&self.key).is_some_and(|permits| Arc::strong_count(permits) == 1) {
             by_key.remove(&self.key);
@@ -72,6 +68,6 @@ mod tests {
         drop(one);
         assert!(acquire("a").await.is_some());
         drop(two);
-        assert!(LIMITER.by_key().is_empty());
+        assert!(lock(&LIMITER.by_key).is_empty());
     }
 }

@@ -16,6 +16,8 @@
 //!   and one whose token still lives at least every 19 minutes.
 //! - A token that holds a space, or begins with `Bearer+`, bears a scheme of its own and goes out unchanged.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 mod account;
 pub mod answer;
 mod body;
@@ -54,3 +56,8 @@ pub use server_clock::{Clock, Correction, ServerClock};
 pub use transport::{ConnectionKey, HttpClient, TransportError, build as build_http};
 pub use unit::{Unit, Units};
 pub use unit_check::{UnitVerdict, compare_units};
+
+/// What it guards is whole after a panic, too.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -7,12 +7,14 @@
 
 use std::{
     ops::Range,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use jiff::Timestamp;
 use tracing::{info, warn};
+
+use crate::lock;
 
 /// Returns the host's time of day.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -77,21 +79,21 @@ struct Known {
     /// The last correction by which a request was accepted, though answers may not have supported it since: one of them may
     /// have a wrong `Date`.
     proven: Correction,
-    /// Whether the correction was accepted again after the local clock had been refused. It is then kept whatever answers show.
+    /// Whether the API refused the local clock and then accepted the correction again. Then no `Date` header drops it.
     is_confirmed: bool,
 }
 
 impl ServerClock {
     /// By how much requests are corrected.
     pub(super) fn correction(&self) -> Correction {
-        self.known().correction
+        lock(&self.0).correction
     }
 
     /// A request that was dated with this correction was accepted, and the answer's `Date` header showed this skew. A
     /// correction that the answer does not support is dropped, unless it was accepted before and other clocks have been
     /// refused since.
     pub(super) fn accepted(&self, correction: Correction, skew: Option<f64>, after_refusal: bool, endpoint: &str) {
-        let mut known = self.known();
+        let mut known = lock(&self.0);
         let before = known.correction;
         let is_proven = !correction.differs_from(known.proven);
         known.is_confirmed = is_proven && (after_refusal || known.is_confirmed && !correction.differs_from(before));
@@ -115,12 +117,8 @@ impl ServerClock {
     /// The next clock for a request that was refused by those that were `tried`, with the skew that the `Date` header of the
     /// first refusal showed.
     pub(super) fn other(&self, tried: &[Correction], skew: Option<f64>) -> Option<Correction> {
-        let others = [skew.map_or(Correction(0), Correction::of_skew), self.known().proven, Correction(0)];
+        let others = [skew.map_or(Correction(0), Correction::of_skew), lock(&self.0).proven, Correction(0)];
         others.into_iter().find(|other| tried.iter().all(|tried| other.differs_from(*tried)))
-    }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
