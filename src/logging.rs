@@ -1,11 +1,16 @@
 //! The log: logfmt or JSON lines on standard error, each counted by its level.
 //!
 //! Lines are written by a thread of their own. While nobody reads standard error, a bounded number of lines waits, and
-//! further ones are dropped and counted: the log never holds up a scrape or a poll.
+//! further ones are dropped and counted: the log never holds up a scrape or a poll. Lines that cannot be written, as the
+//! disk is full or the reader is gone, are counted with them.
 
 use std::{
     io::{self, Write, stderr},
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     thread,
     time::Duration,
 };
@@ -37,9 +42,10 @@ const MAX_WAITING_LINES: usize = 4096;
 /// above only: at lower levels some of them would log what passes over the wire.
 pub fn init(log: Log, metrics: &OwnMetrics) -> WorkerGuard {
     let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_WAITING_LINES).thread_name("log");
-    let (writer, guard) = writer.finish(stderr());
+    let failed = Arc::default();
+    let (writer, guard) = writer.finish(StandardError { failed: Arc::clone(&failed) });
     let dropped = writer.error_counter();
-    metrics.count_dropped_log_lines(move || dropped.dropped_lines());
+    metrics.count_dropped_log_lines(move || dropped.dropped_lines() + failed.load(Ordering::Relaxed));
     let filter = Targets::new()
         .with_targets(OWN_CRATES.map(|name| (name, log.level)))
         // It warns of each client that sends what it must not.
@@ -65,6 +71,24 @@ pub fn init(log: Log, metrics: &OwnMetrics) -> WorkerGuard {
 /// Calls `report` with a panic's place alone: its own words may quote what was being worked on, which may be a secret.
 pub fn on_panic(report: impl Fn(String) + Send + Sync + 'static) {
     std::panic::set_hook(Box::new(move |panic| report(panic.location().map(ToString::to_string).unwrap_or_default())));
+}
+
+/// Takes line by line, and counts those that cannot be written.
+struct StandardError {
+    failed: Arc<AtomicUsize>,
+}
+
+impl Write for StandardError {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if stderr().write_all(line).is_err() {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Writes a last word to standard error.

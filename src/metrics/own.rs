@@ -69,12 +69,12 @@ impl OwnMetrics {
             api_requests,
             log_messages: counters(
                 "koodrive_exporter_log_messages_total",
-                "Log messages written, by level.",
+                "Log messages by level, dropped ones included.",
                 &["level"],
             )?,
             log_dropped: counter(
                 "koodrive_exporter_log_messages_dropped_total",
-                "Log messages dropped because standard error was not read in time.",
+                "Log messages dropped because standard error was not read in time or could not be written.",
             )?,
             dropped_lines: OnceLock::new(),
             reload_successful: gauge(

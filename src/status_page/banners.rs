@@ -48,7 +48,7 @@ pub(super) fn banners(
             p role="alert" { (text) (runbook(runbooks, name)) }
         }
         @if dropped > 0 {
-            p role="alert" { (dropped) " log lines were dropped, as standard error was not read in time." }
+            p role="alert" { (dropped) " log lines were dropped, as standard error was not read in time or could not be written." }
         }
     }
 }

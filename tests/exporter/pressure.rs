@@ -179,11 +179,28 @@ async fn a_log_that_nobody_reads_holds_up_neither_scrapes_nor_the_stop_and_lines
     let files = Files::new();
     let config = Roster { accounts: 250 }.configuration("http://127.0.0.1:1", "100ms");
     let exporter = Unread::spawn(&files, &config, |_| {});
-    let dropped = |answer: &str| {
-        let line = answer.lines().find_map(|line| line.strip_prefix("koodrive_exporter_log_messages_dropped_total "));
-        line.is_some_and(|count| count != "0")
+    exporter.scrape_until(|answer| dropped_lines(answer) > Some(0)).await;
+    exporter.stops_on_sigterm().await;
+}
+
+fn dropped_lines(answer: &str) -> Option<u64> {
+    let line = answer.lines().find_map(|line| line.strip_prefix("koodrive_exporter_log_messages_dropped_total "));
+    line?.parse().ok()
+}
+
+#[tokio::test]
+async fn a_log_on_a_full_device_is_counted_line_by_line() {
+    let files = Files::new();
+    let config = Roster { accounts: 3 }.configuration("http://127.0.0.1:1", "15m");
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let exporter = Unread::spawn(&files, &config, |command| {
+        command.stderr(full);
+    });
+    let logged = |answer: &str| {
+        let counts = answer.lines().filter(|line| line.starts_with("koodrive_exporter_log_messages_total{"));
+        counts.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum::<u64>()
     };
-    exporter.scrape_until(dropped).await;
+    exporter.scrape_until(|answer| logged(answer) > 3 && dropped_lines(answer) == Some(logged(answer))).await;
     exporter.stops_on_sigterm().await;
 }
 
