@@ -1,13 +1,12 @@
 //! Who is answered, and with which headers: the web configuration before any page, and before any service of hyper.
 
-use std::{pin::Pin, sync::Arc};
+use std::sync::Arc;
 
 use http_body_util::Either;
 use hyper::{
-    Request, Response, StatusCode,
+    HeaderMap, Request, Response, StatusCode,
     body::Incoming,
     header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
-    service::Service,
 };
 
 use crate::{
@@ -38,17 +37,27 @@ impl Access {
     }
 
     /// Why a request is refused by the rate limit or for its password, if it is.
-    pub(crate) async fn refusal<B>(&self, policy: &AccessPolicy, request: &Request<B>) -> Option<Answer> {
+    pub(crate) async fn refusal(
+        &self,
+        policy: &AccessPolicy,
+        headers: &HeaderMap,
+        peer: Option<Peer>,
+    ) -> Option<Answer> {
         if policy.allows_request() {
-            self.refusal_of_user(policy, request).await
+            self.refusal_of_user(policy, headers, peer).await
         } else {
             Some(later(StatusCode::TOO_MANY_REQUESTS, "too many requests\n"))
         }
     }
 
     /// Why a request is refused for its password, if it is.
-    pub(crate) async fn refusal_of_user<B>(&self, policy: &AccessPolicy, request: &Request<B>) -> Option<Answer> {
-        match self.verdict(policy, request).await {
+    pub(crate) async fn refusal_of_user(
+        &self,
+        policy: &AccessPolicy,
+        headers: &HeaderMap,
+        peer: Option<Peer>,
+    ) -> Option<Answer> {
+        match self.verdict(policy, headers, peer).await {
             Verdict::Granted => None,
             Verdict::Denied => {
                 let mut refusal = answer(StatusCode::UNAUTHORIZED, TEXT, "unauthorized\n");
@@ -59,12 +68,11 @@ impl Access {
         }
     }
 
-    pub(crate) async fn verdict<B>(&self, policy: &AccessPolicy, request: &Request<B>) -> Verdict {
+    pub(crate) async fn verdict(&self, policy: &AccessPolicy, headers: &HeaderMap, peer: Option<Peer>) -> Verdict {
         if policy.users.is_empty() {
             return Verdict::Granted;
         }
-        let peer = request.extensions().get::<Peer>().map(|Peer(address)| *address);
-        self.web_config.passwords.check(&policy.users, request.headers(), peer).await
+        self.web_config.passwords.check(&policy.users, headers, peer.map(|Peer(address)| address)).await
     }
 }
 
@@ -85,22 +93,25 @@ impl<S> Protected<S> {
     }
 }
 
-impl<S: HttpService> Service<Request<Incoming>> for Protected<S> {
-    type Response = Response<Either<S::Body, SharedBody>>;
+impl<S: HttpService> HttpService for Protected<S> {
+    type Body = Either<S::Body, SharedBody>;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(
+        &self,
+        request: Request<Incoming>,
+        peer: Option<Peer>,
+    ) -> impl Future<Output = Result<Response<Self::Body>, S::Error>> + Send + 'static {
         let Self { service, access } = self.clone();
-        Box::pin(async move {
+        async move {
             let policy = Arc::clone(&access.web_config.policy());
-            let mut answer = match access.refusal(&policy, &request).await {
+            let mut answer = match access.refusal(&policy, request.headers(), peer).await {
                 Some(refusal) => refusal.map(Either::Right),
-                None => service.call(request).await?.map(Either::Left),
+                None => service.call(request, peer).await?.map(Either::Left),
             };
             policy.add_headers(&mut answer);
             Ok(answer)
-        })
+        }
     }
 }
 

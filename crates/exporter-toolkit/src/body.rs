@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    vec,
 };
 
 use bytes::Bytes;
@@ -30,8 +31,10 @@ enum Rest {
 #[derive(Debug)]
 struct Parts {
     version: Arc<Version>,
-    /// The places of those that are still to come, the next one last.
-    places: Vec<Range<usize>>,
+    /// The place of the one that comes now.
+    place: Range<usize>,
+    /// The places of those after it.
+    later: vec::IntoIter<Range<usize>>,
     /// The piece that comes next.
     piece: usize,
     /// The place of its first byte.
@@ -54,14 +57,15 @@ impl From<&'static str> for SharedBody {
 impl From<Arc<Version>> for SharedBody {
     fn from(version: Arc<Version>) -> Self {
         let whole = 0..version.length;
-        Self(Rest::Page(Parts::new(version, vec![whole])))
+        Self(Rest::Page(Parts::new(version, whole, Vec::new().into_iter())))
     }
 }
 
 impl SharedBody {
     /// These places of a page, in their order.
     pub(crate) fn of(version: Arc<Version>, places: Vec<Range<usize>>) -> Self {
-        let mut parts = Parts::new(version, places);
+        let mut places = places.into_iter();
+        let mut parts = Parts::new(version, places.next().unwrap_or_default(), places);
         if parts.left <= MAX_COPIED_BYTES {
             let mut copy = Vec::with_capacity(parts.left);
             while let Ok(Some(piece)) = parts.next() {
@@ -84,21 +88,20 @@ impl SharedBody {
 }
 
 impl Parts {
-    fn new(version: Arc<Version>, mut places: Vec<Range<usize>>) -> Self {
-        let left = places.iter().map(Range::len).sum();
-        places.reverse();
-        Self { version, places, piece: 0, begin: 0, left }
+    fn new(version: Arc<Version>, place: Range<usize>, later: vec::IntoIter<Range<usize>>) -> Self {
+        let left = place.len() + later.as_slice().iter().map(Range::len).sum::<usize>();
+        Self { version, place, later, piece: 0, begin: 0, left }
     }
 
     /// The bytes of the next piece that belong to the next place; `None` behind the last place.
     fn next(&mut self) -> io::Result<Option<Bytes>> {
-        while let Some(place) = self.places.last() {
+        while self.left > 0 {
             let begin = self.begin;
             let Some(piece) = self.version.piece(self.piece)? else { break };
             let end = begin + piece.len();
-            let wanted = place.start.max(begin)..place.end.min(end);
-            if place.end <= end {
-                self.places.pop();
+            let wanted = self.place.start.max(begin)..self.place.end.min(end);
+            if self.place.end <= end {
+                self.place = self.later.next().unwrap_or_default();
             } else {
                 (self.piece, self.begin) = (self.piece + 1, end);
             }

@@ -118,6 +118,7 @@ impl<A: HttpService> Connection<A> {
         let (lapsed, stopped) = (self.lapsed.clone(), self.stopped());
         let end = async move {
             tokio::select! {
+                biased;
                 () = stopped => {}
                 () = lapsed.cancelled() => {}
             }
@@ -134,6 +135,7 @@ impl<A: HttpService> Connection<A> {
         let (lapsed, expired) = (self.lapsed.clone(), expired(self.expires));
         let end = async move {
             tokio::select! {
+                biased;
                 () = end => {}
                 () = expired => lapsed.cancel(),
             }
@@ -215,7 +217,7 @@ impl<A: HttpService> Service<Request<Incoming>> for TimedService<A> {
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         // The clock may have been set, or the machine have slept, since it was known how much time was left.
         if self.expires.is_some_and(|expires| expires < UnixTime::now().as_secs()) {
             self.lapsed.cancel();
@@ -224,10 +226,7 @@ impl<A: HttpService> Service<Request<Incoming>> for TimedService<A> {
             return Box::pin(async { Err("its client is no longer admitted".into()) });
         }
         let answering = self.deadline.answer_begins();
-        if let Some(peer) = self.peer {
-            request.extensions_mut().insert(peer);
-        }
-        let answer = self.service.call(request);
+        let answer = self.service.call(request, self.peer);
         Box::pin(async move { Ok(answer.await.map_err(Into::into)?.map(|body| TimedBody { body, answering })) })
     }
 }

@@ -26,7 +26,8 @@ struct Preference<'a> {
 /// Prometheus asks for protobuf before all others where its created timestamps are on. Then it gets them in
 /// OpenMetrics, as protobuf is not served.
 pub(crate) fn format(headers: &HeaderMap) -> Format {
-    let preferences: Vec<_> = preferences(headers, &ACCEPT).collect();
+    let mut preferences = Vec::new();
+    for_each(headers, &ACCEPT, |preference| preferences.push(preference));
     let quality_and_place = |format| preference(&preferences, format);
     let format = best(OFFERS, quality_and_place).unwrap_or(Format::Text0);
     // The first of those that are wanted most.
@@ -38,15 +39,15 @@ pub(crate) fn format(headers: &HeaderMap) -> Format {
 /// The content coding for a client: compressed only where it asks for that, and no less than for the plain form.
 pub(crate) fn coding(headers: &HeaderMap) -> Coding {
     let (mut gzip, mut identity, mut any) = (None, None, None);
-    for Preference { value, quality, .. } in preferences(headers, &ACCEPT_ENCODING) {
+    for_each(headers, &ACCEPT_ENCODING, |Preference { value, quality, .. }| {
         let named = match value {
             "*" => &mut any,
             value if value.eq_ignore_ascii_case("gzip") || value.eq_ignore_ascii_case("x-gzip") => &mut gzip,
             value if value.eq_ignore_ascii_case("identity") => &mut identity,
-            _ => continue,
+            _ => return,
         };
         named.get_or_insert(quality);
-    }
+    });
     let (gzip, identity) = (gzip.or(any).unwrap_or(0), identity.or(any).unwrap_or(0));
     if gzip > 0 && gzip >= identity { Coding::Gzip } else { Coding::Identity }
 }
@@ -85,9 +86,10 @@ fn best<T: Copy>(offers: impl IntoIterator<Item = T>, preference: impl Fn(T) -> 
 }
 
 /// The members of a header's list, which may come in several lines.
-fn preferences<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = Preference<'h>> {
-    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).filter_map(member)
+fn for_each<'h>(headers: &'h HeaderMap, name: &HeaderName, mut each: impl FnMut(Preference<'h>)) {
+    for line in headers.get_all(name) {
+        line.to_str().unwrap_or_default().split(',').filter_map(member).for_each(&mut each);
+    }
 }
 
 /// One member of a list; one that is malformed counts for nothing.
@@ -110,10 +112,13 @@ fn member(member: &str) -> Option<Preference<'_>> {
 /// A weight of 0 to 1 with up to three decimals, in thousandths.
 fn quality(text: &str) -> Option<u16> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
-    let digits = decimals.bytes().all(|byte| byte.is_ascii_digit());
-    match (whole, digits && decimals.len() <= 3) {
-        ("0", true) => format!("{decimals:0<3}").parse().ok(),
-        ("1", true) if decimals.bytes().all(|byte| byte == b'0') => Some(1000),
+    if decimals.len() > 3 || !decimals.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let thousandths = decimals.bytes().zip([100, 10, 1]).map(|(digit, unit)| u16::from(digit - b'0') * unit).sum();
+    match (whole, thousandths) {
+        ("0", _) => Some(thousandths),
+        ("1", 0) => Some(1000),
         _ => None,
     }
 }

@@ -85,9 +85,9 @@ impl Version {
         places
     }
 
-    /// It is given to a request, which takes none of it yet.
-    fn give(self: &Arc<Self>) -> Arc<Self> {
-        lock(&self.memory).taken = Instant::now();
+    /// It is given to a request now, which takes none of it yet.
+    fn give(self: &Arc<Self>, now: Instant) -> Arc<Self> {
+        lock(&self.memory).taken = now;
         Arc::clone(self)
     }
 }
@@ -107,13 +107,13 @@ struct Latest {
 
 impl Latest {
     /// Whether it shows all that has changed up to now.
-    fn is_current(&self, changes: u64) -> bool {
-        self.changes >= changes && Instant::now() < self.valid_until
+    fn is_current(&self, changes: u64, now: Instant) -> bool {
+        self.changes >= changes && now < self.valid_until
     }
 
     /// Whether it will do where there is no memory for another one.
-    fn is_young(&self) -> bool {
-        self.began.elapsed() < MAX_LAG
+    fn is_young(&self, now: Instant) -> bool {
+        now.duration_since(self.began) < MAX_LAG
     }
 }
 
@@ -138,10 +138,10 @@ struct Requests {
 }
 
 impl PageState {
-    /// The latest version, for a request, if it will do.
-    fn latest(&self, will_do: impl Fn(&Latest) -> bool) -> Option<Arc<Version>> {
-        let requests = lock(&self.requests);
-        Some(requests.latest.as_ref().filter(|latest| will_do(latest))?.version.give())
+    /// The latest version, for a request, if it will do now.
+    fn latest(&self, will_do: impl Fn(&Latest, Instant) -> bool) -> Option<Arc<Version>> {
+        let (requests, now) = (lock(&self.requests), Instant::now());
+        Some(requests.latest.as_ref().filter(|latest| will_do(latest, now))?.version.give(now))
     }
 }
 
@@ -188,7 +188,7 @@ impl Page {
     /// but those of the last second. `None` where making it panicked, which is a bug.
     pub(crate) async fn version(&self) -> Option<Arc<Version>> {
         let changes = (self.changes)();
-        if let Some(latest) = self.state.latest(|latest| latest.is_current(changes)) {
+        if let Some(latest) = self.state.latest(|latest, now| latest.is_current(changes, now)) {
             return Some(latest);
         }
         let made = {
@@ -232,11 +232,11 @@ impl Worker {
 
     /// Drops versions that no request will get any more, unless a client has them anyway.
     fn drop_outdated(&mut self) {
-        let changes = (self.changes)();
+        let (changes, now) = ((self.changes)(), Instant::now());
         self.kept.retain(|page| {
             let latest = &mut lock(&page.requests).latest;
-            let is_held = |latest: &Latest| Arc::strong_count(&latest.version) > 1 && latest.is_young();
-            latest.take_if(|latest| !latest.is_current(changes) && !is_held(latest));
+            let is_held = |latest: &Latest| Arc::strong_count(&latest.version) > 1 && latest.is_young(now);
+            latest.take_if(|latest| !latest.is_current(changes, now) && !is_held(latest));
             latest.is_some()
         });
     }
@@ -251,7 +251,7 @@ impl Worker {
         let (began, changes) = (Instant::now(), (self.changes)());
         let length = page.length.load(Ordering::Relaxed);
         // Those that arrived while the latest one was made may have it, too.
-        let latest = page.latest(|latest| latest.is_current(changes));
+        let latest = page.latest(|latest, now| latest.is_current(changes, now));
         let excess = self.excess(length);
         let young = || if excess > 0 { page.latest(Latest::is_young) } else { None };
         let version = latest.or_else(young).or_else(|| {
@@ -268,9 +268,10 @@ impl Worker {
             }
             Some(version)
         });
+        let now = Instant::now();
         for request in waiting {
             // One that went away meanwhile needs none.
-            let _ = request.send(version.as_ref().map(Version::give));
+            let _ = request.send(version.as_ref().map(|version| version.give(now)));
         }
     }
 

@@ -10,7 +10,7 @@
 //!
 //! All stand below the route prefix, take GET and HEAD unless said otherwise, and answer any other method with 405.
 
-use std::{borrow::Cow, collections::HashSet, convert::Infallible, pin::Pin, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, convert::Infallible, sync::Arc};
 
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
@@ -19,7 +19,6 @@ use hyper::{
         ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, HeaderName,
         HeaderValue, LOCATION, REFERRER_POLICY, REFRESH, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
     },
-    service::Service,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +37,7 @@ use crate::{
     page_set::{PageSet, health_json},
     pages::{Page, Version},
     paths::Paths,
+    server::{HttpService, Peer},
 };
 
 const HTML_HEADERS: [(HeaderName, &str); 4] = [
@@ -79,20 +79,23 @@ pub type ReloadReply = oneshot::Sender<Result<String, String>>;
 pub struct Routes(pub(crate) Arc<RouteTable>);
 
 impl Routes {
-    /// The answer to a request, whose body is not read.
+    /// The answer to a request, whose body is not read. Its [`Peer`] is the one among its extensions.
     pub async fn answer<B>(&self, request: &Request<B>) -> Response<SharedBody> {
-        self.0.answer(request).await
+        self.0.answer(request, request.extensions().get().copied()).await
     }
 }
 
-impl Service<Request<Incoming>> for Routes {
-    type Response = Answer;
+impl HttpService for Routes {
+    type Body = SharedBody;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(
+        &self,
+        request: Request<Incoming>,
+        peer: Option<Peer>,
+    ) -> impl Future<Output = Result<Answer, Infallible>> + Send + 'static {
         let routes = Arc::clone(&self.0);
-        Box::pin(async move { Ok(routes.answer(&request).await) })
+        async move { Ok(routes.answer(&request, peer).await) }
     }
 }
 
@@ -112,12 +115,12 @@ impl RouteTable {
     }
 
     /// The answer to `request`, counted.
-    async fn answer<B>(&self, request: &Request<B>) -> Answer {
+    async fn answer<B>(&self, request: &Request<B>, peer: Option<Peer>) -> Answer {
         let handler = self.handler(request.uri().path());
         let policy = Arc::clone(&self.access.web_config.policy());
-        let mut answer = match self.refusal(handler, &policy, request).await {
+        let mut answer = match self.refusal(handler, &policy, request.headers(), peer).await {
             Some(refusal) => refusal,
-            None => self.page(handler, &policy, request).await,
+            None => self.page(handler, &policy, request, peer).await,
         };
         policy.add_headers(&mut answer);
         self.metrics.answered(handler, answer.status().as_u16());
@@ -141,16 +144,28 @@ impl RouteTable {
     }
 
     /// Why a request is not answered with its page, if it isn't.
-    async fn refusal<B>(&self, handler: Handler, policy: &AccessPolicy, request: &Request<B>) -> Option<Answer> {
+    async fn refusal(
+        &self,
+        handler: Handler,
+        policy: &AccessPolicy,
+        headers: &HeaderMap,
+        peer: Option<Peer>,
+    ) -> Option<Answer> {
         let is_health = matches!(handler, Handler::Healthy | Handler::Ready);
         match (is_health, self.health_without_password) {
-            (false, _) => self.access.refusal(policy, request).await,
-            (true, false) => self.access.refusal_of_user(policy, request).await,
+            (false, _) => self.access.refusal(policy, headers, peer).await,
+            (true, false) => self.access.refusal_of_user(policy, headers, peer).await,
             (true, true) => None,
         }
     }
 
-    async fn page<B>(&self, handler: Handler, policy: &AccessPolicy, request: &Request<B>) -> Answer {
+    async fn page<B>(
+        &self,
+        handler: Handler,
+        policy: &AccessPolicy,
+        request: &Request<B>,
+        peer: Option<Peer>,
+    ) -> Answer {
         let readable = matches!(*request.method(), Method::GET | Method::HEAD);
         match handler {
             Handler::Other => answer(StatusCode::NOT_FOUND, TEXT, "not found\n"),
@@ -159,7 +174,7 @@ impl RouteTable {
             Handler::Status if request.uri().path() != self.paths.landing_page() => self.to_landing_page(),
             Handler::Status => self.landing_page(request.uri().query()).await,
             Handler::Metrics => self.metrics(request.headers(), request.uri().query()).await,
-            Handler::Healthy => self.healthy(policy, request).await,
+            Handler::Healthy => self.healthy(policy, request.headers(), peer).await,
             Handler::Ready => self.ready(),
         }
     }
@@ -217,15 +232,16 @@ impl RouteTable {
     }
 
     /// Shows details to those alone who might read the metrics, too.
-    async fn healthy<B>(&self, policy: &AccessPolicy, request: &Request<B>) -> Answer {
+    async fn healthy(&self, policy: &AccessPolicy, headers: &HeaderMap, peer: Option<Peer>) -> Answer {
         let health = self.collector.health();
         let status = if health.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let wants_json = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("application/json"));
-        if request.headers().get_all(ACCEPT).iter().any(wants_json) {
+        if headers.get_all(ACCEPT).iter().any(wants_json) {
             // The details are bounded by the rate limit and by `max_requests`, and health itself by neither.
-            let may_ask = policy.users.is_empty() || request.headers().contains_key(AUTHORIZATION);
-            let trusted =
-                may_ask && policy.allows_request() && self.access.verdict(policy, request).await == Verdict::Granted;
+            let may_ask = policy.users.is_empty() || headers.contains_key(AUTHORIZATION);
+            let trusted = may_ask
+                && policy.allows_request()
+                && self.access.verdict(policy, headers, peer).await == Verdict::Granted;
             let details = if trusted { self.shared(&self.pages.health).await.ok() } else { None };
             let body = details.map_or_else(|| health_json(health.is_ok()).into(), SharedBody::from);
             return answer(status, JSON, body);

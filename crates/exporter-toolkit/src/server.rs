@@ -86,17 +86,20 @@ pub async fn bind(addresses: &[ListenAddress], inherited: Option<Inherited>) -> 
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Any service of `hyper` that answers requests; a tower service is one by `hyper_util::service::TowerToHyperService`.
-/// After an error, the connection ends. Everything that fits implements this.
-pub trait HttpService:
-    Service<Request<Incoming>, Response = Response<Self::Body>, Error: Into<BoxError>, Future: Send + 'static>
-    + Clone
-    + Send
-    + Sync
-    + 'static
-{
+/// What answers requests: any service of `hyper` does; a tower service is one by
+/// `hyper_util::service::TowerToHyperService`. A service of `hyper` finds a [`Peer`] among the extensions of a request.
+pub trait HttpService: Clone + Send + Sync + 'static {
     /// The body of an answer.
     type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static;
+    /// After an error, the connection ends.
+    type Error: Into<BoxError>;
+
+    /// Answers a request of `peer`, where the client has an address.
+    fn call(
+        &self,
+        request: Request<Incoming>,
+        peer: Option<Peer>,
+    ) -> impl Future<Output = Result<Response<Self::Body>, Self::Error>> + Send + 'static;
 }
 
 impl<S, B> HttpService for S
@@ -109,6 +112,18 @@ where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
     type Body = B;
+    type Error = S::Error;
+
+    fn call(
+        &self,
+        mut request: Request<Incoming>,
+        peer: Option<Peer>,
+    ) -> impl Future<Output = Result<Response<B>, S::Error>> + Send + 'static {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        Service::call(self, request)
+    }
 }
 
 /// How connections are served.
