@@ -97,21 +97,14 @@ impl<S: HttpService> HttpService for Protected<S> {
     type Body = Either<S::Body, SharedBody>;
     type Error = S::Error;
 
-    fn call(
-        &self,
-        request: Request<Incoming>,
-        peer: Option<Peer>,
-    ) -> impl Future<Output = Result<Response<Self::Body>, S::Error>> + Send + 'static {
-        let Self { service, access } = self.clone();
-        async move {
-            let policy = Arc::clone(&access.web_config.policy());
-            let mut answer = match access.refusal(&policy, request.headers(), peer).await {
-                Some(refusal) => refusal.map(Either::Right),
-                None => service.call(request, peer).await?.map(Either::Left),
-            };
-            policy.add_headers(&mut answer);
-            Ok(answer)
-        }
+    async fn call(&self, request: Request<Incoming>, peer: Option<Peer>) -> Result<Response<Self::Body>, S::Error> {
+        let policy = Arc::clone(&self.access.web_config.policy());
+        let mut answer = match self.access.refusal(&policy, request.headers(), peer).await {
+            Some(refusal) => refusal.map(Either::Right),
+            None => self.service.call(request, peer).await?.map(Either::Left),
+        };
+        policy.add_headers(&mut answer);
+        Ok(answer)
     }
 }
 

@@ -225,9 +225,11 @@ impl<A: HttpService> Service<Request<Incoming>> for TimedService<A> {
         if self.lapsed.is_cancelled() {
             return Box::pin(async { Err("its client is no longer admitted".into()) });
         }
-        let answering = self.deadline.answer_begins();
-        let answer = self.service.call(request, self.peer);
-        Box::pin(async move { Ok(answer.await.map_err(Into::into)?.map(|body| TimedBody { body, answering })) })
+        let (service, peer, answering) = (self.service.clone(), self.peer, self.deadline.answer_begins());
+        Box::pin(async move {
+            let answer = service.call(request, peer).await.map_err(Into::into)?;
+            Ok(answer.map(|body| TimedBody { body, answering }))
+        })
     }
 }
 

@@ -89,13 +89,8 @@ impl HttpService for Routes {
     type Body = SharedBody;
     type Error = Infallible;
 
-    fn call(
-        &self,
-        request: Request<Incoming>,
-        peer: Option<Peer>,
-    ) -> impl Future<Output = Result<Answer, Infallible>> + Send + 'static {
-        let routes = Arc::clone(&self.0);
-        async move { Ok(routes.answer(&request, peer).await) }
+    async fn call(&self, request: Request<Incoming>, peer: Option<Peer>) -> Result<Answer, Infallible> {
+        Ok(self.0.answer(&request, peer).await)
     }
 }
 

@@ -99,7 +99,7 @@ pub trait HttpService: Clone + Send + Sync + 'static {
         &self,
         request: Request<Incoming>,
         peer: Option<Peer>,
-    ) -> impl Future<Output = Result<Response<Self::Body>, Self::Error>> + Send + 'static;
+    ) -> impl Future<Output = Result<Response<Self::Body>, Self::Error>> + Send;
 }
 
 impl<S, B> HttpService for S
@@ -114,15 +114,11 @@ where
     type Body = B;
     type Error = S::Error;
 
-    fn call(
-        &self,
-        mut request: Request<Incoming>,
-        peer: Option<Peer>,
-    ) -> impl Future<Output = Result<Response<B>, S::Error>> + Send + 'static {
+    async fn call(&self, mut request: Request<Incoming>, peer: Option<Peer>) -> Result<Response<B>, S::Error> {
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);
         }
-        Service::call(self, request)
+        Service::call(self, request).await
     }
 }
 
