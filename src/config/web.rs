@@ -56,7 +56,7 @@ pub(super) fn web(mut section: Section<'_>) -> Result<Web, Reported> {
     let max_connections = section.take_or(
         "max_connections",
         &default.max_connections.to_string(),
-        "Connections that may be open; at the limit, the longest waiting one of the client with the most connections is closed.",
+        "Connections that may be open; at the limit, the longest waiting one is closed, of a client with more than a quarter of them if there is one.",
         |text| match text.parse() {
             Ok(connections @ 1..=100_000) => Ok(connections),
             _ => Err("must be a number of connections from 1 to 100000"),

@@ -1,8 +1,8 @@
 //! The connections that are open, and which of them ends when there are too many.
 //!
-//! A new connection is always taken. If all permits are held, one connection of the peer that has the most ends for it: the
-//! one that has waited for a request for the longest time, where the time of an answer counts a quarter. So neither idle nor
-//! stalled connections keep others out, and no peer can take the permit of one that has fewer.
+//! A new connection is always taken. If all permits are held, the one ends for it that has waited for a request for the
+//! longest time, where the time of an answer counts a quarter. If one peer has more than a quarter of all, it is one of
+//! that peer's. So neither idle nor stalled connections keep others out, and no peer can take most permits.
 
 use std::{
     collections::HashMap,
@@ -20,9 +20,13 @@ use crate::deadline::Deadline;
 /// The bits of an IPv6 address that a peer does not choose by itself.
 const IPV6_NETWORK: u128 = !0 << 64;
 
+/// A peer with more than this part of the permits has too many.
+const FAIR_PART: usize = 4;
+
 /// The open connections of all listeners.
 #[derive(Clone)]
 pub(crate) struct Connections {
+    max: usize,
     open: Arc<Mutex<Open>>,
     permits: Arc<Semaphore>,
 }
@@ -49,7 +53,7 @@ pub(crate) struct Registered {
 impl Connections {
     /// At most `max` connections.
     pub(crate) fn new(max: usize) -> Self {
-        Self { open: Arc::default(), permits: Arc::new(Semaphore::new(max.max(1))) }
+        Self { max, open: Arc::default(), permits: Arc::new(Semaphore::new(max.max(1))) }
     }
 
     /// A permit for a connection, and whether another one ends for it, which no longer has it by then.
@@ -57,7 +61,7 @@ impl Connections {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return (Some(permit), false);
         }
-        self.open().end_stalest();
+        self.open().end_stalest(self.max / FAIR_PART);
         // None once the semaphore is closed, which it never is.
         (Arc::clone(&self.permits).acquire_owned().await.ok(), true)
     }
@@ -85,19 +89,21 @@ impl Connections {
 }
 
 impl Open {
-    fn end_stalest(&mut self) {
-        if let Some(connection) = self.stalest().and_then(|id| self.connections.remove(&id)) {
+    fn end_stalest(&mut self, fair: usize) {
+        if let Some(connection) = self.stalest(fair).and_then(|id| self.connections.remove(&id)) {
             connection.task.abort();
         }
     }
 
-    fn stalest(&self) -> Option<u64> {
+    /// The one that has waited for the longest time, among all or those of the peer that has more than is fair.
+    fn stalest(&self, fair: usize) -> Option<u64> {
         let mut of_peers: HashMap<Option<IpAddr>, usize> = HashMap::new();
         for connection in self.connections.values() {
             *of_peers.entry(connection.peer).or_default() += 1;
         }
-        let most = of_peers.values().max()?;
-        let candidates = self.connections.iter().filter(|(_, connection)| of_peers.get(&connection.peer) == Some(most));
+        let unfair = of_peers.values().max().filter(|most| **most > fair);
+        let is_candidate = |connection: &Connection| unfair.is_none() || of_peers.get(&connection.peer) == unfair;
+        let candidates = self.connections.iter().filter(|(_, connection)| is_candidate(connection));
         candidates.max_by_key(|(_, connection)| connection.deadline.staleness()).map(|(id, _)| *id)
     }
 }
@@ -205,6 +211,23 @@ mod tests {
             scene.open(&format!("2001:db8::{host}")).await;
         }
         assert_eq!(scene.ended(), [1, 2, 3], "one network is one peer, and the oldest connection is another one's");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_of_a_peer_with_some_connections_outlast_idle_connections_of_peers_with_one() {
+        let mut scene = Scene::new(8);
+        for host in 1..=6 {
+            scene.open(&format!("192.0.2.{host}")).await;
+        }
+        let mut answering = Vec::new();
+        for index in 6..8 {
+            scene.open("192.0.2.7").await;
+            answering.push(scene.deadlines[index].answer_begins());
+        }
+        for host in 8..=12 {
+            scene.open(&format!("192.0.2.{host}")).await;
+        }
+        assert_eq!(scene.ended(), [0, 1, 2, 3, 4]);
     }
 
     #[tokio::test(start_paused = true)]
