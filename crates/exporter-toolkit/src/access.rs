@@ -22,6 +22,13 @@ pub(crate) const TEXT: HeaderValue = HeaderValue::from_static("text/plain; chars
 
 pub(crate) type Answer = Response<SharedBody>;
 
+/// Who asks.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller<'a> {
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) peer: Option<Peer>,
+}
+
 /// What the web configuration asks of each request.
 pub(crate) struct Access {
     pub(crate) web_config: Arc<WebConfigHandle>,
@@ -37,27 +44,17 @@ impl Access {
     }
 
     /// Why a request is refused by the rate limit or for its password, if it is.
-    pub(crate) async fn refusal(
-        &self,
-        policy: &AccessPolicy,
-        headers: &HeaderMap,
-        peer: Option<Peer>,
-    ) -> Option<Answer> {
+    pub(crate) async fn refusal(&self, policy: &AccessPolicy, caller: Caller<'_>) -> Option<Answer> {
         if policy.allows_request() {
-            self.refusal_of_user(policy, headers, peer).await
+            self.refusal_of_user(policy, caller).await
         } else {
             Some(later(StatusCode::TOO_MANY_REQUESTS, "too many requests\n"))
         }
     }
 
     /// Why a request is refused for its password, if it is.
-    pub(crate) async fn refusal_of_user(
-        &self,
-        policy: &AccessPolicy,
-        headers: &HeaderMap,
-        peer: Option<Peer>,
-    ) -> Option<Answer> {
-        match self.verdict(policy, headers, peer).await {
+    pub(crate) async fn refusal_of_user(&self, policy: &AccessPolicy, caller: Caller<'_>) -> Option<Answer> {
+        match self.verdict(policy, caller).await {
             Verdict::Granted => None,
             Verdict::Denied => {
                 let mut refusal = answer(StatusCode::UNAUTHORIZED, TEXT, "unauthorized\n");
@@ -68,7 +65,7 @@ impl Access {
         }
     }
 
-    pub(crate) async fn verdict(&self, policy: &AccessPolicy, headers: &HeaderMap, peer: Option<Peer>) -> Verdict {
+    pub(crate) async fn verdict(&self, policy: &AccessPolicy, Caller { headers, peer }: Caller<'_>) -> Verdict {
         if policy.users.is_empty() {
             return Verdict::Granted;
         }
@@ -99,7 +96,7 @@ impl<S: HttpService> HttpService for Protected<S> {
 
     async fn call(&self, request: Request<Incoming>, peer: Option<Peer>) -> Result<Response<Self::Body>, S::Error> {
         let policy = Arc::clone(&self.access.web_config.policy());
-        let mut answer = match self.access.refusal(&policy, request.headers(), peer).await {
+        let mut answer = match self.access.refusal(&policy, Caller { headers: request.headers(), peer }).await {
             Some(refusal) => refusal.map(Either::Right),
             None => self.service.call(request, peer).await?.map(Either::Left),
         };

@@ -24,7 +24,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::{Access, Answer, TEXT, answer, later},
+    access::{Access, Answer, Caller, TEXT, answer, later},
     access_policy::AccessPolicy,
     basic_auth::Verdict,
     body::SharedBody,
@@ -113,9 +113,10 @@ impl RouteTable {
     async fn answer<B>(&self, request: &Request<B>, peer: Option<Peer>) -> Answer {
         let handler = self.handler(request.uri().path());
         let policy = Arc::clone(&self.access.web_config.policy());
-        let mut answer = match self.refusal(handler, &policy, request.headers(), peer).await {
+        let caller = Caller { headers: request.headers(), peer };
+        let mut answer = match self.refusal(handler, &policy, caller).await {
             Some(refusal) => refusal,
-            None => self.page(handler, &policy, request, peer).await,
+            None => self.page(handler, &policy, request, caller).await,
         };
         policy.add_headers(&mut answer);
         self.metrics.answered(handler, answer.status().as_u16());
@@ -139,17 +140,11 @@ impl RouteTable {
     }
 
     /// Why a request is not answered with its page, if it isn't.
-    async fn refusal(
-        &self,
-        handler: Handler,
-        policy: &AccessPolicy,
-        headers: &HeaderMap,
-        peer: Option<Peer>,
-    ) -> Option<Answer> {
+    async fn refusal(&self, handler: Handler, policy: &AccessPolicy, caller: Caller<'_>) -> Option<Answer> {
         let is_health = matches!(handler, Handler::Healthy | Handler::Ready);
         match (is_health, self.health_without_password) {
-            (false, _) => self.access.refusal(policy, headers, peer).await,
-            (true, false) => self.access.refusal_of_user(policy, headers, peer).await,
+            (false, _) => self.access.refusal(policy, caller).await,
+            (true, false) => self.access.refusal_of_user(policy, caller).await,
             (true, true) => None,
         }
     }
@@ -159,7 +154,7 @@ impl RouteTable {
         handler: Handler,
         policy: &AccessPolicy,
         request: &Request<B>,
-        peer: Option<Peer>,
+        caller: Caller<'_>,
     ) -> Answer {
         let readable = matches!(*request.method(), Method::GET | Method::HEAD);
         match handler {
@@ -169,7 +164,7 @@ impl RouteTable {
             Handler::Status if request.uri().path() != self.paths.landing_page() => self.to_landing_page(),
             Handler::Status => self.landing_page(request.uri().query()).await,
             Handler::Metrics => self.metrics(request.headers(), request.uri().query()).await,
-            Handler::Healthy => self.healthy(policy, request.headers(), peer).await,
+            Handler::Healthy => self.healthy(policy, caller).await,
             Handler::Ready => self.ready(),
         }
     }
@@ -227,16 +222,15 @@ impl RouteTable {
     }
 
     /// Shows details to those alone who might read the metrics, too.
-    async fn healthy(&self, policy: &AccessPolicy, headers: &HeaderMap, peer: Option<Peer>) -> Answer {
+    async fn healthy(&self, policy: &AccessPolicy, caller: Caller<'_>) -> Answer {
         let health = self.collector.health();
         let status = if health.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let wants_json = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("application/json"));
-        if headers.get_all(ACCEPT).iter().any(wants_json) {
+        if caller.headers.get_all(ACCEPT).iter().any(wants_json) {
             // The details are bounded by the rate limit and by `max_requests`, and health itself by neither.
-            let may_ask = policy.users.is_empty() || headers.contains_key(AUTHORIZATION);
-            let trusted = may_ask
-                && policy.allows_request()
-                && self.access.verdict(policy, headers, peer).await == Verdict::Granted;
+            let may_ask = policy.users.is_empty() || caller.headers.contains_key(AUTHORIZATION);
+            let trusted =
+                may_ask && policy.allows_request() && self.access.verdict(policy, caller).await == Verdict::Granted;
             let details = if trusted { self.shared(&self.pages.health).await.ok() } else { None };
             let body = details.map_or_else(|| health_json(health.is_ok()).into(), SharedBody::from);
             return answer(status, JSON, body);
