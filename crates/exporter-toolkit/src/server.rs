@@ -280,3 +280,30 @@ async fn readable(stream: &Either<TcpStream, UnixStream>) -> io::Result<()> {
         Either::Right(unix) => unix.readable().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use hyper::service::service_fn;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::body::SharedBody;
+
+    #[tokio::test]
+    async fn service_of_hyper_finds_the_address_of_its_client() {
+        let bound = bind(&["127.0.0.1:0".parse().unwrap()], None).await.unwrap();
+        let address = bound.addresses()[0].to_string();
+        let service = service_fn(async |request: Request<Incoming>| {
+            let Peer(address) = request.extensions().get().unwrap();
+            Ok::<_, Infallible>(Response::new(SharedBody::from(address.to_string())))
+        });
+        tokio::spawn(bound.serve(service, ServerOptions::new(1), CancellationToken::new()));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("\r\n\r\n127.0.0.1"), "{answer}");
+    }
+}
