@@ -2,7 +2,7 @@
 //! them now. The file, and those that it names, may change at any time.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -20,6 +20,7 @@ use tracing::{error, info, warn};
 use crate::{
     basic_auth::{PasswordChecker, Users},
     files::{Followed, Unread},
+    lock,
     metrics::ServerMetrics,
     settings::Problems,
     tls,
@@ -233,7 +234,7 @@ impl Bucket {
     }
 
     fn take(&self, now: Instant) -> bool {
-        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut full_at = lock(&self.full_at);
         let after = (*full_at).max(now) + self.limit.interval;
         let is_within = after.duration_since(now) <= self.limit.interval * self.limit.burst;
         if is_within {

@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque, hash_map::Entry},
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -18,7 +18,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use tokio::sync::Semaphore;
 
-use crate::{connections::network, web_config::PasswordHash};
+use crate::{connections::network, lock, web_config::PasswordHash};
 
 /// Credentials of one peer that wait to be checked; a further one gets 429.
 const MAX_WAITING_OF_PEER: usize = 4;
@@ -72,7 +72,7 @@ impl PasswordChecker {
         let Some((name, password)) = credential(headers) else { return Verdict::Denied };
         let user = users.get(&name).cloned();
         let digest = self.digest(&name, &password, user.as_ref());
-        if let Some(verdict) = self.remembered().verdict(&digest) {
+        if let Some(verdict) = lock(&self.remembered).verdict(&digest) {
             return verdict;
         }
         let Some(waiting) = Waiting::enter(&self.waiting, (peer.map(network), digest)) else { return Verdict::Busy };
@@ -80,7 +80,7 @@ impl PasswordChecker {
         let Ok(_permit_of_peer) = waiting.permit_of_peer.acquire().await else { return Verdict::Busy };
         let Ok(permit) = Arc::clone(&self.checking).acquire_owned().await else { return Verdict::Busy };
         // The one before may have asked the same.
-        if let Some(verdict) = self.remembered().verdict(&digest) {
+        if let Some(verdict) = lock(&self.remembered).verdict(&digest) {
             return verdict;
         }
         // One hash of each cost is computed, the user's own among them.
@@ -97,7 +97,7 @@ impl PasswordChecker {
             for hash in hashes.values() {
                 granted |= matches(hash) && Some(hash) == user.as_ref();
             }
-            remembered.lock().unwrap_or_else(PoisonError::into_inner).add(digest, granted);
+            lock(&remembered).add(digest, granted);
             granted
         };
         let Ok(granted) = tokio::task::spawn_blocking(verify).await else { return Verdict::Busy };
@@ -112,10 +112,6 @@ impl PasswordChecker {
             mac.update(part.as_bytes());
         }
         mac.finalize().into_bytes().into()
-    }
-
-    fn remembered(&self) -> MutexGuard<'_, Remembered> {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -137,7 +133,7 @@ struct Waiting<'a> {
 
 impl<'a> Waiting<'a> {
     fn enter(queue: &'a Mutex<Queue>, key: (Option<IpAddr>, Digest)) -> Option<Self> {
-        let mut waiting = queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(queue);
         let none = || WaitingPeer { requests: HashMap::new(), permit: Arc::new(Semaphore::new(1)) };
         let peer = waiting.entry(key.0).or_insert_with(none);
         if peer.requests.len() >= MAX_WAITING_OF_PEER && !peer.requests.contains_key(&key.1) {
@@ -150,7 +146,7 @@ impl<'a> Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let mut waiting = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(self.queue);
         let Entry::Occupied(mut peer) = waiting.entry(self.key.0) else { return };
         if let Entry::Occupied(mut requests) = peer.get_mut().requests.entry(self.key.1) {
             *requests.get_mut() -= 1;
@@ -312,11 +308,11 @@ mod tests {
         }
         assert!(checker.waiting.lock().unwrap().is_empty());
         for guess in 0..MAX_REMEMBERED {
-            checker.remembered().add([u8::try_from(guess % 256).unwrap(); 32], false);
+            lock(&checker.remembered).add([u8::try_from(guess % 256).unwrap(); 32], false);
         }
-        assert_eq!(checker.remembered().wrong.len(), MAX_REMEMBERED);
+        assert_eq!(lock(&checker.remembered).wrong.len(), MAX_REMEMBERED);
         assert_eq!(
-            checker.remembered().verdict(&checker.digest("alice", &"pw".into(), users.get("alice"))),
+            lock(&checker.remembered).verdict(&checker.digest("alice", &"pw".into(), users.get("alice"))),
             Some(Verdict::Granted)
         );
     }
@@ -334,10 +330,10 @@ mod tests {
             })
             .await;
         }
-        while checker.remembered().verdict(&digest).is_none() {
+        while lock(&checker.remembered).verdict(&digest).is_none() {
             tokio::task::yield_now().await;
         }
-        assert_eq!(checker.remembered().verdict(&digest), Some(Verdict::Granted));
+        assert_eq!(lock(&checker.remembered).verdict(&digest), Some(Verdict::Granted));
     }
 
     #[tokio::test]

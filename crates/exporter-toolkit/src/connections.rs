@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use tokio::{
@@ -15,7 +15,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use crate::deadline::Deadline;
+use crate::{deadline::Deadline, lock};
 
 /// The bits of an IPv6 address that a peer does not choose by itself.
 const IPV6_NETWORK: u128 = !0 << 64;
@@ -61,7 +61,7 @@ impl Connections {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return (Some(permit), false);
         }
-        self.open().end_stalest(self.max / FAIR_PART);
+        lock(&self.open).end_stalest(self.max / FAIR_PART);
         // None once the semaphore is closed, which it never is.
         (Arc::clone(&self.permits).acquire_owned().await.ok(), true)
     }
@@ -75,16 +75,12 @@ impl Connections {
         spawn: impl FnOnce(Registered) -> AbortHandle,
     ) -> bool {
         let (permit, ended_another) = self.permit().await;
-        let mut open = self.open();
+        let mut open = lock(&self.open);
         let id = open.next_id;
         open.next_id += 1;
         let task = spawn(Registered { connections: self.clone(), id, _permit: permit });
         open.connections.insert(id, Connection { peer: peer.map(network), deadline, task });
         ended_another
-    }
-
-    fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -110,7 +106,7 @@ impl Open {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.connections.open().connections.remove(&self.id);
+        lock(&self.connections.open).connections.remove(&self.id);
     }
 }
 
@@ -176,7 +172,7 @@ mod tests {
         assert_eq!(scene.ended(), [1]);
         assert!(scene.open("192.0.2.1").await);
         assert_eq!(scene.ended(), [1, 2]);
-        assert_eq!(scene.connections.open().connections.len(), 3);
+        assert_eq!(lock(&scene.connections.open).connections.len(), 3);
     }
 
     #[tokio::test(start_paused = true)]

@@ -26,6 +26,8 @@
 //! Any service of `hyper`, and so any of axum, is served by [`bind_service`] behind the same listeners, TLS, passwords and
 //! bounds.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 mod access;
 mod access_policy;
 mod basic_auth;
@@ -71,3 +73,8 @@ pub use output::Coding;
 pub use paths::Paths;
 pub use routes::{ReloadReply, Reloads, Routes};
 pub use web_config::{AllowedSan, ClientAuth, PasswordHash, RateLimit, TlsServer, TlsVersion, WebConfig};
+
+/// What it guards is whole after a panic, too.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

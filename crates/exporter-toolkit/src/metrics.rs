@@ -3,12 +3,15 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex, PoisonError,
+        Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use crate::encoder::{Encoder, Kind, float};
+use crate::{
+    encoder::{Encoder, Kind, float},
+    lock,
+};
 
 /// The `handler` label of the requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -189,10 +192,6 @@ impl ServerMetrics {
             requests.sample("", b"", [("code", &*status), ("handler", handler.as_str())], float(*count));
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -26,8 +26,7 @@ struct Preference<'a> {
 /// Prometheus asks for protobuf before all others where its created timestamps are on. Then it gets them in
 /// OpenMetrics, as protobuf is not served.
 pub(crate) fn format(headers: &HeaderMap) -> Format {
-    let mut preferences = Vec::new();
-    for_each(headers, &ACCEPT, |preference| preferences.push(preference));
+    let preferences: Vec<_> = preferences(headers, &ACCEPT).collect();
     let quality_and_place = |format| preference(&preferences, format);
     let format = best(OFFERS, quality_and_place).unwrap_or(Format::Text0);
     // The first of those that are wanted most.
@@ -39,15 +38,15 @@ pub(crate) fn format(headers: &HeaderMap) -> Format {
 /// The content coding for a client: compressed only where it asks for that, and no less than for the plain form.
 pub(crate) fn coding(headers: &HeaderMap) -> Coding {
     let (mut gzip, mut identity, mut any) = (None, None, None);
-    for_each(headers, &ACCEPT_ENCODING, |Preference { value, quality, .. }| {
+    for Preference { value, quality, .. } in preferences(headers, &ACCEPT_ENCODING) {
         let named = match value {
             "*" => &mut any,
             value if value.eq_ignore_ascii_case("gzip") || value.eq_ignore_ascii_case("x-gzip") => &mut gzip,
             value if value.eq_ignore_ascii_case("identity") => &mut identity,
-            _ => return,
+            _ => continue,
         };
         named.get_or_insert(quality);
-    });
+    }
     let (gzip, identity) = (gzip.or(any).unwrap_or(0), identity.or(any).unwrap_or(0));
     if gzip > 0 && gzip >= identity { Coding::Gzip } else { Coding::Identity }
 }
@@ -86,10 +85,9 @@ fn best<T: Copy>(offers: impl IntoIterator<Item = T>, preference: impl Fn(T) -> 
 }
 
 /// The members of a header's list, which may come in several lines.
-fn for_each<'h>(headers: &'h HeaderMap, name: &HeaderName, mut each: impl FnMut(Preference<'h>)) {
-    for line in headers.get_all(name) {
-        line.to_str().unwrap_or_default().split(',').filter_map(member).for_each(&mut each);
-    }
+fn preferences<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = Preference<'h>> {
+    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).filter_map(member)
 }
 
 /// One member of a list; one that is malformed counts for nothing.

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     io::{self, Write},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -11,6 +11,8 @@ use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use memmap2::{MmapMut, MmapOptions};
 use tokio::time::Instant;
+
+use crate::lock;
 
 /// What a piece takes. Large enough that sending piece by piece costs hardly more than sending the whole.
 const CAPACITY: usize = 32 * 1024;
@@ -184,7 +186,7 @@ pub(crate) fn release_unused() -> bool {
 }
 
 fn memory() -> MutexGuard<'static, Memory> {
-    MEMORY.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&MEMORY)
 }
 
 impl Piece {

@@ -10,7 +10,7 @@ use std::{
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, Weak,
         atomic::{AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
@@ -21,7 +21,10 @@ use std::{
 use bytes::Bytes;
 use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 
-use crate::output::{Content, release_unused};
+use crate::{
+    lock,
+    output::{Content, release_unused},
+};
 
 /// How far a page may lag behind in what changes without being counted, such as the exporter's own metrics.
 pub(crate) const MAX_LAG: Duration = Duration::from_secs(1);
@@ -90,10 +93,6 @@ impl Version {
         lock(&self.memory).taken = now;
         Arc::clone(self)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The latest version of a page.
