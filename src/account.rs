@@ -72,7 +72,7 @@ impl Account {
             user_id: koodrive::UserId::parse("1").unwrap(),
             language: koodrive::Language::default(),
             credential: koodrive::Credential::Token {
-                token: koodrive::Secret::inline("t").unwrap(),
+                token: koodrive::Secret::inline("auth.token", "t").unwrap(),
                 prefix: String::new(),
             },
             units: koodrive::Units::default(),

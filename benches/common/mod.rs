@@ -104,7 +104,7 @@ fn account(index: usize) -> Arc<Account> {
             language: Language::default(),
             credential: Credential::App {
                 app_id: AppId::parse("an-app").unwrap(),
-                secret: Secret::inline("a-secret").unwrap(),
+                secret: Secret::inline("auth.app_secret", "a-secret").unwrap(),
             },
             units: Units::default(),
             transport: Transport::default(),

@@ -1,7 +1,7 @@
 //! What is not wrong with a configuration and yet will fail: secrets, certificates, accounts that are given twice.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
     os::unix::fs::MetadataExt,
     path::Path,
@@ -9,7 +9,7 @@ use std::{
 };
 
 use exporter_toolkit::WebConfig;
-use koodrive::Secret;
+use koodrive::SecretSource;
 
 use crate::{
     account::Account,
@@ -42,7 +42,7 @@ pub fn warnings(config: &Config, settings: &[Setting], file: Option<&Path>, now:
     warnings.extend(wrong.map(|(path, wrong)| format!("tls_server_config.key_file: {}: {wrong}", path.display())));
     let accounts: Vec<&Account> =
         config.accounts.iter().map(AsRef::as_ref).filter(|account| account.is_overview()).collect();
-    warnings.extend(file.and_then(|file| of_inline_secrets(settings, file)));
+    warnings.extend(file.and_then(|file| of_inline_secrets(&accounts, settings, file)));
     warnings.extend(accounts.iter().filter_map(|account| of_secret(account)));
     let mut users: HashMap<(String, &str), &str> = HashMap::new();
     for account in accounts {
@@ -74,9 +74,14 @@ pub fn certificate_warning(expiry: i64, now: SystemTime) -> Option<String> {
 }
 
 /// Whether everybody can read the secrets that stand in the configuration itself.
-fn of_inline_secrets(settings: &[Setting], file: &Path) -> Option<String> {
-    let is_inline = |key: &str| key.ends_with(".auth.token") || key.ends_with(".auth.app_secret");
-    let setting = settings.iter().find(|setting| is_inline(&setting.key) && setting.origin.starts_with("file "))?;
+fn of_inline_secrets(accounts: &[&Account], settings: &[Setting], file: &Path) -> Option<String> {
+    let key = |account: &&Account| {
+        let secret = account.api.credential.secret();
+        let is_inline = matches!(secret.source, SecretSource::Inline(_));
+        is_inline.then(|| format!("accounts.{}.{}", account.alias, secret.key))
+    };
+    let keys: HashSet<_> = accounts.iter().filter_map(key).collect();
+    let setting = settings.iter().find(|setting| keys.contains(&setting.key) && setting.origin.starts_with("file "))?;
     let mode = fs::metadata(file).ok()?.mode() & 0o777;
     (mode & EVERYBODY != 0).then(|| {
         format!("{}: is in {}, which everybody can read or write (mode {mode:o})", setting.key, file.display())
@@ -85,12 +90,12 @@ fn of_inline_secrets(settings: &[Setting], file: &Path) -> Option<String> {
 
 /// What is wrong with the file of an account's secret, as the user sees it who runs this.
 fn of_secret(account: &Account) -> Option<String> {
-    let Secret::File { path, .. } = account.api.credential.secret() else { return None };
+    let secret = account.api.credential.secret();
+    let SecretSource::File { path, .. } = &secret.source else { return None };
     if let Err(error) = account.api.credential.check() {
         return Some(format!("accounts.{}.{error}", account.alias));
     }
-    let (key, wrong) = (account.api.credential.secret_key(), of_mode(path)?);
-    Some(format!("accounts.{}.{key}: {}: {wrong}", account.alias, path.display()))
+    Some(format!("accounts.{}.{}: {}: {}", account.alias, secret.key, path.display(), of_mode(path)?))
 }
 
 /// What is wrong with the mode of a file that holds a secret.

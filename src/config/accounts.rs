@@ -6,7 +6,9 @@ use exporter_toolkit::{
     files,
     settings::{Reported, Section, Taken, duration, is_visible},
 };
-use koodrive::{AppId, Credential, Endpoint, Language, Proxy, Secret, Transport, UserId, overview::OVERVIEW};
+use koodrive::{
+    AppId, Credential, Endpoint, Language, Proxy, Secret, SecretSource, Transport, UserId, overview::OVERVIEW,
+};
 use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
@@ -17,6 +19,25 @@ use super::{
     proxy::{self, EnvironmentProxy},
 };
 use crate::account::{Account, PollPolicy};
+
+/// The keys of an account, by which they are read and shown.
+pub(super) const ENDPOINT: &str = "endpoint";
+pub(super) const LANGUAGE: &str = "language";
+pub(super) const USER_ID: &str = "user_id";
+pub(super) const AUTH_TYPE: &str = "auth.type";
+pub(super) const APP_ID: &str = "auth.app_id";
+pub(super) const TOKEN_PREFIX: &str = "auth.token_prefix";
+pub(super) const INTERVAL: &str = "poll.interval";
+pub(super) const TIMEOUT: &str = "poll.timeout";
+pub(super) const MAX_AGE: &str = "poll.max_age";
+pub(super) const PROXY_URL: &str = "http.proxy_url";
+pub(super) const CA_FILE: &str = "http.ca_file";
+
+/// The keys of its secret, one of which is given.
+const APP_SECRET: &str = "auth.app_secret";
+const APP_SECRET_FILE: &str = "auth.app_secret_file";
+const TOKEN: &str = "auth.token";
+const TOKEN_FILE: &str = "auth.token_file";
 
 /// The vendor's international site.
 const DEFAULT_ENDPOINT: &str = "https://intl.myhuaweicloud-koodrive.com";
@@ -36,31 +57,30 @@ pub(super) struct Common {
 }
 
 impl Common {
-    /// Takes them out of a section and of `poll` below it.
-    pub(super) fn take(section: &mut Section<'_>, poll: &mut Section<'_>) -> Self {
-        let endpoint = section.take_string("endpoint", "Base URL of the API.", Endpoint::parse);
-        let language = section.take_string("language", "Language of the API's error messages.", Language::parse);
-        let interval = poll.take("interval", "Time between two polls of an account.", duration);
-        let timeout = poll.take("timeout", "Time limit of one poll, retries included; at most the interval.", duration);
-        let max_age = poll.take(
-            "max_age",
+    /// Takes them out of a section.
+    pub(super) fn take(section: &mut Section<'_>) -> Self {
+        let endpoint = section.take_string(ENDPOINT, "Base URL of the API.", Endpoint::parse);
+        let language = section.take_string(LANGUAGE, "Language of the API's error messages.", Language::parse);
+        let interval = section.take(INTERVAL, "Time between two polls of an account.", duration);
+        let timeout =
+            section.take(TIMEOUT, "Time limit of one poll, retries included; at most the interval.", duration);
+        let max_age = section.take(
+            MAX_AGE,
             "Maximum age of the numbers that are shown; 3 intervals by default, and at least interval plus timeout.",
             duration,
         );
-        let collectors = Collectors::take(section, poll);
-        let mut http = section.section("http");
-        let proxy = http.take_string(
-            "proxy_url",
+        let collectors = Collectors::take(section);
+        let proxy = section.take_string(
+            PROXY_URL,
             "Forward proxy for HTTPS; the URL may hold a password; by default that of `HTTPS_PROXY` or `ALL_PROXY`, with \
              the exceptions of `NO_PROXY`.",
             proxy,
         );
-        let ca_file = http.take_path(
-            "ca_file",
+        let ca_file = section.take_path(
+            CA_FILE,
             "PEM certificates that are trusted in addition to the system's roots; read again when the file changes.",
         );
-        let roots = ca_file.and_then(|path| roots(&http, path));
-        http.finish();
+        let roots = ca_file.and_then(|path| roots(section, path));
         Self { endpoint, language, interval, timeout, max_age, collectors, proxy, roots }
     }
 }
@@ -73,23 +93,21 @@ pub(super) fn account(
     environment: &EnvironmentProxy,
 ) -> Result<Vec<Arc<Account>>, Reported> {
     let label = label(alias).map_err(|error| section.problem("", error));
-    let mut poll = section.section("poll");
-    let own = Common::take(&mut section, &mut poll);
-    poll.finish();
-    let user_id = section.take_string("user_id", "Id of the KooDrive user whose space is polled.", UserId::parse);
-    let user_id = user_id.and_then(|id| id.ok_or_else(|| section.problem("user_id", "is missing")));
-    let credential = credential(section.section("auth"));
+    let own = Common::take(&mut section);
+    let user_id = section.take_string(USER_ID, "Id of the KooDrive user whose space is polled.", UserId::parse);
+    let user_id = user_id.and_then(|id| id.ok_or_else(|| section.problem(USER_ID, "is missing")));
+    let credential = credential(&mut section);
     let poll = poll_policy(&section, &own, top);
     if let (Ok(Credential::Token { .. }), Ok(PollPolicy { interval, .. })) = (&credential, &poll)
         && *interval >= Credential::TOKEN_LIFETIME
     {
         section.problem(
-            "poll.interval",
+            INTERVAL,
             "must be below 20 minutes with a token, which expires after 20 minutes without a request",
         );
     }
     let endpoint = match inherit(&own.endpoint, &top.endpoint) {
-        Ok(None) => Endpoint::parse(DEFAULT_ENDPOINT).map_err(|error| section.problem("endpoint", error)),
+        Ok(None) => Endpoint::parse(DEFAULT_ENDPOINT).map_err(|error| section.problem(ENDPOINT, error)),
         Ok(Some(endpoint)) => Ok(endpoint),
         Err(reported) => Err(reported),
     };
@@ -141,69 +159,71 @@ fn poll_policy(section: &Section<'_>, own: &Common, top: &Common) -> Result<Poll
         (None, _) => interval * DEFAULT_MAX_AGE_INTERVALS,
     };
     if timeout > interval {
-        return Err(section.problem("poll.timeout", "must not be longer than poll.interval"));
+        return Err(section.problem(TIMEOUT, "must not be longer than poll.interval"));
     }
     if max_age < interval + timeout {
         let message = "must be at least poll.interval plus poll.timeout, or values would vanish between polls";
-        return Err(section.problem("poll.max_age", message));
+        return Err(section.problem(MAX_AGE, message));
     }
     Ok(PollPolicy { interval, timeout, max_age })
 }
 
-fn credential(mut auth: Section<'_>) -> Result<Credential, Reported> {
-    let kind = auth.take("type", "Kind of credential.", |text| match text {
-        "app" | "token" => Ok(text.to_owned()),
+fn credential(section: &mut Section<'_>) -> Result<Credential, Reported> {
+    let is_app = section.take(AUTH_TYPE, "Kind of credential.", |text| match text {
+        "app" => Ok(true),
+        "token" => Ok(false),
         _ => Err("must be app or token"),
-    })?;
-    match kind.as_deref() {
-        Some("app") => {
-            let app_id = auth.take_string("app_id", "Public id of the application.", AppId::parse);
-            let app_id = app_id.and_then(|id| id.ok_or_else(|| auth.problem("app_id", "is missing")));
+    });
+    match is_app {
+        Ok(Some(true)) => {
+            let app_id = section.take_string(APP_ID, "Public id of the application.", AppId::parse);
+            let app_id = app_id.and_then(|id| id.ok_or_else(|| section.problem(APP_ID, "is missing")));
             let secret = secret(
-                &mut auth,
-                ("app_secret", "Secret of the application, for an environment variable."),
-                ("app_secret_file", "File with the application's secret, read again for each poll."),
+                section,
+                (APP_SECRET, "Secret of the application, for an environment variable."),
+                (APP_SECRET_FILE, "File with the application's secret, read again for each poll."),
             );
-            auth.finish();
             Ok(Credential::App { app_id: app_id?, secret: secret? })
         }
-        Some(_) => {
+        Ok(Some(false)) => {
             let token = secret(
-                &mut auth,
-                ("token", "Token, for an environment variable."),
-                ("token_file", "File with the token, which another program renews; read again for each poll."),
+                section,
+                (TOKEN, "Token, for an environment variable."),
+                (TOKEN_FILE, "File with the token, which another program renews; read again for each poll."),
             );
-            let prefix = auth.take_string("token_prefix", "Prefix of a token that has no scheme.", |text| match text {
-                "Bearer " | "Bearer+" | "" => Ok(text.to_owned()),
-                _ => Err("must be \"Bearer \", \"Bearer+\" or empty"),
-            });
-            auth.finish();
+            let prefix =
+                section.take_string(TOKEN_PREFIX, "Prefix of a token that has no scheme.", |text| match text {
+                    "Bearer " | "Bearer+" | "" => Ok(text.to_owned()),
+                    _ => Err("must be \"Bearer \", \"Bearer+\" or empty"),
+                });
             Ok(Credential::Token { token: token?, prefix: prefix?.unwrap_or_else(|| "Bearer ".to_owned()) })
         }
-        None => {
-            auth.knows(&["app_id", "app_secret", "app_secret_file", "token", "token_file", "token_prefix"]);
-            auth.finish();
-            Err(auth.problem("type", "is missing: app (with app_id and app_secret_file) or token (with token_file)"))
+        Ok(None) | Err(_) => {
+            section.knows(&[APP_ID, APP_SECRET, APP_SECRET_FILE, TOKEN, TOKEN_FILE, TOKEN_PREFIX]);
+            is_app?;
+            let message = "is missing: app (with app_id and app_secret_file) or token (with token_file)";
+            Err(section.problem(AUTH_TYPE, message))
         }
     }
 }
 
 /// Takes a secret that is given inline or by a file: each with its key and what that means.
 fn secret(
-    auth: &mut Section<'_>,
-    (inline, of_inline): (&'static str, &'static str),
-    (file, of_file): (&'static str, &'static str),
+    section: &mut Section<'_>,
+    (inline, of_inline): (&'static str, &str),
+    (file, of_file): (&'static str, &str),
 ) -> Result<Secret, Reported> {
-    let both = auth.has(inline) && auth.has(file);
-    let is_absolute = auth.text(file).is_some_and(|path| path.starts_with('/'));
-    let (given, path) = (auth.take_string(inline, of_inline, Secret::inline), auth.take_path(file, of_file));
+    let both = section.has(inline) && section.has(file);
+    let is_absolute = section.text(file).is_some_and(|path| path.starts_with('/'));
+    let given = section.take_string(inline, of_inline, |text| Secret::inline(inline, text));
+    let path = section.take_path(file, of_file);
     if both {
-        return Err(auth.problem(inline, format!("and {file} are mutually exclusive: remove one of them")));
+        return Err(section.problem(inline, format!("and {file} are mutually exclusive: remove one of them")));
     }
     match (given?, path?) {
         (Some(secret), _) => Ok(secret),
-        (None, Some(path)) => Ok(Secret::File { path, is_absolute }),
-        (None, None) => Err(auth.problem(file, format!("is missing (or {inline}, for the secret itself)"))),
+        (None, Some(path)) => Ok(Secret { key: file, source: SecretSource::File { path, is_absolute } }),
+        (None, None) => Err(section.problem(file, format!("is missing (or {inline}, for the secret itself)"))),
     }
 }
 
@@ -222,10 +242,10 @@ fn proxy(text: &str) -> Result<Proxy, &'static str> {
     proxy::proxy(text).map(Proxy::Url).map_err(|_| "must be a URL such as http://proxy.example:3128, or none")
 }
 
-fn roots(http: &Section<'_>, path: Option<PathBuf>) -> Taken<(PathBuf, Arc<[u8]>)> {
+fn roots(section: &Section<'_>, path: Option<PathBuf>) -> Taken<(PathBuf, Arc<[u8]>)> {
     let Some(path) = path else { return Ok(None) };
-    let pem = files::read(&path).map_err(|error| http.unread("ca_file", &error))?;
-    check_roots(&pem).map_err(|refusal| http.problem("ca_file", refusal))?;
+    let pem = files::read(&path).map_err(|error| section.unread(CA_FILE, &error))?;
+    check_roots(&pem).map_err(|refusal| section.problem(CA_FILE, refusal))?;
     Ok(Some((path, pem.into())))
 }
 

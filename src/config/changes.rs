@@ -6,9 +6,9 @@ use std::{
 };
 
 use exporter_toolkit::settings::Setting;
-use koodrive::Secret;
+use koodrive::{Secret, SecretSource};
 
-use super::{effective, validated::Config};
+use super::{accounts::CA_FILE, effective, validated::Config};
 use crate::account::Account;
 
 /// The keys of so many accounts are named; the other accounts are counted.
@@ -55,10 +55,9 @@ impl Config {
 /// The keys of a secret, and of a file's content, whose values are not shown.
 fn hidden_differences<'a>(now: &'a koodrive::Account, before: &koodrive::Account) -> impl Iterator<Item = &'a str> {
     let (secret, other) = (now.credential.secret(), before.credential.secret());
-    let is_inline = matches!((secret, other), (Secret::Inline(_), Secret::Inline(_)));
-    let key = now.credential.secret_key();
-    let secret = (is_inline && secret != other).then_some(key);
-    let roots = (now.transport.extra_roots != before.transport.extra_roots).then_some("http.ca_file");
+    let is_inline = |secret: &Secret| matches!(secret.source, SecretSource::Inline(_));
+    let secret = (is_inline(secret) && is_inline(other) && secret != other).then_some(secret.key);
+    let roots = (now.transport.extra_roots != before.transport.extra_roots).then_some(CA_FILE);
     secret.into_iter().chain(roots)
 }
 

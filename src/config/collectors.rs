@@ -3,10 +3,23 @@
 use std::time::Duration;
 
 use exporter_toolkit::settings::{Reported, Section, Taken, duration};
-use koodrive::{Quantity, Resource, Unit, Units, overview::OVERVIEW};
+use koodrive::{FieldSpec, Quantity, Resource, Unit, Units, overview::OVERVIEW};
 
 use super::accounts::inherit;
 use crate::account::PollPolicy;
+
+/// The key of their names, by which it is read and shown.
+pub(super) const COLLECTORS: &str = "collectors";
+
+/// The key of a further collector's interval.
+pub(super) fn interval_key(resource: &Resource) -> String {
+    format!("poll.{}.interval", resource.name)
+}
+
+/// The key of a field's unit, where it has one.
+pub(super) fn unit_key(resource: &Resource, field: FieldSpec) -> Option<String> {
+    Some(format!("units.{}", field.unit_key(resource)?))
+}
 
 /// Values are shown for this many intervals unless `max_age` says otherwise.
 pub(super) const DEFAULT_MAX_AGE_INTERVALS: u32 = 3;
@@ -20,10 +33,10 @@ pub(super) struct Collectors {
 }
 
 impl Collectors {
-    /// Takes them out of a section and of `poll` below it.
-    pub(super) fn take(section: &mut Section<'_>, poll: &mut Section<'_>) -> Self {
+    /// Takes them out of a section.
+    pub(super) fn take(section: &mut Section<'_>) -> Self {
         let names = section.take_list(
-            "collectors",
+            COLLECTORS,
             "Collectors of each account; `usage` and `subscription` are not part of every edition.",
             |name| {
                 let found = Resource::ALL.into_iter().find(|resource| resource.name == name);
@@ -32,28 +45,20 @@ impl Collectors {
         );
         let names = match names {
             Ok(Some(names)) if !names.contains(&&OVERVIEW) => {
-                Err(section.problem("collectors", "must contain overview, which says whether an account is up"))
+                Err(section.problem(COLLECTORS, "must contain overview, which says whether an account is up"))
             }
             names => names,
         };
         let further = Resource::ALL.into_iter().filter(|resource| *resource != &OVERVIEW);
         let interval = |resource: &'static Resource| {
-            let mut of_collector = poll.section(resource.name);
             let meaning =
                 format!("Time between two polls of an account's {}; `poll.interval` by default.", resource.name);
-            let interval = of_collector.take("interval", &meaning, duration);
-            of_collector.finish();
-            (resource, interval)
+            (resource, section.take(&interval_key(resource), &meaning, duration))
         };
-        let intervals = further.clone().map(interval).collect();
-        let mut of_units = section.section("units");
-        let mut units = take_units(&OVERVIEW, &mut of_units);
-        for resource in further {
-            let mut below = of_units.section(resource.name);
-            units.extend(take_units(resource, &mut below));
-            below.finish();
-        }
-        of_units.finish();
+        let intervals = further.map(interval).collect();
+        let fields =
+            Resource::ALL.into_iter().flat_map(|resource| resource.fields.iter().map(move |field| (resource, *field)));
+        let units = fields.filter_map(|(resource, field)| take_unit(section, resource, field)).collect();
         Self { names, intervals, units }
     }
 
@@ -90,19 +95,18 @@ impl Collectors {
     }
 }
 
-fn take_units(
-    resource: &'static Resource,
+fn take_unit(
     section: &mut Section<'_>,
-) -> Vec<(&'static Resource, &'static str, Taken<Unit>)> {
-    let unit = |field: &koodrive::FieldSpec| {
-        let meaning = format!("The unit of `{}`, in powers of 1024.", field.name);
-        Some(match field.quantity {
-            Quantity::Space { key, .. } => (resource, key, section.take(key, &meaning, byte_unit)),
-            Quantity::SpaceOrCount { key, .. } => (resource, key, section.take(key, &meaning, Unit::parse)),
-            Quantity::OptionalGigabytes | Quantity::Count | Quantity::Flag => return None,
-        })
-    };
-    resource.fields.iter().filter_map(unit).collect()
+    resource: &'static Resource,
+    field: FieldSpec,
+) -> Option<(&'static Resource, &'static str, Taken<Unit>)> {
+    let path = unit_key(resource, field)?;
+    let meaning = format!("The unit of `{}`, in powers of 1024.", field.name);
+    match field.quantity {
+        Quantity::Space { key, .. } => Some((resource, key, section.take(&path, &meaning, byte_unit))),
+        Quantity::SpaceOrCount { key, .. } => Some((resource, key, section.take(&path, &meaning, Unit::parse))),
+        Quantity::OptionalGigabytes | Quantity::Count | Quantity::Flag => None,
+    }
 }
 
 fn byte_unit(text: &str) -> Result<Unit, &'static str> {

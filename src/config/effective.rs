@@ -5,9 +5,16 @@ use std::{sync::Arc, time::Duration};
 use config::{Value, ValueKind};
 use exporter_toolkit::settings::{Document, Setting, duration, source};
 use jiff::SignedDuration;
-use koodrive::{Credential, Proxy, Secret};
+use koodrive::{Credential, Proxy, Secret, SecretSource};
 
-use super::{proxy::EnvironmentProxy, validated::Config};
+use super::{
+    accounts::{
+        APP_ID, AUTH_TYPE, CA_FILE, ENDPOINT, INTERVAL, LANGUAGE, MAX_AGE, PROXY_URL, TIMEOUT, TOKEN_PREFIX, USER_ID,
+    },
+    collectors::{COLLECTORS, interval_key, unit_key},
+    proxy::EnvironmentProxy,
+    validated::Config,
+};
 use crate::account::Account;
 
 /// Those of the accounts.
@@ -33,43 +40,44 @@ fn of_account(collectors: &[Arc<Account>], merged: &Document, proxy: &Environmen
     };
     let inherited = |key: &str, value: String| setting(key, value, true);
     let own = |key: &str, value: String| setting(key, value, false);
-    let own_interval = at(&merged.root, &["accounts", alias, "poll", "interval"]).is_some();
-    let top = at(&merged.root, &["poll", "timeout"]).and_then(|top| duration(&top.kind.to_string()).ok());
-    let is_cut = top.is_some_and(|top| top > account.poll.timeout);
+    let is_of_top = |key: &str, used: Duration| {
+        let top = at(&merged.root, &key.split('.').collect::<Vec<_>>());
+        top.is_some_and(|top| duration(&top.kind.to_string()) == Ok(used))
+    };
     let ca_file = if account.api.transport.extra_roots.is_empty() { "none" } else { "given" };
     let mut settings = vec![
-        inherited("endpoint", account.api.endpoint.to_string()),
-        inherited("language", account.api.language.as_str().to_owned()),
-        own("user_id", account.api.user_id.as_str().to_owned()),
-        own("auth.type", account.api.credential.kind().to_owned()),
+        inherited(ENDPOINT, account.api.endpoint.to_string()),
+        inherited(LANGUAGE, account.api.language.as_str().to_owned()),
+        own(USER_ID, account.api.user_id.as_str().to_owned()),
+        own(AUTH_TYPE, account.api.credential.kind().to_owned()),
     ];
     let credential = &account.api.credential;
-    let secret = own(credential.secret_key(), of_secret(credential.secret()));
+    let secret = own(credential.secret().key, of_secret(credential.secret()));
     settings.extend(match credential {
-        Credential::App { app_id, .. } => [own("auth.app_id", app_id.as_str().to_owned()), secret],
-        Credential::Token { prefix, .. } => [secret, own("auth.token_prefix", format!("{prefix:?}"))],
+        Credential::App { app_id, .. } => [own(APP_ID, app_id.as_str().to_owned()), secret],
+        Credential::Token { prefix, .. } => [secret, own(TOKEN_PREFIX, format!("{prefix:?}"))],
     });
     let names: Vec<_> = collectors.iter().map(|account| account.collector.name).collect();
-    settings.push(inherited("collectors", names.join(", ")));
+    settings.push(inherited(COLLECTORS, names.join(", ")));
     settings.extend([
-        inherited("poll.interval", human(account.poll.interval)),
+        inherited(INTERVAL, human(account.poll.interval)),
         // What goes with an interval is inherited with it alone, and a timeout as far as it fits.
-        setting("poll.timeout", human(account.poll.timeout), !is_cut),
-        setting("poll.max_age", human(account.poll.max_age), !own_interval),
+        setting(TIMEOUT, human(account.poll.timeout), is_of_top(TIMEOUT, account.poll.timeout)),
+        setting(MAX_AGE, human(account.poll.max_age), is_of_top(MAX_AGE, account.poll.max_age)),
     ]);
     for further in collectors.iter().skip(1) {
-        settings.push(inherited(&format!("poll.{}.interval", further.collector.name), human(further.poll.interval)));
+        settings.push(inherited(&interval_key(further.collector), human(further.poll.interval)));
     }
     for Account { collector, api, .. } in collectors.iter().map(AsRef::as_ref) {
         for field in collector.fields {
-            if let (Some(unit), Some(key)) = (api.units.of(collector, *field), field.unit_key(collector)) {
-                settings.push(inherited(&format!("units.{key}"), unit.as_str().to_owned()));
+            if let (Some(unit), Some(key)) = (api.units.of(collector, *field), unit_key(collector, *field)) {
+                settings.push(inherited(&key, unit.as_str().to_owned()));
             }
         }
     }
     settings.extend([
-        of_proxy(inherited("http.proxy_url", account.api.transport.proxy.to_string()), account, proxy),
-        inherited("http.ca_file", ca_file.to_owned()),
+        of_proxy(inherited(PROXY_URL, account.api.transport.proxy.to_string()), account, proxy),
+        inherited(CA_FILE, ca_file.to_owned()),
     ]);
     settings
 }
@@ -85,9 +93,9 @@ fn of_proxy(setting: Setting, account: &Account, proxy: &EnvironmentProxy) -> Se
 }
 
 fn of_secret(secret: &Secret) -> String {
-    match secret {
-        Secret::Inline(_) => "********".to_owned(),
-        Secret::File { path, .. } => {
+    match &secret.source {
+        SecretSource::Inline(_) => "********".to_owned(),
+        SecretSource::File { path, .. } => {
             let missing = if path.exists() { "" } else { " (no such file)" };
             format!("{}{missing}", secret.shown_path().unwrap_or_default())
         }

@@ -3,7 +3,7 @@
 use std::{fmt::Debug, fs, sync::Arc, time::Duration};
 
 use exporter_toolkit::{ListenAddress, UnixSocket};
-use koodrive::{Credential, Proxy, Secret};
+use koodrive::{Credential, Proxy, Secret, SecretSource};
 use tracing::Level;
 
 use super::{Config, Document, LogFormat, Overrides, Setting, Sources};
@@ -163,8 +163,8 @@ fn a_credential_has_its_kind_and_one_form_of_its_secret() {
     for (auth, expected) in [
         ("{}", Some("auth.type: is missing")),
         ("{ type: other }", Some("auth.type: must be app or token")),
-        ("{ type: token }", Some("auth.token_file: is missing (or token, for the secret itself)")),
-        ("{ type: token, token: a, token_file: b }", Some("auth.token: and token_file are mutually exclusive")),
+        ("{ type: token }", Some("auth.token_file: is missing (or auth.token, for the secret itself)")),
+        ("{ type: token, token: a, token_file: b }", Some("auth.token: and auth.token_file are mutually exclusive")),
         ("{ type: token, token: \"\" }", Some("auth.token: is empty")),
         ("{ type: token, token: 5 }", Some("auth.token: must be a string")),
         ("{ type: token, token_file: \"a\\tb\" }", Some("auth.token_file: must be a path, and looks like a secret")),
@@ -193,16 +193,19 @@ fn a_credential_has_its_kind_and_one_form_of_its_secret() {
     let credential = |auth: &str| account(&account_with(&format!("auth: {auth}"))).api.credential.clone();
     for prefix in ["Bearer ", "Bearer+", ""] {
         let token = credential(&format!("{{ type: token, token: t, token_prefix: \"{prefix}\" }}"));
-        assert_eq!(token, Credential::Token { token: Secret::inline("t").unwrap(), prefix: prefix.to_owned() });
+        assert_eq!(
+            token,
+            Credential::Token { token: Secret::inline("auth.token", "t").unwrap(), prefix: prefix.to_owned() }
+        );
     }
     check(&[(&account_with("auth: { type: token, token: t, token_prefix: x }"), Some("must be \"Bearer \""))]);
     assert_eq!(
         credential("{ type: token, token_file: b }").secret(),
-        &Secret::File { path: "b".into(), is_absolute: false }
+        &Secret { key: "auth.token_file", source: SecretSource::File { path: "b".into(), is_absolute: false } }
     );
     assert_eq!(
         credential("{ type: app, app_id: i, app_secret_file: /b }").secret(),
-        &Secret::File { path: "/b".into(), is_absolute: true }
+        &Secret { key: "auth.app_secret_file", source: SecretSource::File { path: "/b".into(), is_absolute: true } }
     );
 }
 
@@ -379,6 +382,24 @@ fn a_files_content_and_what_it_names_are_read_from_its_folder() {
     let settings = explain(&with_account("web: { external_url: \"https://e.example/\" }")).unwrap().1;
     assert_eq!(value(&settings, "web.external_url").unwrap().0, "https://e.example");
     assert_eq!(Sources::default().file_content(), None);
+}
+
+#[test]
+fn a_problem_of_two_keys_stands_at_the_line_of_its_own_and_a_key_has_no_dot() {
+    let folder = tempfile::tempdir().unwrap();
+    let problems = |yaml: &str| {
+        let path = folder.path().join("k.yml");
+        fs::write(&path, yaml).unwrap();
+        let sources = Sources { document: Some(Document::File(path)), ..Sources::default() };
+        Config::load(&sources).unwrap_err().to_string().replace(&folder.path().display().to_string(), "")
+    };
+    let account = |own: &str| format!("accounts:\n  a:\n    user_id: \"1\"\n    auth: {TOKEN}\n{own}");
+    let too_long = problems(&account("    poll:\n      interval: 10s\n      timeout: 20s\n"));
+    assert_eq!(too_long, "/k.yml:7: accounts.a.poll.timeout: must not be longer than poll.interval");
+    let dotted = problems(&account("    poll.timeout: 5s\n"));
+    assert!(dotted.starts_with("/k.yml:5: accounts.a: has an unknown key; known here: endpoint, language, poll,"));
+    let scalar = problems(&account("poll: 5\n"));
+    assert_eq!(scalar, "/k.yml:5: poll: must be a map of keys");
 }
 
 #[test]

@@ -97,14 +97,13 @@ impl Config {
 }
 
 fn read(mut root: Section<'_>, proxy: &EnvironmentProxy) -> Result<Config, Reported> {
-    let mut poll = root.section("poll");
-    let top = Common::take(&mut root, &mut poll);
-    let concurrency =
-        poll.take_or("concurrency", "256", "Polls in flight at once, over all accounts.", |text| match text.parse() {
+    let top = Common::take(&mut root);
+    let concurrency = root.take_or("poll.concurrency", "256", "Polls in flight at once, over all accounts.", |text| {
+        match text.parse() {
             Ok(polls @ 1..=10_000) => Ok(polls),
             _ => Err("must be a number of polls from 1 to 10000"),
-        });
-    poll.finish();
+        }
+    });
     let shard = shard(root.section("shard"));
     let auto_reload = root.take_or(
         "auto_reload",

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use koodrive::{Credential, CredentialRead, Remedy, Secret, Stage};
+use koodrive::{Credential, CredentialRead, Remedy, Secret, SecretSource, Stage};
 use tokio::time::Instant;
 
 use crate::{
@@ -227,7 +227,7 @@ async fn a_secret_that_changed_since_a_refusal_makes_a_different_request() {
     account.endpoint = koodrive::Endpoint::parse(&upstream.url).unwrap();
     account.user_id = koodrive::UserId::parse(&upstream.user_id(1)).unwrap();
     account.credential = Credential::Token {
-        token: Secret::File { path: token.clone(), is_absolute: true },
+        token: Secret { key: "auth.token_file", source: SecretSource::File { path: token.clone(), is_absolute: true } },
         prefix: "Bearer ".to_owned(),
     };
     let client = fake::client(account);

@@ -140,7 +140,10 @@ pub fn account(alias: &str, interval: Duration) -> Arc<Account> {
             endpoint: Endpoint::parse("https://koodrive.example").unwrap(),
             user_id: UserId::parse("1").unwrap(),
             language: Language::default(),
-            credential: Credential::Token { token: Secret::inline("x").unwrap(), prefix: "Bearer ".to_owned() },
+            credential: Credential::Token {
+                token: Secret::inline("auth.token", "x").unwrap(),
+                prefix: "Bearer ".to_owned(),
+            },
             units: Units::default(),
             transport: Transport::default(),
         }),

@@ -56,17 +56,6 @@ impl Credential {
         }
     }
 
-    /// The configuration's key for the secret part as it is given: inline or by a file.
-    #[must_use]
-    pub fn secret_key(&self) -> &'static str {
-        match (self, self.secret()) {
-            (Self::Token { .. }, Secret::Inline(_)) => "auth.token",
-            (Self::Token { .. }, Secret::File { .. }) => "auth.token_file",
-            (Self::App { .. }, Secret::Inline(_)) => "auth.app_secret",
-            (Self::App { .. }, Secret::File { .. }) => "auth.app_secret_file",
-        }
-    }
-
     /// The credential's kind, as in `auth.type` and the `auth_type` label.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -12,7 +12,13 @@ use nix::libc::O_NONBLOCK;
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::{account::Credential, keyed_limiter::KeyedLimiter, lock, secret::Secret, signature::Signed};
+use crate::{
+    account::Credential,
+    keyed_limiter::KeyedLimiter,
+    lock,
+    secret::{Secret, SecretSource},
+    signature::Signed,
+};
 
 /// More than any token or key: a longer file is no secret but a mistake.
 const MAX_SECRET_BYTES: u64 = 16 * 1024;
@@ -83,17 +89,16 @@ impl SecretReader {
     }
 
     async fn now(&self, credential: &Credential) -> Result<SecretString, SecretError> {
-        let path = match credential.secret() {
-            Secret::Inline(secret) => return Ok(secret.clone()),
-            Secret::File { path, .. } => path,
+        let secret = credential.secret().clone();
+        let path = match &secret.source {
+            SecretSource::Inline(secret) => return Ok(secret.clone()),
+            SecretSource::File { path, .. } => path.clone(),
         };
-        let (key, secret) = (credential.secret_key(), credential.secret().clone());
-        let path = path.clone();
-        let folder = path.parent().unwrap_or(&path).to_owned();
+        let (key, folder) = (secret.key, path.parent().unwrap_or(&path).to_owned());
         let permits = (FILES.acquire(path).await, FOLDERS.acquire(folder).await);
         let read = move || {
             let _permits = permits;
-            read(key, &secret)
+            read(&secret)
         };
         tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| {
             // The program is stopping.
@@ -108,16 +113,15 @@ impl Credential {
     /// # Errors
     /// As a poll would fail.
     pub fn check(&self) -> Result<(), SecretError> {
-        read(self.secret_key(), self.secret()).map(drop)
+        read(self.secret()).map(drop)
     }
 }
 
-fn read(key: &'static str, secret: &Secret) -> Result<SecretString, SecretError> {
-    match secret {
-        Secret::Inline(secret) => Ok(secret.clone()),
-        Secret::File { path, .. } => {
-            secret_in(path).map_err(|problem| SecretError::new(key, secret.shown_path().unwrap_or_default(), problem))
-        }
+fn read(secret: &Secret) -> Result<SecretString, SecretError> {
+    match &secret.source {
+        SecretSource::Inline(secret) => Ok(secret.clone()),
+        SecretSource::File { path, .. } => secret_in(path)
+            .map_err(|problem| SecretError::new(secret.key, secret.shown_path().unwrap_or_default(), problem)),
     }
 }
 
@@ -172,7 +176,8 @@ mod tests {
     use super::*;
 
     fn token_in(file: &Path) -> Credential {
-        let token = Secret::File { path: file.to_owned(), is_absolute: false };
+        let source = SecretSource::File { path: file.to_owned(), is_absolute: false };
+        let token = Secret { key: "auth.token_file", source };
         Credential::Token { token, prefix: String::new() }
     }
 
@@ -231,7 +236,8 @@ mod tests {
             );
         }
         assert!(!reader.has_changed(&token_in(folder.path())).await);
-        let secret = Secret::File { path: folder.path().join("absolute"), is_absolute: true };
+        let source = SecretSource::File { path: folder.path().join("absolute"), is_absolute: true };
+        let secret = Secret { key: "auth.app_secret_file", source };
         let app = Credential::App { app_id: crate::AppId::parse("a").unwrap(), secret };
         let absolute = reader.read(&app).await.unwrap_err().to_string();
         assert!(

@@ -51,7 +51,7 @@ pub use endpoint::Endpoint;
 pub use error::{ConnectFailure, PollError, Reason, Refusal};
 pub use exchange::{Exchange, Head, Stage};
 pub use resource::{FieldSpec, Quantity, Resource};
-pub use secret::Secret;
+pub use secret::{Secret, SecretSource};
 pub use server_clock::{Clock, Correction, ServerClock};
 pub use transport::{ConnectionKey, HttpClient, TransportError, build as build_http};
 pub use unit::{Unit, Units};

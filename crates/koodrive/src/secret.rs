@@ -5,8 +5,17 @@ use std::path::{Path, PathBuf};
 use secrecy::{ExposeSecret, SecretString};
 
 /// A secret, given inline or by a file. It has no `Display`, and its `Debug` shows no character of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secret {
+    /// The key of the configuration that gives it, for errors.
+    pub key: &'static str,
+    /// What that key gives.
+    pub source: SecretSource,
+}
+
+/// A secret itself, or its file.
 #[derive(Debug, Clone)]
-pub enum Secret {
+pub enum SecretSource {
     /// Given in the configuration or an environment variable.
     Inline(SecretString),
     /// Read from a file for each poll, so that a rotated secret is used at once.
@@ -23,8 +32,8 @@ impl Secret {
     ///
     /// # Errors
     /// As [`Secret::parse`].
-    pub fn inline(text: &str) -> Result<Self, &'static str> {
-        Self::parse(text).map(Self::Inline)
+    pub fn inline(key: &'static str, text: &str) -> Result<Self, &'static str> {
+        Ok(Self { key, source: SecretSource::Inline(Self::parse(text)?) })
     }
 
     /// Takes what a header, or the key of a signature, can be made of, without what editors leave around it: a byte order
@@ -44,7 +53,7 @@ impl Secret {
     /// shown where it was given from the root on, below a folder that exists.
     #[must_use]
     pub fn shown_path(&self) -> Option<String> {
-        let Self::File { path, is_absolute } = self else { return None };
+        let SecretSource::File { path, is_absolute } = &self.source else { return None };
         let first_folder = path.components().nth(1).map(|name| Path::new("/").join(name));
         let is_path =
             *is_absolute && path.components().count() > 2 && first_folder.is_some_and(|folder| folder.is_dir());
@@ -56,7 +65,7 @@ impl Secret {
     }
 }
 
-impl PartialEq for Secret {
+impl PartialEq for SecretSource {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Inline(a), Self::Inline(b)) => a.expose_secret() == b.expose_secret(),
@@ -66,7 +75,7 @@ impl PartialEq for Secret {
     }
 }
 
-impl Eq for Secret {}
+impl Eq for SecretSource {}
 
 #[cfg(test)]
 mod tests {
@@ -87,18 +96,18 @@ mod tests {
 
     #[test]
     fn debug_shows_nothing_of_an_inline_secret() {
-        let secret = Secret::inline("hunter2").unwrap();
+        let secret = Secret::inline("k", "hunter2").unwrap();
         assert!(!format!("{secret:?}").contains("hunter2"));
     }
 
     #[test]
     fn secrets_are_equal_where_they_come_from_one_place() {
-        let at = |path: &str| Secret::File { path: path.into(), is_absolute: false };
-        let (inline, file) = (Secret::inline("a").unwrap(), at("a"));
-        assert_eq!(inline, Secret::inline("a").unwrap());
+        let at = |path: &str| Secret { key: "k", source: SecretSource::File { path: path.into(), is_absolute: false } };
+        let (inline, file) = (Secret::inline("k", "a").unwrap(), at("a"));
+        assert_eq!(inline, Secret::inline("k", "a").unwrap());
         assert_eq!(file, file.clone());
         assert_ne!(inline, file);
-        assert_ne!(inline, Secret::inline("b").unwrap());
+        assert_ne!(inline, Secret::inline("k", "b").unwrap());
         assert_ne!(file, at("b"));
     }
 }

@@ -57,6 +57,11 @@ pub(super) fn join(path: &str, key: &str) -> String {
     }
 }
 
+/// The rest of a key's path below a table's, if it is there.
+pub(super) fn below<'k>(table: &str, key: &'k str) -> Option<&'k str> {
+    if table.is_empty() { Some(key) } else { key.strip_prefix(table)?.strip_prefix('.') }
+}
+
 /// The parts of an origin such as `k.yml:7`, in the order of lines; one without a line stands first.
 pub(super) fn file_and_line(origin: &str) -> (&str, u32) {
     let parts = origin.rsplit_once(':').and_then(|(file, line)| Some((file, line.parse().ok()?)));

@@ -1,9 +1,11 @@
-//! One table of the configuration, taken apart key by key; what is left over is an unknown key.
+//! One table of the configuration, taken apart key by key; what is left over is an unknown key. A key may be the path of
+//! one in a table below, such as `poll.interval`.
 
 use std::{
     collections::HashMap,
     fmt::Display,
     io,
+    iter::successors,
     path::{Path, PathBuf},
 };
 
@@ -20,7 +22,8 @@ pub struct Section<'a> {
     /// Where the table stands.
     origin: Option<String>,
     table: HashMap<String, Value>,
-    known: Vec<&'static str>,
+    /// The paths of the keys that were looked for.
+    known: Vec<String>,
     document: &'a Document,
     report: &'a Report,
 }
@@ -40,12 +43,7 @@ impl<'a> Section<'a> {
     ///
     /// # Errors
     /// When it can't be taken, which has been reported.
-    pub fn take<T, E: Display>(
-        &mut self,
-        key: &'static str,
-        meaning: &str,
-        parse: impl Fn(&str) -> Result<T, E>,
-    ) -> Taken<T> {
+    pub fn take<T, E: Display>(&mut self, key: &str, meaning: &str, parse: impl Fn(&str) -> Result<T, E>) -> Taken<T> {
         self.note(key, meaning, || refusal(&parse).unwrap_or_else(|| "a single value".to_owned()));
         let Some(value) = self.take_value(key) else { return Ok(None) };
         let text = match &value.kind {
@@ -62,7 +60,7 @@ impl<'a> Section<'a> {
     /// When it can't be taken, which has been reported.
     pub fn take_or<T, E: Display>(
         &mut self,
-        key: &'static str,
+        key: &str,
         default: &str,
         meaning: &str,
         parse: impl Fn(&str) -> Result<T, E>,
@@ -85,7 +83,7 @@ impl<'a> Section<'a> {
     /// When it can't be taken, which has been reported.
     pub fn take_string<T, E: Display>(
         &mut self,
-        key: &'static str,
+        key: &str,
         meaning: &str,
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Taken<T> {
@@ -101,8 +99,8 @@ impl<'a> Section<'a> {
     ///
     /// # Errors
     /// When it can't be taken, which has been reported.
-    pub fn take_path(&mut self, key: &'static str, meaning: &str) -> Taken<PathBuf> {
-        let origin = self.table.get(key).and_then(Value::origin);
+    pub fn take_path(&mut self, key: &str, meaning: &str) -> Taken<PathBuf> {
+        let origin = self.given(key).and_then(Value::origin);
         let in_file = origin.is_none_or(|origin| ![COMMAND_LINE, ENVIRONMENT].contains(&origin));
         let folder = self.document.file.as_deref().and_then(Path::parent).filter(|_| in_file).unwrap_or(Path::new(""));
         let folder = folder.to_owned();
@@ -122,7 +120,7 @@ impl<'a> Section<'a> {
     /// When it can't be taken, which has been reported.
     pub fn take_list<T, E: Display>(
         &mut self,
-        key: &'static str,
+        key: &str,
         meaning: &str,
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Taken<Vec<T>> {
@@ -145,7 +143,7 @@ impl<'a> Section<'a> {
     /// When it can't be taken, which has been reported.
     pub fn take_map<T, E: Display>(
         &mut self,
-        key: &'static str,
+        key: &str,
         meaning: &str,
         parse: impl Fn(&str, &str) -> Result<T, E>,
     ) -> Taken<Vec<T>> {
@@ -164,14 +162,14 @@ impl<'a> Section<'a> {
 
     /// The table below the key; an empty one where there is none.
     #[must_use]
-    pub fn section(&mut self, key: &'static str) -> Section<'a> {
+    pub fn section(&mut self, key: &str) -> Section<'a> {
         let value = self.take_value(key).unwrap_or_default();
         self.below(key, value)
     }
 
     /// The tables below the key, by their names, in the names' order.
     #[must_use]
-    pub fn sections(&mut self, key: &'static str) -> Vec<(String, Section<'a>)> {
+    pub fn sections(&mut self, key: &str) -> Vec<(String, Section<'a>)> {
         let map = self.section(key);
         let mut tables: Vec<_> = map.table.clone().into_iter().collect();
         tables.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -215,12 +213,21 @@ impl<'a> Section<'a> {
     }
 
     fn given(&self, key: &str) -> Option<&Value> {
-        self.table.get(key).filter(|value| value.kind != ValueKind::Nil)
+        self.at(key).filter(|value| value.kind != ValueKind::Nil)
+    }
+
+    fn at(&self, key: &str) -> Option<&Value> {
+        let mut keys = key.split('.');
+        let first = self.table.get(keys.next()?);
+        keys.fold(first, |value, key| match &value?.kind {
+            ValueKind::Table(table) => table.get(key),
+            _ => None,
+        })
     }
 
     /// These keys are known, though nothing takes them.
-    pub fn knows(&mut self, keys: &[&'static str]) {
-        self.known.extend(keys);
+    pub fn knows(&mut self, keys: &[&str]) {
+        self.known.extend(keys.iter().map(ToString::to_string));
     }
 
     /// Whether there is no key.
@@ -246,21 +253,40 @@ impl<'a> Section<'a> {
         self.report.add(Problem::unread(self.origin_of(key), &self.key_path(key), error))
     }
 
+    /// Where the key stands, or else the table that it belongs into.
     fn origin_of(&self, key: &str) -> String {
-        self.origin(key, self.table.get(key).map_or(self.origin.as_deref(), Value::origin))
+        let mut above = successors(Some(key), |key| Some(key.rsplit_once('.')?.0));
+        let origin = above.find_map(|key| first_origin(self.at(key)?));
+        self.origin(key, origin.or(self.origin.as_deref()))
     }
 
     /// Reports every key that nobody took. What does not look like a key, and beside a secret what has no value, is not
     /// repeated: without the space after its colon, `token:secret` is a key.
     pub fn finish(&self) {
-        let known = self.known.join(", ");
-        for (key, value) in self.table.iter().filter(|(key, _)| !self.known.contains(&key.as_str())) {
+        self.report_unknown("", &self.table);
+    }
+
+    fn report_unknown(&self, above: &str, table: &HashMap<String, Value>) {
+        let mut here: Vec<&str> = Vec::new();
+        for path in self.known.iter().filter_map(|known| problem::below(above, known)) {
+            let key = path.split('.').next().unwrap_or(path);
+            if !here.contains(&key) {
+                here.push(key);
+            }
+        }
+        let known = here.join(", ");
+        let beside_secret = self.key_path(above).rsplit('.').next() == Some("auth");
+        for (key, value) in table {
+            let path = problem::join(above, key);
             let presentable = key.len() <= 32 && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-            let beside_secret = self.path.rsplit('.').next() == Some("auth");
-            if presentable && (!beside_secret || value.kind != ValueKind::Nil) {
-                self.wrong(key, value, format!("is not a known key; known here: {known}"));
+            if here.contains(&key.as_str()) {
+                if !self.known.contains(&path) {
+                    self.report_unknown(&path, &self.table_of(&path, value.clone()));
+                }
+            } else if presentable && (!beside_secret || value.kind != ValueKind::Nil) {
+                self.wrong(&path, value, format!("is not a known key; known here: {known}"));
             } else {
-                self.wrong("", value, format!("has an unknown key; known here: {known}"));
+                self.wrong(above, value, format!("has an unknown key; known here: {known}"));
             }
         }
     }
@@ -269,8 +295,8 @@ impl<'a> Section<'a> {
         self.report.note(|| Key { path: self.key_path(key), values: values(), meaning: meaning.to_owned() });
     }
 
-    fn take_value(&mut self, key: &'static str) -> Option<Value> {
-        self.known.push(key);
+    fn take_value(&mut self, key: &str) -> Option<Value> {
+        self.known.push(key.to_owned());
         self.given(key).cloned()
     }
 
