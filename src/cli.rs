@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{
+    ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, parser::ValueSource,
+};
 
 use crate::config::Overrides;
 
@@ -38,7 +40,10 @@ impl Cli {
     /// # Errors
     /// Where it is wrong, or asks for help.
     pub fn given() -> Result<Self, clap::Error> {
-        Self::from_arg_matches(&Self::described().try_get_matches()?)
+        let matches = Self::described().try_get_matches()?;
+        let mut given = Self::from_arg_matches(&matches)?;
+        given.options.overrides = overrides(&matches);
+        Ok(given)
     }
 
     /// The commands, each with the options in its help that concern it.
@@ -139,12 +144,15 @@ pub struct Simulate {
     pub write_config: Option<PathBuf>,
 }
 
+/// The id of the one option that sets no key.
+const CONFIG_FILE: &str = "config_file";
+
 /// The options of every command. One that sets a key of the configuration has its path as its id.
 #[derive(Debug, Args)]
 pub struct Options {
     /// Configuration in YAML, TOML or JSON, by its extension [default: config/koodrive-exporter.yml,
     /// then /etc/koodrive-exporter/koodrive-exporter.yml]
-    #[arg(long = "config.file", value_name = "PATH", global = true)]
+    #[arg(id = CONFIG_FILE, long = "config.file", value_name = "PATH", global = true)]
     pub config_file: Option<PathBuf>,
     /// Reload the configuration when its file changes
     #[arg(id = "auto_reload", long = "config.auto-reload", global = true)]
@@ -183,25 +191,39 @@ pub struct Options {
     /// Format of log lines: logfmt or json [default: logfmt]
     #[arg(id = "log.format", long = "log.format", value_name = "FORMAT", global = true)]
     pub log_format: Option<String>,
+    /// What these lay over the configuration.
+    #[arg(skip)]
+    pub overrides: Overrides,
 }
 
-impl Options {
-    /// What the flags lay over the configuration.
-    #[must_use]
-    pub fn overrides(&self) -> Overrides {
-        let listen_addresses = (!self.listen_addresses.is_empty()).then(|| self.listen_addresses.clone());
-        Overrides::default()
-            .with("web.listen_addresses", listen_addresses)
-            .with("web.systemd_socket", self.systemd_socket.then_some(true))
-            .with("web.telemetry_path", self.telemetry_path.clone())
-            .with("web.config_file", self.web_config_file.clone())
-            .with("web.route_prefix", self.route_prefix.clone())
-            .with("web.external_url", self.external_url.clone())
-            .with("web.enable_lifecycle", self.enable_lifecycle.then_some(true))
-            .with("web.max_requests", self.max_requests.clone())
-            .with("web.max_connections", self.max_connections.clone())
-            .with("auto_reload", self.auto_reload.then_some(true))
-            .with("log.level", self.log_level.clone())
-            .with("log.format", self.log_format.clone())
+/// Each of the options that is given, by its id.
+fn overrides(matches: &ArgMatches) -> Overrides {
+    let options = Options::augment_args(clap::Command::new(""));
+    let keys = options.get_arguments().map(|option| (option.get_id().as_str(), option.get_action()));
+    let is_given = |(key, _): &(&str, _)| matches.value_source(key) == Some(ValueSource::CommandLine);
+    keys.filter(|(key, _)| *key != CONFIG_FILE).filter(is_given).fold(
+        Overrides::default(),
+        |overrides, (key, action)| {
+            let mut texts = matches.get_raw(key).into_iter().flatten().map(|text| text.to_string_lossy().into_owned());
+            match action {
+                ArgAction::Append => overrides.with(key, Some(texts.collect::<Vec<_>>())),
+                _ => overrides.with(key, texts.next()),
+            }
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::config_keys;
+
+    #[test]
+    fn each_option_but_the_file_sets_a_key_of_the_configuration() {
+        let keys = config_keys();
+        let options = Options::augment_args(clap::Command::new(""));
+        let ids: Vec<_> = options.get_arguments().map(|option| option.get_id().as_str()).collect();
+        let (known, others): (Vec<_>, Vec<_>) = ids.iter().partition(|id| keys.iter().any(|key| key.key.path == **id));
+        assert_eq!((known.len(), others), (ids.len() - 1, vec![CONFIG_FILE]));
     }
 }

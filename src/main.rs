@@ -62,7 +62,7 @@ fn main() -> ExitCode {
             Some(Command::Check(check)) => explain(&options, check.strict),
             Some(Command::Once(once)) => write_once(&options, &once).await,
             Some(Command::Healthcheck(health)) => check_health(&options, health.url).await,
-            Some(Command::Demo) => demo_result(demo::demo(options.overrides(), inherited).await),
+            Some(Command::Demo) => demo_result(demo::demo(options.overrides, inherited).await),
             Some(Command::Simulate(simulate)) => demo_result(demo::simulate(&simulate).await),
         }
     });
@@ -202,7 +202,7 @@ fn once_code(once: &Once) -> ExitCode {
 }
 
 fn sources(options: &Options) -> Sources {
-    Sources::of_process(options.config_file.clone(), options.overrides())
+    Sources::of_process(options.config_file.clone(), options.overrides.clone())
 }
 
 fn load(sources: &Sources) -> Result<Config, ExitCode> {

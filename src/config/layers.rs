@@ -26,20 +26,20 @@ pub(super) const ENVIRONMENT_PREFIX: &str = "KOODRIVE_EXPORTER";
 
 /// What flags set: values that are laid over all others.
 #[derive(Debug, Clone, Default)]
-pub struct Overrides(Vec<(&'static str, ValueKind)>);
+pub struct Overrides(Vec<(String, ValueKind)>);
 
 impl Overrides {
     /// Sets a key by its path, where there is a value for it.
     #[must_use]
-    pub fn with(mut self, key: &'static str, value: Option<impl Into<ValueKind>>) -> Self {
-        self.0.extend(value.map(|value| (key, value.into())));
+    pub fn with(mut self, key: &str, value: Option<impl Into<ValueKind>>) -> Self {
+        self.0.extend(value.map(|value| (key.to_owned(), value.into())));
         self
     }
 
     /// Whether a key is set.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
-        self.0.iter().any(|(set, _)| *set == key)
+        self.0.iter().any(|(set, _)| set == key)
     }
 }
 
@@ -112,7 +112,7 @@ impl Sources {
         builder = builder.add_source(environment);
         for (key, value) in &self.overrides.0 {
             let value = Value::new(Some(&COMMAND_LINE.to_owned()), value.clone());
-            builder = builder.set_override(*key, value).map_err(|_| unlayered())?;
+            builder = builder.set_override(key, value).map_err(|_| unlayered())?;
         }
         let merged = builder.build().map_err(|_| unlayered())?;
         let (root, file) = (merged.cache, self.file().map(Path::to_owned));

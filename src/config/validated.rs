@@ -104,7 +104,7 @@ fn read(mut root: Section<'_>, proxy: &EnvironmentProxy) -> Result<Config, Repor
             _ => Err("must be a number of polls from 1 to 10000"),
         }
     });
-    let shard = shard(root.section("shard"));
+    let shard = shard(&mut root);
     let auto_reload = root.take_or(
         "auto_reload",
         "false",
@@ -112,7 +112,7 @@ fn read(mut root: Section<'_>, proxy: &EnvironmentProxy) -> Result<Config, Repor
         boolean,
     );
     let web = web::web(root.section("web"));
-    let log = log(root.section("log"));
+    let log = log(&mut root);
     let has_accounts = root.has("accounts");
     let sections = root.sections("accounts");
     if sections.is_empty() {
@@ -138,29 +138,30 @@ fn read(mut root: Section<'_>, proxy: &EnvironmentProxy) -> Result<Config, Repor
 }
 
 /// The index may be `hostname`: the number at the end of this host's name, as a `StatefulSet` gives it to a pod.
-fn shard(mut section: Section<'_>) -> Taken<Shard> {
-    let count = section.take("count", "Number of exporters that share the accounts.", |text| match text.parse() {
+fn shard(root: &mut Section<'_>) -> Taken<Shard> {
+    let count = root.take("shard.count", "Number of exporters that share the accounts.", |text| match text.parse() {
         Ok(count @ 1..=10_000) => Ok(count),
         _ => Err("must be a number of shards from 1 to 10000"),
     });
-    let index = section.take("index", "Number of this exporter among them.", |text| match text {
+    let index = root.take("shard.index", "Number of this exporter among them.", |text| match text {
         "hostname" => ordinal_of_hostname().ok_or("is hostname, and this host's name does not end in - and a number"),
         text => text.parse().map_err(|_| "must be the number of this shard, from 0, or hostname"),
     });
-    section.finish();
     let (index, count) = (index?, count?);
-    for (key, number) in [("count", count), ("index", index)] {
+    for (key, number) in [("shard.count", count), ("shard.index", index)] {
         if let Some(number) = number {
-            section.show(key, &number.to_string());
+            root.show(key, &number.to_string());
         }
     }
     match (index, count) {
         (None, None) => Ok(None),
         (Some(index), Some(count)) => {
-            Shard::new(index, count).map(Some).map_err(|error| section.problem("index", error))
+            Shard::new(index, count).map(Some).map_err(|error| root.problem("shard.index", error))
         }
-        (None, Some(_)) => Err(section.problem("index", "is missing: the number of this shard, from 0, or hostname")),
-        (Some(_), None) => Err(section.problem("count", "is missing: how many shards there are")),
+        (None, Some(_)) => {
+            Err(root.problem("shard.index", "is missing: the number of this shard, from 0, or hostname"))
+        }
+        (Some(_), None) => Err(root.problem("shard.count", "is missing: how many shards there are")),
     }
 }
 
@@ -173,8 +174,8 @@ fn ordinal(name: &str) -> Option<u32> {
     name.rsplit_once('-')?.1.parse().ok()
 }
 
-fn log(mut section: Section<'_>) -> Result<Log, Reported> {
-    let level = section.take_or("level", "info", "Minimum level of log messages.", |text| {
+fn log(root: &mut Section<'_>) -> Result<Log, Reported> {
+    let level = root.take_or("log.level", "info", "Minimum level of log messages.", |text| {
         match text.to_ascii_lowercase().as_str() {
             "error" => Ok(Level::ERROR),
             "warn" => Ok(Level::WARN),
@@ -184,12 +185,11 @@ fn log(mut section: Section<'_>) -> Result<Log, Reported> {
             _ => Err("must be one of error, warn, info, debug, trace"),
         }
     });
-    let format = section.take_or("format", "logfmt", "Format of log lines.", |text| match text {
+    let format = root.take_or("log.format", "logfmt", "Format of log lines.", |text| match text {
         "logfmt" => Ok(LogFormat::Logfmt),
         "json" => Ok(LogFormat::Json),
         _ => Err("must be logfmt or json"),
     });
-    section.finish();
     Ok(Log { level: level?, format: format? })
 }
 

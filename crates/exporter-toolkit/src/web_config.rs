@@ -138,15 +138,13 @@ impl WebConfig {
 fn read(path: &Path, mut root: Section<'_>) -> Result<WebConfig, Reported> {
     let tls_server = root.section("tls_server_config");
     let tls = if tls_server.is_empty() { Ok(None) } else { tls_server::tls(tls_server).map(Some) };
-    let mut http = root.section("http_server_config");
-    let http2 = http.take("http2", "Whether HTTP/2 is offered over TLS; true by default.", boolean);
-    let headers = http.take_map(
-        "headers",
+    let http2 = root.take("http_server_config.http2", "Whether HTTP/2 is offered over TLS; true by default.", boolean);
+    let headers = root.take_map(
+        "http_server_config.headers",
         "Set on every answer: `Content-Security-Policy`, `X-Frame-Options`, `X-Content-Type-Options`, \
          `X-XSS-Protection`, `Strict-Transport-Security`.",
         header,
     );
-    http.finish();
     let users = root.take_map(
         "basic_auth_users",
         "Users and the bcrypt hashes of their passwords; where there is any, each request needs one.",
@@ -155,7 +153,7 @@ fn read(path: &Path, mut root: Section<'_>) -> Result<WebConfig, Reported> {
             None => Ok((name.to_owned(), password_hash(hash)?)),
         },
     );
-    let rate_limit = rate_limit(root.section("rate_limit"));
+    let rate_limit = rate_limit(&mut root);
     root.finish();
     Ok(WebConfig {
         path: path.to_owned(),
@@ -192,22 +190,21 @@ fn password_hash(text: &str) -> Result<PasswordHash, &'static str> {
     }
 }
 
-fn rate_limit(mut section: Section<'_>) -> Taken<RateLimit> {
-    let interval = section.take("interval", "Time after which one more request is allowed.", |text| {
-        match text.trim_end_matches(char::is_alphabetic) {
-            "0" => Ok(Duration::ZERO),
-            _ => settings::duration(text),
-        }
+fn rate_limit(root: &mut Section<'_>) -> Taken<RateLimit> {
+    let interval = root.take("rate_limit.interval", "Time after which one more request is allowed.", |text| match text
+        .trim_end_matches(char::is_alphabetic)
+    {
+        "0" => Ok(Duration::ZERO),
+        _ => settings::duration(text),
     });
-    let burst = section.take("burst", "Number of requests that are allowed at once.", |text| {
+    let burst = root.take("rate_limit.burst", "Number of requests that are allowed at once.", |text| {
         text.parse::<u32>().map_err(|_| "must be a number of requests")
     });
-    section.finish();
     match (interval?, burst?) {
         (None | Some(Duration::ZERO), _) => Ok(None),
         (Some(interval), Some(burst @ 1..)) => Ok(Some(RateLimit { interval, burst })),
-        (Some(_), Some(_)) => Err(section.problem("burst", "must be at least 1")),
-        (Some(_), None) => Err(section.problem("burst", "is missing: how many requests may come at once")),
+        (Some(_), Some(_)) => Err(root.problem("rate_limit.burst", "must be at least 1")),
+        (Some(_), None) => Err(root.problem("rate_limit.burst", "is missing: how many requests may come at once")),
     }
 }
 
