@@ -66,10 +66,10 @@ impl Access {
     }
 
     pub(crate) async fn verdict(&self, policy: &AccessPolicy, Caller { headers, peer }: Caller<'_>) -> Verdict {
-        if policy.users.is_empty() {
+        if policy.file.users.is_empty() {
             return Verdict::Granted;
         }
-        self.web_config.passwords.check(&policy.users, headers, peer.map(|Peer(address)| address)).await
+        self.web_config.passwords.check(&policy.file.users, headers, peer.map(|Peer(address)| address)).await
     }
 }
 

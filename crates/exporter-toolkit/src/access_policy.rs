@@ -7,24 +7,21 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use hyper::{
-    Response,
-    header::{HeaderName, HeaderValue},
-};
+use hyper::Response;
 use jiff::Timestamp;
-use rustls::{InconsistentKeys, ServerConfig, pki_types::CertificateDer};
+use rustls::{InconsistentKeys, ServerConfig};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    basic_auth::{PasswordChecker, Users},
+    basic_auth::PasswordChecker,
     files::{Followed, Unread},
     lock,
     metrics::ServerMetrics,
     settings::Problems,
     tls,
-    web_config::{AllowedSan, ClientAuth, RateLimit, TlsServer, TlsVersion, WebConfig},
+    web_config::{RateLimit, WebConfig},
 };
 
 /// For how long a version of the files that does not fit together may become another before it counts.
@@ -39,17 +36,11 @@ pub(crate) struct WebConfigHandle {
 /// What one version of the file asks for. Without a file it is open.
 #[derive(Default)]
 pub(crate) struct AccessPolicy {
+    pub(crate) file: WebConfig,
     pub(crate) tls: Option<Arc<ServerConfig>>,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    pub(crate) users: Users,
     bucket: Option<Bucket>,
-    /// What a client's TLS and certificate must be.
-    clients: Option<Clients>,
     /// Cancelled once another version asks for another TLS or other certificates of clients.
     replaced: CancellationToken,
-    /// What is asked of clients' certificates, each of which another version must ask, too.
-    asked: [bool; 4],
-    certificate_expiry: Option<i64>,
 }
 
 impl WebConfigHandle {
@@ -79,53 +70,56 @@ impl WebConfigHandle {
 
     /// Applies each change of the file, and never returns. A bad version changes nothing.
     pub(crate) async fn follow(&self, file: WebConfig, metrics: &ServerMetrics) {
-        metrics.web_config_read(true, self.policy().certificate_expiry);
+        metrics.web_config_read(true, file.certificate_expiry());
         let path = file.path.clone();
-        let name = path.display().to_string();
         let mut followed = Followed::new(Some(Ok(file)), move || Some(WebConfig::load(&path)));
         loop {
-            let or_problem = |read: Result<Result<WebConfig, Problems>, Unread>| {
-                read.unwrap_or_else(|why| Err(Problems::one(&name, "", why.to_string())))
-            };
-            let mut read = or_problem(followed.changed().await);
-            let mut policy = self.policy_after(&read);
+            let mut policy = self.policy_after(followed.changed().await);
             if policy.is_err() {
                 // A certificate and its key are two files: the second comes a moment after the first.
                 if let Ok(next) = timeout(SETTLE_TIME, followed.changed()).await {
-                    read = or_problem(next);
-                    policy = self.policy_after(&read);
+                    policy = self.policy_after(next);
                 }
             }
-            self.apply(&read, policy, metrics);
+            self.apply(policy, metrics);
         }
     }
 
-    /// Applies the policy of what was `read`.
-    fn apply(
-        &self,
-        read: &Result<WebConfig, Problems>,
-        policy: Result<AccessPolicy, Problems>,
-        metrics: &ServerMetrics,
-    ) {
-        let applied = policy.map(|policy| self.replace(policy));
-        metrics.web_config_read(applied.is_ok(), self.policy().certificate_expiry);
+    fn apply(&self, policy: Result<AccessPolicy, Problems>, metrics: &ServerMetrics) {
+        let (applied, now) = (policy.map(|policy| self.replace(policy)), self.policy());
+        let expiry = now.file.certificate_expiry();
+        metrics.web_config_read(applied.is_ok(), expiry);
         match applied {
             Ok(()) => {
-                let expiry = self.policy().certificate_expiry.and_then(|expiry| Timestamp::from_second(expiry).ok());
+                let expiry = expiry.and_then(|expiry| Timestamp::from_second(expiry).ok());
                 info!(certificate_expiry = expiry.map(tracing::field::display), "web configuration reloaded");
-                read.iter().for_each(warn);
+                warn(&now.file);
             }
             Err(problems) => error!(%problems, "web configuration reload failed, keeping the previous configuration"),
         }
     }
 
-    fn policy_after(&self, read: &Result<WebConfig, Problems>) -> Result<AccessPolicy, Problems> {
-        read.as_ref().map_err(Clone::clone).and_then(|file| self.safe_after(file))
+    /// What the file asks for, unless it opens what is closed: a file that was emptied by mistake must not.
+    fn policy_after(&self, read: Result<Result<WebConfig, Problems>, Unread>) -> Result<AccessPolicy, Problems> {
+        let now = self.policy();
+        let file = read.map_err(|why| Problems::one(now.file.path.display(), "", why.to_string()))??;
+        let after = AccessPolicy::of(&file)?;
+        let opened = if now.tls.is_some() && after.tls.is_none() {
+            "tls_server_config"
+        } else if now.asked().iter().zip(after.asked()).any(|(now, after)| *now && !after) {
+            "tls_server_config.client_auth_type, client_ca_file or client_allowed_sans"
+        } else if !now.file.users.is_empty() && file.users.is_empty() {
+            "basic_auth_users"
+        } else {
+            return Ok(after);
+        };
+        let message = "was removed or weakened, which needs a restart of the exporter";
+        Err(Problems::one(file.path.display(), opened, message))
     }
 
     fn replace(&self, mut policy: AccessPolicy) {
         let old = self.policy.load_full();
-        let same_clients = old.clients == policy.clients;
+        let same_clients = old.clients() == policy.clients();
         if same_clients {
             policy.replaced = old.replaced.clone();
         }
@@ -133,22 +127,6 @@ impl WebConfigHandle {
         if !same_clients {
             old.replaced.cancel();
         }
-    }
-
-    /// What the file asks for, unless it opens what is closed: a file that was emptied by mistake must not.
-    fn safe_after(&self, file: &WebConfig) -> Result<AccessPolicy, Problems> {
-        let (now, after) = (self.policy(), AccessPolicy::of(file)?);
-        let opened = if now.tls.is_some() && after.tls.is_none() {
-            "tls_server_config"
-        } else if now.asked.iter().zip(after.asked).any(|(now, after)| *now && !after) {
-            "tls_server_config.client_auth_type, client_ca_file or client_allowed_sans"
-        } else if !now.users.is_empty() && after.users.is_empty() {
-            "basic_auth_users"
-        } else {
-            return Ok(after);
-        };
-        let message = "was removed or weakened, which needs a restart of the exporter";
-        Err(Problems::one(file.path.display(), opened, message))
     }
 }
 
@@ -170,22 +148,6 @@ fn warn(file: &WebConfig) {
     }
 }
 
-/// Whether a client must have a certificate, whether that is verified, by authorities of its own instead of the system's,
-/// and for certain names.
-fn asked(tls: &TlsServer) -> [bool; 4] {
-    let is_required =
-        matches!(tls.client_auth, ClientAuth::RequireAnyClientCert | ClientAuth::RequireAndVerifyClientCert);
-    let is_verified = tls.client_auth.verifies();
-    [is_required, is_verified, is_verified && !tls.client_ca.is_empty(), tls.client_allowed_sans.is_some()]
-}
-
-/// What admits a client: versions of TLS, how a certificate is asked for, by which authorities, and for which names.
-type Clients = ((TlsVersion, TlsVersion), ClientAuth, Vec<CertificateDer<'static>>, Option<Vec<AllowedSan>>);
-
-fn clients(tls: &TlsServer) -> Clients {
-    (tls.versions, tls.client_auth, tls.client_ca.clone(), tls.client_allowed_sans.clone())
-}
-
 impl AccessPolicy {
     fn of(file: &WebConfig) -> Result<Self, Problems> {
         let tls = file.tls.as_ref().map(|settings| tls::server_config(settings, file.http2)).transpose();
@@ -196,22 +158,27 @@ impl AccessPolicy {
             error => format!("cannot be served: {error}"),
         };
         let tls = tls.map_err(|error| Problems::one(file.path.display(), "tls_server_config", unusable(error)))?;
-        Ok(Self {
-            tls: tls.map(Arc::new),
-            headers: file.headers.clone(),
-            users: file.users.clone(),
-            bucket: file.rate_limit.map(Bucket::full),
-            clients: file.tls.as_ref().map(clients),
-            replaced: CancellationToken::new(),
-            asked: file.tls.as_ref().map(asked).unwrap_or_default(),
-            // Those up to its root may come twice, by several ways to roots, and that one of them expires need not matter.
-            certificate_expiry: file.certificate_expiry(),
-        })
+        let bucket = file.rate_limit.map(Bucket::full);
+        Ok(Self { file: file.clone(), tls: tls.map(Arc::new), bucket, replaced: CancellationToken::new() })
+    }
+
+    /// What admits a client: versions of TLS, how a certificate is asked for, by which authorities, and for which names.
+    fn clients(&self) -> impl PartialEq {
+        self.file.tls.as_ref().map(|tls| (tls.versions, tls.client_auth, &tls.client_ca, &tls.client_allowed_sans))
+    }
+
+    /// What is asked of clients' certificates, each of which another version must ask, too: that there is one, that it is
+    /// verified, by authorities of its own instead of the system's, and for certain names.
+    fn asked(&self) -> [bool; 4] {
+        let Some(tls) = &self.file.tls else { return [false; 4] };
+        let is_verified = tls.client_auth.verifies();
+        let has_authorities = is_verified && !tls.client_ca.is_empty();
+        [tls.client_auth.requires(), is_verified, has_authorities, tls.client_allowed_sans.is_some()]
     }
 
     /// Adds the headers that each answer has.
     pub(crate) fn add_headers<B>(&self, answer: &mut Response<B>) {
-        for (name, value) in &self.headers {
+        for (name, value) in &self.file.headers {
             answer.headers_mut().insert(name, value.clone());
         }
     }

@@ -28,7 +28,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{either::Either, sync::CancellationToken};
 
 use crate::{
-    deadline::{Deadline, Limits, TimedBody, TimedStream},
+    deadline::{Deadline, HEAD_TIME, TimedBody, TimedStream},
     server::{BoxError, HttpService, Peer},
     tls,
 };
@@ -97,15 +97,13 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let connection = Connection::plain(service, CancellationToken::new());
-    let end = connection.stop.clone().cancelled_owned();
-    if http2 { connection.http2(stream, end).await } else { connection.http1(stream, end).await }
+    if http2 { connection.http2(stream).await } else { connection.http1(stream).await }
 }
 
 impl<A: HttpService> Connection<A> {
     /// One without TLS that is accepted now, from no address.
-    fn plain(service: A, stop: CancellationToken) -> Self {
-        let deadline = Deadline::new(Limits::USUAL);
-        let lapsed = CancellationToken::new();
+    pub(crate) fn plain(service: A, stop: CancellationToken) -> Self {
+        let (deadline, lapsed) = (Deadline::new(), CancellationToken::new());
         Self { service, tls: None, deadline, peer: None, accepted: Instant::now(), stop, lapsed, expires: None }
     }
 
@@ -115,35 +113,32 @@ impl<A: HttpService> Connection<A> {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (lapsed, stopped) = (self.lapsed.clone(), self.stopped());
-        let end = async move {
+        let Some(tls) = self.tls.take() else {
+            return self.http1(stream).await;
+        };
+        let handshake = Box::pin(TlsAcceptor::from(tls).accept(stream));
+        let stream = tokio::select! {
+            stream = timeout(HEAD_TIME, handshake) => stream??,
+            () = self.stopped() => return Ok(()),
+        };
+        self.expires = expiry(&stream);
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            self.http2(stream).await
+        } else {
+            self.http1(stream).await
+        }
+    }
+
+    /// Waits until it must end: the server stops, what admitted it is gone, or a certificate of its client expires.
+    fn end(&self) -> impl Future<Output = ()> + Send + use<A> {
+        let (lapsed, stopped, expired) = (self.lapsed.clone(), self.stopped(), expired(self.expires));
+        async move {
             tokio::select! {
                 biased;
                 () = stopped => {}
                 () = lapsed.cancelled() => {}
-            }
-        };
-        let Some(tls) = self.tls.take() else {
-            return self.http1(stream, end).await;
-        };
-        let handshake = Box::pin(TlsAcceptor::from(tls).accept(stream));
-        let stream = tokio::select! {
-            stream = timeout(Limits::USUAL.head, handshake) => stream??,
-            () = self.stopped() => return Ok(()),
-        };
-        self.expires = expiry(&stream);
-        let (lapsed, expired) = (self.lapsed.clone(), expired(self.expires));
-        let end = async move {
-            tokio::select! {
-                biased;
-                () = end => {}
                 () = expired => lapsed.cancel(),
             }
-        };
-        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            self.http2(stream, end).await
-        } else {
-            self.http1(stream, end).await
         }
     }
 
@@ -157,11 +152,11 @@ impl<A: HttpService> Connection<A> {
         }
     }
 
-    fn http1<I>(self, stream: I, end: impl Future<Output = ()> + Send) -> impl Future<Output = Ended> + Send
+    fn http1<I>(self, stream: I) -> impl Future<Output = Ended> + Send
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let deadline = self.deadline.clone();
+        let (deadline, end) = (self.deadline.clone(), Box::pin(self.end()));
         deadline.starts();
         let stream = TokioIo::new(TimedStream { stream, deadline: deadline.clone(), heads: true });
         let serving = http1::Builder::new()
@@ -172,15 +167,15 @@ impl<A: HttpService> Connection<A> {
             .max_header_size(MAX_HEAD_BYTES as usize)
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_BUFFER_BYTES)
-            .serve_connection(stream, self.timed(&deadline));
-        drive(Box::pin(serving), deadline, Box::pin(end))
+            .serve_connection(stream, self);
+        drive(Box::pin(serving), deadline, end)
     }
 
-    fn http2<I>(self, stream: I, end: impl Future<Output = ()> + Send) -> impl Future<Output = Ended> + Send
+    fn http2<I>(self, stream: I) -> impl Future<Output = Ended> + Send
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let deadline = self.deadline.clone();
+        let (deadline, end) = (self.deadline.clone(), Box::pin(self.end()));
         deadline.starts();
         let stream = TokioIo::new(TimedStream { stream, deadline: deadline.clone(), heads: false });
         let serving = http2::Builder::new(TokioExecutor::new())
@@ -193,26 +188,13 @@ impl<A: HttpService> Connection<A> {
             .max_local_error_reset_streams(MAX_BAD_STREAMS)
             .keep_alive_interval(HTTP2_PING_INTERVAL)
             .keep_alive_timeout(HTTP2_PING_TIMEOUT)
-            .serve_connection(stream, self.timed(&deadline));
-        drive(Box::pin(serving), deadline, Box::pin(end))
-    }
-
-    fn timed(&self, deadline: &Deadline) -> TimedService<A> {
-        let (service, deadline, lapsed) = (self.service.clone(), deadline.clone(), self.lapsed.clone());
-        TimedService { service, deadline, peer: self.peer.map(Peer), lapsed, expires: self.expires }
+            .serve_connection(stream, self);
+        drive(Box::pin(serving), deadline, end)
     }
 }
 
-/// A service whose answers move the connection's deadline.
-struct TimedService<A> {
-    service: A,
-    deadline: Deadline,
-    peer: Option<Peer>,
-    lapsed: CancellationToken,
-    expires: Option<u64>,
-}
-
-impl<A: HttpService> Service<Request<Incoming>> for TimedService<A> {
+/// Its answers move its deadline.
+impl<A: HttpService> Service<Request<Incoming>> for Connection<A> {
     type Response = Response<TimedBody<A::Body>>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
@@ -225,7 +207,7 @@ impl<A: HttpService> Service<Request<Incoming>> for TimedService<A> {
         if self.lapsed.is_cancelled() {
             return Box::pin(async { Err("its client is no longer admitted".into()) });
         }
-        let (service, peer, answering) = (self.service.clone(), self.peer, self.deadline.answer_begins());
+        let (service, peer, answering) = (self.service.clone(), self.peer.map(Peer), self.deadline.answer_begins());
         Box::pin(async move {
             let answer = service.call(request, peer).await.map_err(Into::into)?;
             Ok(answer.map(|body| TimedBody { body, answering }))
@@ -358,7 +340,7 @@ mod tests {
         let connection = Connection::plain(service, stop.clone());
         let (server, client) = duplex(1 << 16);
         let start = Instant::now();
-        let ended = tokio::spawn(connection.http2(server, stop.clone().cancelled_owned()));
+        let ended = tokio::spawn(connection.http2(server));
         ask_again_and_again(client);
         sleep(Duration::from_secs(3)).await;
         stop.cancel();
@@ -377,7 +359,7 @@ mod tests {
         let connection = Connection::plain(service, CancellationToken::new());
         let (server, client) = duplex(1 << 16);
         let lapsed = connection.lapsed.clone();
-        let ended = tokio::spawn(connection.http2(server, lapsed.clone().cancelled_owned()));
+        let ended = tokio::spawn(connection.http2(server));
         ask_again_and_again(client);
         sleep(Duration::from_millis(2250)).await;
         lapsed.cancel();

@@ -123,7 +123,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::deadline::Limits;
 
     struct Scene {
         connections: Connections,
@@ -139,7 +138,7 @@ mod tests {
         /// A connection that lasts until it is ended, a second after the one before.
         async fn open(&mut self, peer: &str) -> bool {
             tokio::time::advance(Duration::from_secs(1)).await;
-            let (deadline, tasks) = (Deadline::new(Limits::USUAL), &mut self.tasks);
+            let (deadline, tasks) = (Deadline::new(), &mut self.tasks);
             self.deadlines.push(deadline.clone());
             let registering = self.connections.register(Some(peer.parse().unwrap()), deadline, |registered| {
                 let task = tokio::spawn(async move {

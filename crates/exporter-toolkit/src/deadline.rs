@@ -21,22 +21,14 @@ use tokio::{
 
 use crate::lock;
 
-/// The time limits of a connection.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// For a request's head, from its first byte or from the connection's beginning; and for a TLS handshake.
-    pub(crate) head: Duration,
-    /// For an answer to be made, sent and taken.
-    pub(crate) answer: Duration,
-    /// Between requests.
-    pub(crate) idle: Duration,
-}
+/// For a request's head, from its first byte or from the connection's beginning; and for a TLS handshake.
+pub(crate) const HEAD_TIME: Duration = Duration::from_secs(10);
 
-impl Limits {
-    /// An idle connection outlasts an interval of Prometheus, which is a minute by default.
-    pub(crate) const USUAL: Self =
-        Self { head: Duration::from_secs(10), answer: Duration::from_secs(30), idle: Duration::from_mins(2) };
-}
+/// For an answer to be made, sent and taken.
+const ANSWER_TIME: Duration = Duration::from_secs(30);
+
+/// Between requests. An idle connection outlasts an interval of Prometheus, which is a minute by default.
+const IDLE_TIME: Duration = Duration::from_mins(2);
 
 /// The part of the time in which a connection answers that counts for its staleness: a quarter. In a flood of connections,
 /// one whose page is being made outlasts the newest idle ones.
@@ -47,9 +39,8 @@ const ANSWERING_COUNTS: u32 = 4;
 pub(crate) struct Deadline(Arc<Mutex<State>>);
 
 struct State {
-    limits: Limits,
-    /// Without an answer: since when a head is awaited, or the next request.
-    quiet: Quiet,
+    /// Without an answer: since when a head is awaited, or the next request, and for how long.
+    quiet: (Instant, Duration),
     /// Answers that are being made or taken, by the time they began.
     answers: Vec<(u64, Instant)>,
     /// Since when bytes wait for the client to take them.
@@ -57,32 +48,23 @@ struct State {
     begun: u64,
 }
 
-#[derive(Clone, Copy)]
-enum Quiet {
-    Head(Instant),
-    Idle(Instant),
-}
-
 impl Deadline {
     /// A connection that begins now.
-    pub(crate) fn new(limits: Limits) -> Self {
-        let quiet = Quiet::Head(Instant::now());
-        Self(Arc::new(Mutex::new(State { limits, quiet, answers: Vec::new(), unwritten: None, begun: 0 })))
+    pub(crate) fn new() -> Self {
+        let quiet = (Instant::now(), HEAD_TIME);
+        Self(Arc::new(Mutex::new(State { quiet, answers: Vec::new(), unwritten: None, begun: 0 })))
     }
 
     /// HTTP starts now, after the handshake where there is one.
     pub(crate) fn starts(&self) {
-        self.state().quiet = Quiet::Head(Instant::now());
+        self.state().quiet = (Instant::now(), HEAD_TIME);
     }
 
     /// How long the connection has awaited a request, or been answering its oldest one. Time in which it answers counts
     /// less, as it is the server's and not the client's alone.
     pub(crate) fn staleness(&self) -> Duration {
         let state = self.state();
-        match (state.answering_since(), state.quiet) {
-            (Some(began), _) => began.elapsed() / ANSWERING_COUNTS,
-            (None, Quiet::Head(since) | Quiet::Idle(since)) => since.elapsed(),
-        }
+        state.answering_since().map_or_else(|| state.quiet.0.elapsed(), |began| began.elapsed() / ANSWERING_COUNTS)
     }
 
     /// A request's head has come.
@@ -121,11 +103,8 @@ impl Deadline {
 
 impl State {
     fn deadline(&self) -> Instant {
-        match (self.answering_since(), self.quiet) {
-            (Some(began), _) => began + self.limits.answer,
-            (None, Quiet::Head(since)) => since + self.limits.head,
-            (None, Quiet::Idle(since)) => since + self.limits.idle,
-        }
+        let (since, time) = self.answering_since().map_or(self.quiet, |began| (began, ANSWER_TIME));
+        since + time
     }
 
     fn answering_since(&self) -> Option<Instant> {
@@ -133,8 +112,8 @@ impl State {
     }
 
     fn received(&mut self) {
-        if matches!(self.quiet, Quiet::Idle(_)) {
-            self.quiet = Quiet::Head(Instant::now());
+        if self.quiet.1 == IDLE_TIME {
+            self.quiet = (Instant::now(), HEAD_TIME);
         }
     }
 
@@ -142,7 +121,7 @@ impl State {
         match (all, self.unwritten) {
             (true, Some(_)) => {
                 self.unwritten = None;
-                self.quiet = Quiet::Idle(Instant::now());
+                self.quiet = (Instant::now(), IDLE_TIME);
             }
             (false, None) => self.unwritten = Some(Instant::now()),
             _ => {}
@@ -160,7 +139,7 @@ impl Drop for Answering {
     fn drop(&mut self) {
         let mut state = self.deadline.state();
         state.answers.retain(|(id, _)| *id != self.id);
-        state.quiet = Quiet::Idle(Instant::now());
+        state.quiet = (Instant::now(), IDLE_TIME);
     }
 }
 

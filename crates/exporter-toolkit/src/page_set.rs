@@ -8,7 +8,6 @@ use std::{
     },
 };
 
-use hyper::header::HeaderValue;
 use tracing::warn;
 
 use crate::{
@@ -20,43 +19,13 @@ use crate::{
     pages::{Page, PageMaker},
 };
 
-/// The pages that requests share. The two text formats have the same bytes.
+/// The pages that requests share, those of metrics in both codings. The two text formats have the same bytes.
 pub(crate) struct PageSet {
-    text: Compressed,
-    open_metrics: Compressed,
-    open_metrics_created: Compressed,
-    pub(crate) landing_page: LandingPage,
+    text: [Page; 2],
+    open_metrics: [Page; 2],
+    open_metrics_created: [Page; 2],
+    pub(crate) landing_page: Page,
     pub(crate) health: Page,
-}
-
-pub(crate) struct LandingPage {
-    pub(crate) page: Page,
-    pub(crate) content_security_policy: Option<HeaderValue>,
-}
-
-/// What is scraped.
-#[derive(Clone)]
-struct Exposition {
-    collector: Arc<dyn Collector>,
-    metrics: Arc<ServerMetrics>,
-    namespace: Option<String>,
-}
-
-impl Exposition {
-    fn encode(&self, format: Format, coding: Coding) -> Content {
-        let mut encoder = Encoder::new(format, coding);
-        self.collector.collect(&mut encoder);
-        if let Some(namespace) = &self.namespace {
-            self.metrics.write(namespace, &mut encoder);
-        }
-        encoder.into_content()
-    }
-}
-
-/// A page in both codings.
-struct Compressed {
-    plain: Page,
-    gzip: Page,
 }
 
 impl PageSet {
@@ -68,41 +37,43 @@ impl PageSet {
         let (counted, uncounted) = (Arc::clone(collector), AtomicU64::new(0));
         let changes = move || counted.changes().unwrap_or_else(|| uncounted.fetch_add(1, Ordering::Relaxed));
         let maker = PageMaker::start(changes)?;
-        let (collector, metrics) = (Arc::clone(collector), Arc::clone(metrics));
-        let exposition = Exposition { collector, metrics, namespace: options.namespace.clone() };
-        let Exposition { collector, metrics, .. } = &exposition;
-        let compressed = |format| {
-            let page = |coding| {
-                let exposition = exposition.clone();
-                maker.page(move || exposition.encode(format, coding))
-            };
-            Compressed { plain: page(Coding::Identity), gzip: page(Coding::Gzip) }
+        let (shown, server, namespace) = (Arc::clone(collector), Arc::clone(metrics), options.namespace.clone());
+        let encode = Arc::new(move |format, coding| {
+            let mut encoder = Encoder::new(format, coding);
+            shown.collect(&mut encoder);
+            if let Some(namespace) = &namespace {
+                server.write(namespace, &mut encoder);
+            }
+            encoder.into_content()
+        });
+        let pages = |format| {
+            [Coding::Identity, Coding::Gzip].map(|coding| {
+                let encode = Arc::clone(&encode);
+                maker.page(move || encode(format, coding))
+            })
         };
         let (shown, paths, server) = (Arc::clone(collector), options.paths.clone(), Arc::clone(metrics));
-        let landing_page = LandingPage {
-            content_security_policy: HeaderValue::from_str(collector.content_security_policy()).ok(),
-            page: maker.page(move || text(|page| shown.landing_page(page, &paths, server.web_config()))),
-        };
+        let landing_page = maker.page(move || text(|page| shown.landing_page(page, &paths, server.web_config())));
         let shown = Arc::clone(collector);
         let health = maker.page(move || text(|page| shown.health_details(page)));
         Ok(Self {
-            text: compressed(Format::Text0),
-            open_metrics: compressed(Format::OpenMetrics),
-            open_metrics_created: compressed(Format::OpenMetricsCreated),
+            text: pages(Format::Text0),
+            open_metrics: pages(Format::OpenMetrics),
+            open_metrics_created: pages(Format::OpenMetricsCreated),
             landing_page,
             health,
         })
     }
 
     pub(crate) fn of(&self, format: Format, coding: Coding) -> &Page {
-        let page = match format {
+        let [plain, gzip] = match format {
             Format::Text0 | Format::Text1 => &self.text,
             Format::OpenMetrics => &self.open_metrics,
             Format::OpenMetricsCreated => &self.open_metrics_created,
         };
         match coding {
-            Coding::Identity => &page.plain,
-            Coding::Gzip => &page.gzip,
+            Coding::Identity => plain,
+            Coding::Gzip => gzip,
         }
     }
 }

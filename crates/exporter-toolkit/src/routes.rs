@@ -209,12 +209,16 @@ impl RouteTable {
         answer
     }
 
+    /// A page for a browser, which must load nothing, frame nothing and keep nothing.
     async fn landing_page(&self, query: Option<&str>) -> Answer {
-        let landing_page = &self.pages.landing_page;
-        let mut answer = match self.shared(&landing_page.page).await {
-            Ok(version) => html(version.into(), landing_page.content_security_policy.as_ref()),
+        let mut answer = match self.shared(&self.pages.landing_page).await {
+            Ok(version) => answer(StatusCode::OK, HTML, version),
             Err(refusal) => return refusal,
         };
+        answer.headers_mut().extend(HTML_HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value))));
+        if let Ok(policy) = HeaderValue::from_str(self.collector.content_security_policy()) {
+            answer.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+        }
         if let Some(seconds) = query.and_then(refresh_interval) {
             answer.headers_mut().insert(REFRESH, seconds.into());
         }
@@ -228,7 +232,7 @@ impl RouteTable {
         let wants_json = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("application/json"));
         if caller.headers.get_all(ACCEPT).iter().any(wants_json) {
             // The details are bounded by the rate limit and by `max_requests`, and health itself by neither.
-            let may_ask = policy.users.is_empty() || caller.headers.contains_key(AUTHORIZATION);
+            let may_ask = policy.file.users.is_empty() || caller.headers.contains_key(AUTHORIZATION);
             let trusted =
                 may_ask && policy.allows_request() && self.access.verdict(policy, caller).await == Verdict::Granted;
             let details = if trusted { self.shared(&self.pages.health).await.ok() } else { None };
@@ -299,14 +303,4 @@ fn method_not_allowed(allowed: &'static str) -> Answer {
     let mut answer = answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, "method not allowed\n");
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     answer
-}
-
-/// A page for a browser, which must load nothing, frame nothing and keep nothing.
-fn html(page: SharedBody, content_security_policy: Option<&HeaderValue>) -> Answer {
-    let mut html = answer(StatusCode::OK, HTML, page);
-    html.headers_mut().extend(HTML_HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value))));
-    if let Some(policy) = content_security_policy {
-        html.headers_mut().insert(CONTENT_SECURITY_POLICY, policy.clone());
-    }
-    html
 }

@@ -22,7 +22,7 @@ use socket2::SockRef;
 use tokio::{
     net::{TcpStream, UnixStream},
     task::JoinSet,
-    time::{Instant, timeout},
+    time::timeout,
 };
 use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
@@ -31,7 +31,7 @@ use crate::{
     access_policy::WebConfigHandle,
     connection::Connection,
     connections::Connections,
-    deadline::{Deadline, Limits},
+    deadline::HEAD_TIME,
     listen_address::ListenAddress,
     listeners::{Inherited, Listener, max_connections},
     metrics::ServerMetrics,
@@ -165,30 +165,24 @@ impl Bound {
             );
         }
         let connections = Connections::new(options.max_connections.min(possible));
-        let tasks = TaskTracker::new();
+        let server = Arc::new(Server { service, options, connections, tasks: TaskTracker::new(), stop });
         let mut loops = JoinSet::new();
         for listener in self.0 {
-            let server = Server {
-                service: service.clone(),
-                options: options.clone(),
-                connections: connections.clone(),
-                tasks: tasks.clone(),
-                stop: stop.clone(),
-            };
+            let server = Arc::clone(&server);
             loops.spawn(async move {
                 server.stop.run_until_cancelled(server.accept(&listener)).await;
                 listener.remove();
             });
         }
         loops.join_all().await;
-        tasks.close();
-        if timeout(DRAIN_TIMEOUT, tasks.wait()).await.is_err() {
-            debug!(connections = tasks.len(), "closing connections after the drain timeout");
+        server.tasks.close();
+        if timeout(DRAIN_TIMEOUT, server.tasks.wait()).await.is_err() {
+            debug!(connections = server.tasks.len(), "closing connections after the drain timeout");
         }
     }
 }
 
-/// One listener's side of the server.
+/// What all listeners share.
 struct Server<A> {
     service: A,
     options: ServerOptions,
@@ -226,26 +220,17 @@ impl<A: HttpService> Server<A> {
 
     /// Serves a connection in a task of its own, which logs its end by one line at most.
     async fn spawn(&self, stream: Either<TcpStream, UnixStream>, peer: Option<SocketAddr>) {
-        let deadline = Deadline::new(Limits::USUAL);
         let peer = peer.map(|peer| peer.ip());
         let (tls, replaced) =
             self.options.web_config.as_ref().map(|web_config| web_config.admission()).unwrap_or_default();
-        let connection = Connection {
-            service: self.service.clone(),
-            tls,
-            deadline: deadline.clone(),
-            peer,
-            accepted: Instant::now(),
-            stop: self.stop.clone(),
-            lapsed: replaced.child_token(),
-            expires: None,
-        };
+        let plain = Connection::plain(self.service.clone(), self.stop.clone());
+        let connection = Connection { tls, peer, lapsed: replaced.child_token(), ..plain };
         let open = self.options.metrics.as_ref().map(ServerMetrics::connection_open);
-        let registering = self.connections.register(peer, deadline, |registered| {
+        let registering = self.connections.register(peer, connection.deadline.clone(), |registered| {
             let serving = async move {
                 let _until_it_ends = (registered, open);
                 // A connection without a request takes the memory of its socket alone.
-                let first_byte = timeout(Limits::USUAL.head, readable(&stream));
+                let first_byte = timeout(HEAD_TIME, readable(&stream));
                 let has_request = tokio::select! {
                     biased;
                     first_byte = first_byte => matches!(first_byte, Ok(Ok(()))),

@@ -72,16 +72,12 @@ fn provider(settings: &TlsServer) -> CryptoProvider {
 }
 
 fn client_verifier(settings: &TlsServer, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, Error> {
-    let (mandatory, verified) = match settings.client_auth {
-        ClientAuth::NoClientCert => return Ok(Arc::new(NoClientAuth)),
-        ClientAuth::RequestClientCert => (false, false),
-        ClientAuth::RequireAnyClientCert => (true, false),
-        ClientAuth::VerifyClientCertIfGiven => (false, true),
-        ClientAuth::RequireAndVerifyClientCert => (true, true),
-    };
+    if settings.client_auth == ClientAuth::NoClientCert {
+        return Ok(Arc::new(NoClientAuth));
+    }
     Ok(Arc::new(ClientVerifier {
-        mandatory,
-        authorities: verified.then(|| authorities(settings, provider)).transpose()?,
+        mandatory: settings.client_auth.requires(),
+        authorities: settings.client_auth.verifies().then(|| authorities(settings, provider)).transpose()?,
         allowed: settings.client_allowed_sans.clone(),
         algorithms: provider.signature_verification_algorithms,
     }))

@@ -31,7 +31,7 @@ const HEADERS: [(&str, &[&str]); 5] = [
 ];
 
 /// What the file says, and what the files that it names held.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WebConfig {
     /// The file itself.
     pub path: PathBuf,

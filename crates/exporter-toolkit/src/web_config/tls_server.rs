@@ -1,6 +1,6 @@
 //! The `tls_server_config` of the web configuration file.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use rustls::{
     CipherSuite, NamedGroup,
@@ -49,12 +49,12 @@ const CURVES: [(&str, NamedGroup); 3] =
     [("X25519", NamedGroup::X25519), ("CurveP256", NamedGroup::secp256r1), ("CurveP384", NamedGroup::secp384r1)];
 
 /// The server's side of TLS.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsServer {
     /// The server's certificate, then those up to its root.
     pub certificates: Vec<CertificateDer<'static>>,
     /// The key of the first of them.
-    pub key: PrivateKeyDer<'static>,
+    pub key: Arc<PrivateKeyDer<'static>>,
     /// Where the key stands, if not in the configuration file itself.
     pub key_file: Option<PathBuf>,
     /// What is asked of clients.
@@ -73,24 +73,6 @@ pub struct TlsServer {
     pub curves: Vec<NamedGroup>,
     /// The suites and groups that were named and are not offered here.
     pub not_offered: Vec<&'static str>,
-}
-
-impl Clone for TlsServer {
-    fn clone(&self) -> Self {
-        Self {
-            certificates: self.certificates.clone(),
-            key: self.key.clone_key(),
-            key_file: self.key_file.clone(),
-            client_auth: self.client_auth,
-            client_ca: self.client_ca.clone(),
-            client_allowed_sans: self.client_allowed_sans.clone(),
-            versions: self.versions,
-            cipher_suites: self.cipher_suites.clone(),
-            prefer_server_cipher_suites: self.prefer_server_cipher_suites,
-            curves: self.curves.clone(),
-            not_offered: self.not_offered.clone(),
-        }
-    }
 }
 
 /// A version of TLS that is served.
@@ -118,6 +100,12 @@ pub enum ClientAuth {
 }
 
 impl ClientAuth {
+    /// Whether a client must have a certificate.
+    #[must_use]
+    pub fn requires(self) -> bool {
+        matches!(self, Self::RequireAnyClientCert | Self::RequireAndVerifyClientCert)
+    }
+
     /// Whether a certificate must be of a known authority.
     #[must_use]
     pub fn verifies(self) -> bool {
@@ -137,7 +125,7 @@ pub enum AllowedSan {
 pub(super) fn tls(mut section: Section<'_>) -> Result<TlsServer, Reported> {
     let of_certificate = "The server's certificate in PEM, then those up to its root.";
     let certificates = pem(&mut section, ["cert", "cert_file"], of_certificate, "a certificate", certificates);
-    let private_key = |pem: &[u8]| PrivateKeyDer::from_pem_slice(pem).ok();
+    let private_key = |pem: &[u8]| PrivateKeyDer::from_pem_slice(pem).ok().map(Arc::new);
     let key =
         pem(&mut section, ["key", "key_file"], "Private key of the certificate, in PEM.", "a private key", private_key);
     let of_ca = "Authorities of client certificates, in PEM.";
@@ -230,10 +218,9 @@ fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
 
 /// As Go's toolkit.
 fn check_client_auth(section: &Section<'_>, auth: ClientAuth, has_ca: bool, has_sans: bool) {
-    let requires = matches!(auth, ClientAuth::RequireAnyClientCert | ClientAuth::RequireAndVerifyClientCert);
     if has_ca && auth == ClientAuth::NoClientCert {
         section.problem("client_auth_type", "is missing: with client_ca_file, say RequireAndVerifyClientCert");
-    } else if has_sans && !requires {
+    } else if has_sans && !auth.requires() {
         let message = "needs client_auth_type RequireAnyClientCert or RequireAndVerifyClientCert";
         section.problem("client_allowed_sans", message);
     }
@@ -289,13 +276,9 @@ fn offered<T>(
     key: &'static str,
     named: Option<Vec<Result<T, &'static str>>>,
 ) -> Result<(Vec<T>, Vec<&'static str>), Reported> {
-    let (mut offered, mut others) = (Vec::new(), Vec::new());
-    for name in named.unwrap_or_default() {
-        match name {
-            Ok(value) => offered.push(value),
-            Err(name) => others.push(name),
-        }
-    }
+    let named = named.unwrap_or_default();
+    let others: Vec<_> = named.iter().filter_map(|name| name.as_ref().err().copied()).collect();
+    let offered: Vec<T> = named.into_iter().flatten().collect();
     if offered.is_empty() && !others.is_empty() {
         return Err(section.problem(key, "lists no supported value"));
     }
