@@ -5,9 +5,9 @@
 //! it by stays in memory.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque, hash_map::Entry},
+    collections::{BTreeMap, HashMap, VecDeque},
     net::IpAddr,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -75,9 +75,9 @@ impl PasswordChecker {
         if let Some(verdict) = lock(&self.remembered).verdict(&digest) {
             return verdict;
         }
-        let Some(waiting) = Waiting::enter(&self.waiting, (peer.map(network), digest)) else { return Verdict::Busy };
+        let Some(waiting) = self.enter((peer.map(network), digest)) else { return Verdict::Busy };
         // One credential of each peer at a time waits for the others': who guesses much waits for itself.
-        let Ok(_permit_of_peer) = waiting.permit_of_peer.acquire().await else { return Verdict::Busy };
+        let Ok(_permit_of_peer) = waiting.0.acquire().await else { return Verdict::Busy };
         let Ok(permit) = Arc::clone(&self.checking).acquire_owned().await else { return Verdict::Busy };
         // The one before may have asked the same.
         if let Some(verdict) = lock(&self.remembered).verdict(&digest) {
@@ -104,6 +104,24 @@ impl PasswordChecker {
         if granted { Verdict::Granted } else { Verdict::Denied }
     }
 
+    /// Waits from now on, until what this returns is dropped; `None` where too many credentials of the peer do.
+    fn enter(&self, key: (Option<IpAddr>, Digest)) -> Option<Arc<Waiting>> {
+        let mut queue = lock(&self.waiting);
+        queue.retain(|_, waiting| waiting.strong_count() > 0);
+        if let Some(same) = queue.get(&key).and_then(Weak::upgrade) {
+            return Some(same);
+        }
+        let of_peer = queue.iter().filter(|((peer, _), _)| *peer == key.0);
+        let others: Vec<_> = of_peer.filter_map(|(_, waiting)| waiting.upgrade()).collect();
+        if others.len() >= MAX_WAITING_OF_PEER {
+            return None;
+        }
+        let of_peer = others.first().map_or_else(|| Arc::new(Semaphore::new(1)), |other| Arc::clone(&other.0));
+        let waiting = Arc::new(Waiting(of_peer));
+        queue.insert(key, Arc::downgrade(&waiting));
+        Some(waiting)
+    }
+
     /// Stands for a name, a password and the hash it is held against, all of which must be the same again.
     fn digest(&self, name: &str, password: &SecretString, hash: Option<&PasswordHash>) -> Digest {
         let mut mac = Hmac::<Sha256>::new(&self.key.into());
@@ -115,50 +133,11 @@ impl PasswordChecker {
     }
 }
 
-/// The peers that wait; there are no more of them than connections.
-type Queue = HashMap<Option<IpAddr>, WaitingPeer>;
+/// The requests that wait, by peer and credential. There are no more of them than connections.
+type Queue = HashMap<(Option<IpAddr>, Digest), Weak<Waiting>>;
 
-/// What waits of one peer: how many requests with each credential.
-struct WaitingPeer {
-    requests: HashMap<Digest, usize>,
-    permit: Arc<Semaphore>,
-}
-
-/// A request that waits, counted among those of its peer with the same credential.
-struct Waiting<'a> {
-    queue: &'a Mutex<Queue>,
-    key: (Option<IpAddr>, Digest),
-    permit_of_peer: Arc<Semaphore>,
-}
-
-impl<'a> Waiting<'a> {
-    fn enter(queue: &'a Mutex<Queue>, key: (Option<IpAddr>, Digest)) -> Option<Self> {
-        let mut waiting = lock(queue);
-        let none = || WaitingPeer { requests: HashMap::new(), permit: Arc::new(Semaphore::new(1)) };
-        let peer = waiting.entry(key.0).or_insert_with(none);
-        if peer.requests.len() >= MAX_WAITING_OF_PEER && !peer.requests.contains_key(&key.1) {
-            return None;
-        }
-        *peer.requests.entry(key.1).or_default() += 1;
-        Some(Self { queue, key, permit_of_peer: Arc::clone(&peer.permit) })
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let mut waiting = lock(self.queue);
-        let Entry::Occupied(mut peer) = waiting.entry(self.key.0) else { return };
-        if let Entry::Occupied(mut requests) = peer.get_mut().requests.entry(self.key.1) {
-            *requests.get_mut() -= 1;
-            if *requests.get() == 0 {
-                requests.remove();
-            }
-        }
-        if peer.get().requests.is_empty() {
-            peer.remove();
-        }
-    }
-}
+/// What requests of one peer with one credential share while they wait. All of one peer have the same semaphore.
+struct Waiting(Arc<Semaphore>);
 
 impl Remembered {
     fn verdict(&self, digest: &Digest) -> Option<Verdict> {
@@ -193,6 +172,8 @@ fn credential(headers: &HeaderMap) -> Option<(String, SecretString)> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use hyper::header::HeaderValue;
 
     use super::*;
@@ -280,6 +261,12 @@ mod tests {
         assert_eq!(checker.check(&after, &basic("alice", "new"), None).await, Verdict::Granted);
     }
 
+    /// The peer of each credential for which requests wait.
+    fn waiting_peers(checker: &PasswordChecker) -> Vec<Option<IpAddr>> {
+        let queue = lock(&checker.waiting);
+        queue.iter().filter(|(_, waiting)| waiting.strong_count() > 0).map(|((peer, _), _)| *peer).collect()
+    }
+
     #[tokio::test]
     async fn guessing_neither_queues_up_nor_drives_out_who_is_known() {
         let (checker, users) = (Arc::new(PasswordChecker::new().unwrap()), users(&[("alice", "pw")]));
@@ -291,7 +278,7 @@ mod tests {
             tokio::spawn(async move { checker.check(&users, &basic(name, &number.to_string()), peer).await })
         };
         let guesses: Vec<_> = (0..MAX_WAITING_OF_PEER).map(|number| guess(None, number)).collect();
-        let waiting = || checker.waiting.lock().unwrap().values().map(|peer| peer.requests.len()).sum::<usize>();
+        let waiting = || waiting_peers(&checker).len();
         while waiting() < MAX_WAITING_OF_PEER {
             tokio::task::yield_now().await;
         }
@@ -306,7 +293,7 @@ mod tests {
         for guess in guesses.into_iter().chain([other_peer, again]) {
             assert_eq!(guess.await.unwrap(), Verdict::Denied);
         }
-        assert!(checker.waiting.lock().unwrap().is_empty());
+        assert_eq!(waiting(), 0);
         for guess in 0..MAX_REMEMBERED {
             lock(&checker.remembered).add([u8::try_from(guess % 256).unwrap(); 32], false);
         }
@@ -344,8 +331,7 @@ mod tests {
             let (checker, users) = (Arc::clone(&checker), users.clone());
             tokio::spawn(async move {
                 let verdict = checker.check(&users, &basic("alice", &password), Some(peer)).await;
-                let left: usize = checker.waiting.lock().unwrap().values().map(|peer| peer.requests.len()).sum();
-                (verdict, left)
+                (verdict, waiting_peers(&checker).len())
             })
         };
         let addresses: Vec<IpAddr> = (0..64).map(|last| [192, 0, 2, last].into()).collect();
@@ -357,11 +343,12 @@ mod tests {
             ask([0x2001, 0xdb8, 0, 0, 0, 0, 0, last].into(), format!("guess {last}"));
         }
         let right = ask([198, 51, 100, 1].into(), "pw".to_owned());
-        while checker.waiting.lock().unwrap().len() < addresses.len() + 2 {
+        while waiting_peers(&checker).iter().collect::<HashSet<_>>().len() < addresses.len() + 2 {
             tokio::task::yield_now().await;
         }
-        let of_network = checker.waiting.lock().unwrap().values().map(|peer| peer.requests.len()).max();
-        assert_eq!(of_network, Some(MAX_WAITING_OF_PEER));
+        let of_network =
+            waiting_peers(&checker).into_iter().filter(|peer| peer.is_some_and(|peer| peer.is_ipv6())).count();
+        assert_eq!(of_network, MAX_WAITING_OF_PEER);
         drop(permit);
         let (verdict, left) = right.await.unwrap();
         assert_eq!(verdict, Verdict::Granted);

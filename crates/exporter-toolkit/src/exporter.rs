@@ -206,19 +206,14 @@ impl<S: HttpService> BoundServer<S> {
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let Self { service, bound, options, access, metrics, web_config, stop } = self;
         let follow = async {
-            match web_config {
-                Some(file) => access.follow(file, &metrics).await,
-                None => std::future::pending().await,
+            if let Some(file) = web_config {
+                access.follow(file, &metrics).await;
             }
         };
-        let serving = bound.serve(service, options, stop.clone());
         let shutdown = async {
             shutdown.await;
             stop.cancel();
         };
-        tokio::select! {
-            ((), ()) = async { tokio::join!(serving, shutdown) } => {}
-            () = follow => {}
-        }
+        tokio::join!(bound.serve(service, options, stop.clone()), shutdown, stop.run_until_cancelled(follow));
     }
 }

@@ -1,9 +1,8 @@
 //! Small files that may change, or be put in each other's place, at any time: read, replaced and followed as a whole.
 
 use std::{
-    fmt,
     fs::{OpenOptions, Permissions},
-    io::{Error, ErrorKind, Read, Write},
+    io::{Error, Read, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
@@ -40,23 +39,14 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// # Errors
 /// When it can't be read, is no regular file or longer than 16 MiB.
 pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    read_up_to(path, MAX_BYTES)
-}
-
-/// As [`read`], with another bound on the file's length.
-///
-/// # Errors
-/// As [`read`]; of the kind [`ErrorKind::FileTooLarge`] where the file is longer.
-pub fn read_up_to(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Error> {
     let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(Error::other("is no regular file"));
     }
     let mut bytes = Vec::new();
-    file.take(max_bytes + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > max_bytes {
-        let message = format!("is longer than {max_bytes} bytes");
-        return Err(Error::new(ErrorKind::FileTooLarge, message));
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Error::other(format!("is longer than {MAX_BYTES} bytes")));
     }
     if bytes.starts_with(BYTE_ORDER_MARK) {
         bytes.drain(..BYTE_ORDER_MARK.len());
@@ -201,12 +191,6 @@ impl<T: Clone + PartialEq + Send + 'static> Followed<T> {
                 return Err(Unread::Missing);
             }
         }
-    }
-}
-
-impl<T> fmt::Debug for Followed<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Followed").field("hangs", &self.late.is_some()).finish_non_exhaustive()
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use listenfd::ListenFd;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use crate::listen_address::{ListenAddress, UnixSocket};
@@ -19,20 +19,22 @@ const BACKLOG: i32 = 1024;
 #[derive(Debug)]
 pub(crate) enum Listener {
     Tcp(TcpListener),
-    /// With the file that is to go when the listener does.
-    Unix(UnixListener, Option<SocketFile>),
+    /// With the file that goes when the listener does.
+    Unix(UnixListener, #[expect(dead_code, reason = "it is there to be dropped")] Option<SocketFile>),
 }
 
-/// A socket's file, and which one it is: another exporter may have put its own in its place since.
+/// A socket's file, which goes with this, unless another exporter has put its own in its place since.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     device_and_inode: (u64, u64),
 }
 
-impl SocketFile {
-    fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), device_and_inode: device_and_inode(path)? })
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if device_and_inode(&self.path).is_ok_and(|now| now == self.device_and_inode) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -43,13 +45,7 @@ fn device_and_inode(path: &Path) -> io::Result<(u64, u64)> {
 
 /// Sockets that systemd listens on for the exporter (`sd_listen_fds(3)`).
 #[derive(Debug)]
-pub struct Inherited(Vec<InheritedSocket>);
-
-#[derive(Debug)]
-enum InheritedSocket {
-    Tcp(std::net::TcpListener),
-    Unix(std::os::unix::net::UnixListener),
-}
+pub struct Inherited(Vec<Socket>);
 
 impl Inherited {
     /// Those that `LISTEN_FDS` counts, which must all be stream sockets; `None` where there are none. It forgets
@@ -62,14 +58,10 @@ impl Inherited {
         let mut sockets = Vec::new();
         for index in 0..passed.len() {
             let socket = match passed.take_unix_listener(index) {
-                Ok(socket) => socket.map(InheritedSocket::Unix),
-                Err(_) => passed.take_tcp_listener(index)?.map(InheritedSocket::Tcp),
+                Ok(socket) => socket.map(Socket::from),
+                Err(_) => passed.take_tcp_listener(index)?.map(Socket::from),
             };
-            let listens = socket.as_ref().is_none_or(|socket| match socket {
-                InheritedSocket::Tcp(socket) => SockRef::from(socket).is_listener().unwrap_or(true),
-                InheritedSocket::Unix(socket) => SockRef::from(socket).is_listener().unwrap_or(true),
-            });
-            if !listens {
+            if socket.as_ref().is_some_and(|socket| !socket.is_listener().unwrap_or(true)) {
                 return Err(io::Error::other("a socket of LISTEN_FDS does not listen"));
             }
             sockets.extend(socket);
@@ -78,14 +70,12 @@ impl Inherited {
     }
 
     pub(crate) fn listeners(self) -> io::Result<Vec<Listener>> {
-        let listener = |socket| match socket {
-            InheritedSocket::Tcp(socket) => {
-                socket.set_nonblocking(true)?;
-                TcpListener::from_std(socket).map(Listener::Tcp)
-            }
-            InheritedSocket::Unix(socket) => {
-                socket.set_nonblocking(true)?;
-                UnixListener::from_std(socket).map(|socket| Listener::Unix(socket, None))
+        let listener = |socket: Socket| {
+            socket.set_nonblocking(true)?;
+            if socket.local_addr()?.is_unix() {
+                UnixListener::from_std(socket.into()).map(|socket| Listener::Unix(socket, None))
+            } else {
+                TcpListener::from_std(socket.into()).map(Listener::Tcp)
             }
         };
         self.0.into_iter().map(listener).collect()
@@ -103,17 +93,9 @@ impl Listener {
             }
             ListenAddress::Unix(socket) => {
                 let bound = bind_unix(socket).await?;
-                Ok(Self::Unix(bound, Some(SocketFile::of(&socket.path)?)))
+                let (path, device_and_inode) = (socket.path.clone(), device_and_inode(&socket.path)?);
+                Ok(Self::Unix(bound, Some(SocketFile { path, device_and_inode })))
             }
-        }
-    }
-
-    /// Takes away the file of a Unix socket that was made here.
-    pub(crate) fn remove(&self) {
-        if let Self::Unix(_, Some(file)) = self
-            && device_and_inode(&file.path).is_ok_and(|now| now == file.device_and_inode)
-        {
-            let _ = std::fs::remove_file(&file.path);
         }
     }
 

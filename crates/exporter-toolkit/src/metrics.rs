@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -101,7 +101,8 @@ pub(crate) struct ServerMetrics {
     /// Requests that were answered with status 200, in the order of [`Handler::ALL`].
     successes: [AtomicU64; Handler::ALL.len()],
     others: Mutex<BTreeMap<(Handler, u16), u64>>,
-    open: AtomicU64,
+    /// Held once by each open connection.
+    open: Arc<()>,
     over_bound: AtomicU64,
     web_config: Mutex<Option<WebConfigState>>,
 }
@@ -117,15 +118,6 @@ pub struct WebConfigState {
     pub certificate_expiry: Option<i64>,
 }
 
-/// An open connection, for as long as it lasts.
-pub(crate) struct OpenConnection(std::sync::Arc<ServerMetrics>);
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl ServerMetrics {
     /// Counts an answered request.
     pub(crate) fn answered(&self, handler: Handler, status: u16) {
@@ -139,9 +131,8 @@ impl ServerMetrics {
     }
 
     /// Counts a connection as open until what this returns is dropped.
-    pub(crate) fn connection_open(self: &std::sync::Arc<Self>) -> OpenConnection {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        OpenConnection(std::sync::Arc::clone(self))
+    pub(crate) fn connection_open(&self) -> Arc<()> {
+        Arc::clone(&self.open)
     }
 
     /// Counts a connection that came when no more may be open.
@@ -171,7 +162,7 @@ impl ServerMetrics {
                 value,
             );
         };
-        one(CONNECTIONS, float(self.open.load(Ordering::Relaxed)));
+        one(CONNECTIONS, float(Arc::strong_count(&self.open) as u64 - 1));
         one(OVER_BOUND, float(self.over_bound.load(Ordering::Relaxed)));
         if let Some(read) = self.web_config() {
             one(WEB_CONFIG, f64::from(u8::from(read.successful)));

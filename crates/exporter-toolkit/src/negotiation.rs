@@ -1,5 +1,7 @@
 //! What a client would rather have: `Accept` and `Accept-Encoding` (RFC 9110, sections 12.4 and 12.5).
 
+use std::cmp::Reverse;
+
 use hyper::{
     HeaderMap,
     header::{ACCEPT, ACCEPT_ENCODING, HeaderName},
@@ -27,8 +29,16 @@ struct Preference<'a> {
 /// OpenMetrics, as protobuf is not served.
 pub(crate) fn format(headers: &HeaderMap) -> Format {
     let preferences: Vec<_> = preferences(headers, &ACCEPT).collect();
-    let quality_and_place = |format| preference(&preferences, format);
-    let format = best(OFFERS, quality_and_place).unwrap_or(Format::Text0);
+    // What the most specific preference says of a format, and which preference that is.
+    let rating = |format: Format| {
+        let rated = preferences.iter().enumerate();
+        let matching = rated.filter_map(|(place, it)| Some((specificity(format, it)?, Reverse(place), it.quality)));
+        matching.max().map(|(_, place, quality)| (quality, place))
+    };
+    // The offer of the highest quality above 0; among equals the one named first, then the one offered first.
+    let rated = OFFERS.into_iter().rev().filter_map(|offer| Some((rating(offer)?, offer)));
+    let acceptable = rated.filter(|((quality, _), _)| *quality > 0);
+    let format = acceptable.max_by_key(|(rating, _)| *rating).map_or(Format::Text0, |(_, format)| format);
     // The first of those that are wanted most.
     let favourite = preferences.iter().rev().max_by_key(|preference| preference.quality);
     let protobuf_first = favourite.is_some_and(|favourite| favourite.value.eq_ignore_ascii_case(PROTOBUF));
@@ -67,21 +77,6 @@ fn specificity(format: Format, range: &Preference<'_>) -> Option<u8> {
         "*/*" => Some(0),
         _ => None,
     }
-}
-
-/// The quality that the most specific preference gives a format, and that preference's place in the list.
-fn preference(preferences: &[Preference<'_>], format: Format) -> Option<(u16, usize)> {
-    let rated = preferences.iter().enumerate();
-    let matching = rated.filter_map(|(place, it)| Some((specificity(format, it)?, place, it.quality)));
-    let (_, place, quality) = matching.max_by_key(|(specificity, place, _)| (*specificity, usize::MAX - place))?;
-    Some((quality, place))
-}
-
-/// The offer of the highest quality above 0; among equals the one named first, then the one offered first.
-fn best<T: Copy>(offers: impl IntoIterator<Item = T>, preference: impl Fn(T) -> Option<(u16, usize)>) -> Option<T> {
-    let rated = offers.into_iter().filter_map(|offer| Some((offer, preference(offer)?)));
-    let acceptable = rated.filter(|(_, (quality, _))| *quality > 0);
-    acceptable.min_by_key(|(_, (quality, place))| (u16::MAX - quality, *place)).map(|(offer, _)| offer)
 }
 
 /// The members of a header's list, which may come in several lines.

@@ -81,11 +81,6 @@ impl Output {
 
     /// All that was written.
     pub(crate) fn into_content(mut self, valid_until: Option<Instant>) -> Content {
-        let families = std::mem::take(&mut self.families);
-        Content { pieces: self.into_pieces(), families, valid_until }
-    }
-
-    fn into_pieces(mut self) -> Vec<Bytes> {
         self.end_piece();
         let rest = match self.gzip {
             // Writing to memory cannot fail.
@@ -95,7 +90,7 @@ impl Output {
         if !rest.is_empty() {
             self.pieces.push(rest.into());
         }
-        self.pieces
+        Content { pieces: self.pieces, families: self.families, valid_until }
     }
 
     fn end_piece(&mut self) {
@@ -240,15 +235,15 @@ mod tests {
     #[test]
     fn output_is_the_same_bytes_in_pieces_of_bounded_size() {
         let text = "0123456789".repeat(50_000);
-        let pieces = written(&text).into_pieces();
+        let pieces = written(&text).into_content(None).pieces;
         assert!(pieces.len() > 5 && pieces.iter().all(|piece| piece.len() <= PIECE_BYTES));
         assert_eq!(pieces.concat(), text.as_bytes());
-        assert!(Output::new(Coding::Identity).into_pieces().is_empty());
+        assert!(Output::new(Coding::Identity).into_content(None).pieces.is_empty());
     }
 
     #[test]
     fn output_in_memory_that_was_used_before_has_its_own_bytes_alone_and_a_bound_of_it_is_kept() {
-        let of = |byte: &str, length: usize| written(&byte.repeat(length)).into_pieces();
+        let of = |byte: &str, length: usize| written(&byte.repeat(length)).into_content(None).pieces;
         drop(of("a", 2 * MAX_KEPT * PIECE_BYTES));
         assert!(memory().unused.len() <= MAX_KEPT);
         let (one, other) = (of("b", 3 * PIECE_BYTES + 7), of("c", 3 * PIECE_BYTES));
@@ -279,7 +274,7 @@ mod tests {
             output.line().extend_from_slice(line.as_bytes());
             output.end_line();
         }
-        let pieces = output.into_pieces();
+        let pieces = output.into_content(None).pieces;
         assert!(pieces.len() > 5 && pieces.iter().all(|piece| piece.len() <= 2 * CAPACITY));
         let mut text = String::new();
         flate2::read::GzDecoder::new(&pieces.concat()[..]).read_to_string(&mut text).unwrap();

@@ -2,7 +2,6 @@
 
 use std::{
     error::Error,
-    fmt::Display,
     future::poll_fn,
     io,
     net::{IpAddr, SocketAddr},
@@ -64,22 +63,13 @@ pub struct BindError {
 /// # Errors
 /// Names the first address that can't be bound.
 pub async fn bind(addresses: &[ListenAddress], inherited: Option<Inherited>) -> Result<Bound, BindError> {
-    let cannot = |address: &dyn Display| {
-        let address = address.to_string();
-        |source| BindError { address, source }
-    };
+    let cannot = |address: String| |source| BindError { address, source };
     if let Some(inherited) = inherited {
-        return inherited.listeners().map(Bound).map_err(cannot(&"a socket of LISTEN_FDS"));
+        return inherited.listeners().map(Bound).map_err(cannot("a socket of LISTEN_FDS".to_owned()));
     }
     let mut listeners = Vec::new();
     for address in addresses {
-        match Listener::bind(address).await {
-            Ok(listener) => listeners.push(listener),
-            Err(source) => {
-                listeners.iter().for_each(Listener::remove);
-                return Err(cannot(address)(source));
-            }
-        }
+        listeners.push(Listener::bind(address).await.map_err(cannot(address.to_string()))?);
     }
     Ok(Bound(listeners))
 }
@@ -169,10 +159,7 @@ impl Bound {
         let mut loops = JoinSet::new();
         for listener in self.0 {
             let server = Arc::clone(&server);
-            loops.spawn(async move {
-                server.stop.run_until_cancelled(server.accept(&listener)).await;
-                listener.remove();
-            });
+            loops.spawn(async move { server.stop.run_until_cancelled(server.accept(&listener)).await });
         }
         loops.join_all().await;
         server.tasks.close();
@@ -225,7 +212,7 @@ impl<A: HttpService> Server<A> {
             self.options.web_config.as_ref().map(|web_config| web_config.admission()).unwrap_or_default();
         let plain = Connection::plain(self.service.clone(), self.stop.clone());
         let connection = Connection { tls, peer, lapsed: replaced.child_token(), ..plain };
-        let open = self.options.metrics.as_ref().map(ServerMetrics::connection_open);
+        let open = self.options.metrics.as_ref().map(|metrics| metrics.connection_open());
         let registering = self.connections.register(peer, connection.deadline.clone(), |registered| {
             let serving = async move {
                 let _until_it_ends = (registered, open);

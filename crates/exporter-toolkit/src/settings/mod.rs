@@ -99,11 +99,7 @@ pub fn duration(text: &str) -> Result<Duration, &'static str> {
 /// # Errors
 /// For anything else.
 pub fn boolean(text: &str) -> Result<bool, &'static str> {
-    match text {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err("must be true or false"),
-    }
+    text.parse().map_err(|_| "must be true or false")
 }
 
 #[cfg(test)]

@@ -69,7 +69,8 @@ pub(super) fn file_and_line(origin: &str) -> (&str, u32) {
 }
 
 /// Everything that is wrong, a line each.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
@@ -83,20 +84,6 @@ impl Problems {
     #[must_use]
     pub fn may_pass(&self) -> bool {
         self.0.iter().all(|problem| problem.may_pass)
-    }
-}
-
-impl std::error::Error for Problems {}
-
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
-            if index > 0 {
-                writeln!(f)?;
-            }
-            problem.fmt(f)?;
-        }
-        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 //! one in a table below, such as `poll.interval`.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt::Display,
     io,
     iter::successors,
@@ -149,8 +149,7 @@ impl<'a> Section<'a> {
     ) -> Taken<Vec<T>> {
         self.note(key, meaning, || "a map of names and values".to_owned());
         let Some(value) = self.take_value(key) else { return Ok(None) };
-        let mut entries: Vec<_> = self.table_of(key, value).into_iter().collect();
-        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let entries: BTreeMap<_, _> = self.table_of(key, value).into_iter().collect();
         let parsed = entries.iter().map(|(name, value)| match &value.kind {
             ValueKind::Table(_) | ValueKind::Array(_) => Err(self.wrong(key, value, "must be a map of single values")),
             scalar => parse(name, &scalar.to_string()).map_err(|error| self.wrong(key, value, error)),
@@ -171,15 +170,8 @@ impl<'a> Section<'a> {
     #[must_use]
     pub fn sections(&mut self, key: &str) -> Vec<(String, Section<'a>)> {
         let map = self.section(key);
-        let mut tables: Vec<_> = map.table.clone().into_iter().collect();
-        tables.sort_by(|(a, _), (b, _)| a.cmp(b));
-        tables
-            .into_iter()
-            .map(|(name, value)| {
-                let section = map.below(&name, value);
-                (name, section)
-            })
-            .collect()
+        let tables: BTreeMap<_, _> = map.table.iter().collect();
+        tables.into_iter().map(|(name, value)| (name.clone(), map.below(name, value.clone()))).collect()
     }
 
     fn table_of(&self, key: &str, value: Value) -> HashMap<String, Value> {
