@@ -11,7 +11,7 @@ use std::{
 use config::{Environment, Value, ValueKind};
 use exporter_toolkit::{
     files,
-    settings::{self, COMMAND_LINE, Problem, Problems, Tree},
+    settings::{self, COMMAND_LINE, Problem, Problems},
 };
 
 use super::proxy::EnvironmentProxy;
@@ -96,12 +96,14 @@ impl Sources {
         let tree = match &self.document {
             None => None,
             Some(Document::File(path)) => Some(settings::read_file(path)),
-            Some(Document::BuiltIn(yaml)) => Some(Tree::of_yaml(yaml, None)),
+            Some(Document::BuiltIn(yaml)) => Some(settings::of_yaml(yaml, None)),
         };
         if let Some(tree) = tree {
             // Without the file there is nothing to wait for: accounts that were asked for would be missing.
             let tree = tree.map_err(|problem| Problems(vec![Problem { may_pass: false, ..problem }]))?;
-            builder = builder.add_source(tree);
+            let mut source = config::Config::default();
+            source.cache = tree;
+            builder = builder.add_source(source);
         }
         let environment = Environment::with_prefix(ENVIRONMENT_PREFIX)
             .prefix_separator("__")

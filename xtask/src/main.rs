@@ -9,7 +9,7 @@
 mod assets;
 mod tables;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{error::Error, path::PathBuf};
 
 use clap::Parser;
 
@@ -28,16 +28,9 @@ enum Task {
     },
 }
 
-fn main() -> ExitCode {
-    let done = match Task::parse() {
+fn main() -> Result<(), Box<dyn Error>> {
+    match Task::parse() {
         Task::Tables { check } => tables::update(check),
-        Task::Assets { folder } => assets::write(&folder).map_err(|error| error.to_string()),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("xtask: {error}");
-            ExitCode::FAILURE
-        }
+        Task::Assets { folder } => Ok(assets::write(&folder)?),
     }
 }

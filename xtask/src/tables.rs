@@ -2,7 +2,7 @@
 //!
 //! A page holds a table between `<!-- table: NAME -->` and `<!-- end -->`; all else is written by hand.
 
-use std::{fmt::Display, fs, io, path::Path};
+use std::{error::Error, fmt::Display, fs, path::Path};
 
 use clap::CommandFactory;
 use koodrive::Reason;
@@ -12,23 +12,22 @@ const BEGIN: &str = "<!-- table: ";
 const END: &str = "<!-- end -->";
 
 /// Puts the tables up to date, or fails where one is not.
-pub(crate) fn update(check: bool) -> Result<(), String> {
+pub(crate) fn update(check: bool) -> Result<(), Box<dyn Error>> {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
-    let text = |error: io::Error| error.to_string();
-    for entry in fs::read_dir(docs).map_err(text)? {
-        let path = entry.map_err(text)?.path();
+    for entry in fs::read_dir(docs)? {
+        let path = entry?.path();
         if path.extension().is_none_or(|extension| extension != "md") {
             continue;
         }
-        let page = fs::read_to_string(&path).map_err(text)?;
+        let page = fs::read_to_string(&path)?;
         let filled = fill(&page).map_err(|error| format!("{}: {error}", path.display()))?;
         if filled == page {
             continue;
         }
         if check {
-            return Err(format!("{}: a table is out of date: run cargo xtask tables", path.display()));
+            return Err(format!("{}: a table is out of date: run cargo xtask tables", path.display()).into());
         }
-        fs::write(&path, filled).map_err(text)?;
+        fs::write(&path, filled)?;
     }
     Ok(())
 }

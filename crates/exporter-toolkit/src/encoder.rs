@@ -222,8 +222,8 @@ impl FamilyEncoder<'_> {
         }
         rendered.extend_from_slice(b"le=\"");
         number(&mut rendered, bound);
-        if self.format.is_open_metrics() && bound.fract() == 0.0 {
-            // There a bound is a float in its canonical form.
+        // There a bound is a float in its canonical form, which from 1e16 on has an exponent.
+        if self.format.is_open_metrics() && bound.fract() == 0.0 && bound.abs() < 1e16 {
             rendered.extend_from_slice(b".0");
         }
         rendered.push(b'"');

@@ -17,7 +17,7 @@ use config::Value;
 use jiff::{Span, SpanRelativeTo};
 pub use problem::{Key, Problem, Problems, Report, Reported, Setting, is_visible};
 pub use section::{Section, Taken, source};
-pub use tree::Tree;
+pub use tree::of_yaml;
 
 use crate::files;
 
@@ -44,8 +44,8 @@ impl Document {
     /// # Errors
     /// When it can't be read, or is no map of keys.
     pub fn read_yaml(path: &Path) -> Result<Self, Problem> {
-        let tree = Tree::of_yaml(&read_text(path)?, Some(path))?;
-        Ok(Self { root: tree.into_root(), file: Some(path.to_owned()), environment_prefix: "" })
+        let root = of_yaml(&read_text(path)?, Some(path))?;
+        Ok(Self { root, file: Some(path.to_owned()), environment_prefix: "" })
     }
 }
 
@@ -53,11 +53,11 @@ impl Document {
 ///
 /// # Errors
 /// When it can't be read or parsed. The problem names the line and quotes nothing of it.
-pub fn read_file(path: &Path) -> Result<Tree, Problem> {
+pub fn read_file(path: &Path) -> Result<Value, Problem> {
     let parse = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("yml" | "yaml") => Tree::of_yaml,
-        Some("toml") => Tree::of_toml,
-        Some("json") => Tree::of_json,
+        Some("yml" | "yaml") => of_yaml,
+        Some("toml") => tree::of_toml,
+        Some("json") => tree::of_json,
         _ => return Err(unreadable(path, "must end in .yml, .yaml, .toml or .json: the extension is its format")),
     };
     parse(&read_text(path)?, Some(path))

@@ -1,8 +1,8 @@
 //! Configuration files as trees of values, each of which knows its file and line.
 
-use std::{collections::HashMap, fmt, path::Path, str::Chars};
+use std::{collections::HashMap, path::Path, str::Chars};
 
-use config::{Map, Source, Value, ValueKind};
+use config::{Value, ValueKind};
 use serde::de::IgnoredAny;
 use toml::de::{DeTable, DeValue};
 use yaml_rust2::{
@@ -22,75 +22,40 @@ const MAX_COPIED_VALUES: usize = 200_000;
 /// Keys that begin so hold anchors for the rest of a YAML file, and nothing else (as in Compose files).
 const HOLDER_PREFIX: &str = "x-";
 
-/// The keys and values of one file, as a source of the `config` crate.
-#[derive(Clone)]
-pub struct Tree(HashMap<String, Value>);
-
-impl Tree {
-    /// The values.
-    #[must_use]
-    pub fn into_root(self) -> Value {
-        Value::from(self.0)
-    }
-
-    /// The tree of a YAML text. One without content is empty. Without a path its values have no origin.
-    ///
-    /// # Errors
-    /// Where it is no map of keys, with the line.
-    pub fn of_yaml(text: &str, path: Option<&Path>) -> Result<Self, Problem> {
-        Self::read(text, &Place { path, format: "YAML", lines: Vec::new() })
-    }
-
-    fn read(yaml: &str, place: &Place<'_>) -> Result<Self, Problem> {
-        let mut reader = YamlReader { place, parser: Parser::new_from_str(yaml), anchors: HashMap::new(), copied: 0 };
-        let mut root = reader.document()?;
-        root.retain(|key, _| !key.starts_with(HOLDER_PREFIX));
-        Ok(Self(root))
-    }
-
-    /// The tree of a JSON text.
-    ///
-    /// # Errors
-    /// As [`Tree::of_yaml`].
-    pub fn of_json(text: &str, path: Option<&Path>) -> Result<Self, Problem> {
-        let place = Place { path, format: "JSON", lines: Vec::new() };
-        serde_json::from_str::<IgnoredAny>(text).map_err(|error| place.invalid(error.line(), error.column()))?;
-        // What is JSON is YAML, too, but for these escapes.
-        Self::read(&without_surrogates(text), &place)
-    }
-
-    /// The tree of a TOML text.
-    ///
-    /// # Errors
-    /// As [`Tree::of_yaml`].
-    pub fn of_toml(text: &str, path: Option<&Path>) -> Result<Self, Problem> {
-        let lines = text.match_indices('\n').map(|(index, _)| index).collect();
-        let place = Place { path, format: "TOML", lines };
-        let table = DeTable::parse(text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            let line = place.line_of(start);
-            let line_start = line.checked_sub(2).and_then(|index| place.lines.get(index)).map_or(0, |end| end + 1);
-            place.invalid(line, start.saturating_sub(line_start) + 1)
-        })?;
-        Ok(Self(of_toml_table(table.into_inner(), &place)))
-    }
+/// The keys and values of a YAML text. One without content has none. Without a path, values have no origin.
+///
+/// # Errors
+/// Where it is no map of keys, with the line.
+pub fn of_yaml(text: &str, path: Option<&Path>) -> Result<Value, Problem> {
+    read(text, &Place { path, format: "YAML", lines: Vec::new() })
 }
 
-/// Its values may be secrets.
-impl fmt::Debug for Tree {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Tree")
-    }
+fn read(yaml: &str, place: &Place<'_>) -> Result<Value, Problem> {
+    let mut reader = YamlReader { place, parser: Parser::new_from_str(yaml), anchors: HashMap::new(), copied: 0 };
+    let mut root = reader.document()?;
+    root.retain(|key, _| !key.starts_with(HOLDER_PREFIX));
+    Ok(root.into())
 }
 
-impl Source for Tree {
-    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
-        Box::new(self.clone())
-    }
+/// Those of a JSON text.
+pub(super) fn of_json(text: &str, path: Option<&Path>) -> Result<Value, Problem> {
+    let place = Place { path, format: "JSON", lines: Vec::new() };
+    serde_json::from_str::<IgnoredAny>(text).map_err(|error| place.invalid(error.line(), error.column()))?;
+    // What is JSON is YAML, too, but for these escapes.
+    read(&without_surrogates(text), &place)
+}
 
-    fn collect(&self) -> Result<Map<String, Value>, config::ConfigError> {
-        Ok(self.0.clone())
-    }
+/// Those of a TOML text.
+pub(super) fn of_toml(text: &str, path: Option<&Path>) -> Result<Value, Problem> {
+    let lines = text.match_indices('\n').map(|(index, _)| index).collect();
+    let place = Place { path, format: "TOML", lines };
+    let table = DeTable::parse(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let line = place.line_of(start);
+        let line_start = line.checked_sub(2).and_then(|index| place.lines.get(index)).map_or(0, |end| end + 1);
+        place.invalid(line, start.saturating_sub(line_start) + 1)
+    })?;
+    Ok(toml_table(table.into_inner(), &place).into())
 }
 
 /// A file, and where its lines end.
@@ -143,7 +108,7 @@ fn without_surrogates(json: &str) -> String {
 struct YamlReader<'a> {
     place: &'a Place<'a>,
     parser: Parser<Chars<'a>>,
-    anchors: HashMap<usize, (Value, usize)>,
+    anchors: HashMap<usize, Value>,
     copied: usize,
 }
 
@@ -160,7 +125,7 @@ impl YamlReader<'_> {
                         return Err(self.place.problem(line, "", "holds more than one YAML document"));
                     }
                     let (event, line) = self.next()?;
-                    root = match self.value(event, line, "", 0)?.0.kind {
+                    root = match self.value(event, line, "", 0)?.kind {
                         ValueKind::Table(table) => table,
                         ValueKind::Nil => HashMap::new(),
                         _ => return Err(self.place.problem(line, "", "must be a map of keys")),
@@ -178,60 +143,49 @@ impl YamlReader<'_> {
         }
     }
 
-    /// The value that begins with this event, and how many values it consists of.
-    fn value(&mut self, event: Event, line: usize, path: &str, depth: usize) -> Result<(Value, usize), Problem> {
+    /// The value that begins with this event.
+    fn value(&mut self, event: Event, line: usize, path: &str, depth: usize) -> Result<Value, Problem> {
         if depth > MAX_DEPTH {
             return Err(self.place.problem(line, path, "has too many levels"));
         }
-        let (anchor, kind, size) = match event {
+        let (anchor, kind) = match event {
             Event::Alias(anchor) => return self.copy(anchor, line, path),
-            Event::Scalar(text, style, anchor, tag) => (anchor, scalar(text, style, tag.as_ref()), 1),
-            Event::SequenceStart(anchor, _) => {
-                let (items, size) = self.sequence(path, depth)?;
-                (anchor, ValueKind::Array(items), size)
-            }
-            Event::MappingStart(anchor, _) => {
-                let (table, size) = self.mapping(path, depth)?;
-                (anchor, ValueKind::Table(table), size)
-            }
-            _ => (0, ValueKind::Nil, 1),
+            Event::Scalar(text, style, anchor, tag) => (anchor, scalar(text, style, tag.as_ref())),
+            Event::SequenceStart(anchor, _) => (anchor, ValueKind::Array(self.sequence(path, depth)?)),
+            Event::MappingStart(anchor, _) => (anchor, ValueKind::Table(self.mapping(path, depth)?)),
+            _ => (0, ValueKind::Nil),
         };
         let value = self.place.value(line, kind);
         if anchor > 0 {
-            self.anchors.insert(anchor, (value.clone(), size));
+            self.anchors.insert(anchor, value.clone());
         }
-        Ok((value, size))
+        Ok(value)
     }
 
-    fn copy(&mut self, anchor: usize, line: usize, path: &str) -> Result<(Value, usize), Problem> {
-        let Some((value, size)) = self.anchors.get(&anchor) else {
+    fn copy(&mut self, anchor: usize, line: usize, path: &str) -> Result<Value, Problem> {
+        let Some(value) = self.anchors.get(&anchor) else {
             return Err(self.place.problem(line, path, "contains an alias of itself"));
         };
-        self.copied += size;
+        self.copied += size(value);
         if self.copied > MAX_COPIED_VALUES {
             let message = format!("is too large once its aliases are expanded: at most {MAX_COPIED_VALUES} values");
             return Err(self.place.problem(line, path, &message));
         }
-        Ok((value.clone(), *size))
+        Ok(value.clone())
     }
 
-    fn sequence(&mut self, path: &str, depth: usize) -> Result<(Vec<Value>, usize), Problem> {
-        let (mut items, mut size) = (Vec::new(), 1);
+    fn sequence(&mut self, path: &str, depth: usize) -> Result<Vec<Value>, Problem> {
+        let mut items = Vec::new();
         loop {
             match self.next()? {
-                (Event::SequenceEnd, _) => return Ok((items, size)),
-                (event, line) => {
-                    let (item, item_size) = self.value(event, line, path, depth + 1)?;
-                    items.push(item);
-                    size += item_size;
-                }
+                (Event::SequenceEnd, _) => return Ok(items),
+                (event, line) => items.push(self.value(event, line, path, depth + 1)?),
             }
         }
     }
 
-    fn mapping(&mut self, path: &str, depth: usize) -> Result<(HashMap<String, Value>, usize), Problem> {
-        let (mut table, mut size) = (HashMap::new(), 1);
-        let mut merged = Vec::new();
+    fn mapping(&mut self, path: &str, depth: usize) -> Result<HashMap<String, Value>, Problem> {
+        let (mut table, mut merged) = (HashMap::new(), Vec::new());
         loop {
             let (key, line, is_merge) = match self.next()? {
                 (Event::MappingEnd, _) => break,
@@ -246,22 +200,20 @@ impl YamlReader<'_> {
                 (_, line) => return Err(self.place.problem(line, path, "has a key that is no string")),
             };
             let (event, value_line) = self.next()?;
-            let (mut value, value_size) = self.value(event, value_line, &key_path(path, &key), depth + 1)?;
-            size += value_size;
+            let value = self.value(event, value_line, &key_path(path, &key), depth + 1)?;
             if is_merge {
                 merged.extend(self.tables(value, line, path)?);
                 continue;
             }
             // Where its key stands, though the anchor that it copies or its first line stands elsewhere.
-            value = self.place.value(line, value.kind);
-            if table.insert(key, value).is_some() {
+            if table.insert(key, self.place.value(line, value.kind)).is_some() {
                 return Err(self.place.problem(line, path, "has this key twice"));
             }
         }
         for (key, value) in merged.into_iter().flatten() {
             table.entry(key).or_insert(value);
         }
-        Ok((table, size))
+        Ok(table)
     }
 
     /// What a merge key (`<<`) names: a map or a list of maps, of which the first wins.
@@ -275,6 +227,15 @@ impl YamlReader<'_> {
             _ => Err(self.place.problem(line, path, "must merge (<<) a map or a list of maps")),
         });
         tables.collect()
+    }
+}
+
+/// How many values a value consists of.
+fn size(value: &Value) -> usize {
+    match &value.kind {
+        ValueKind::Table(table) => 1 + table.values().map(size).sum::<usize>(),
+        ValueKind::Array(items) => 1 + items.iter().map(size).sum::<usize>(),
+        _ => 1,
     }
 }
 
@@ -299,22 +260,22 @@ fn key_path(path: &str, key: &str) -> String {
     join(path, if presentable { key } else { "" })
 }
 
-fn of_toml_table(table: DeTable<'_>, place: &Place<'_>) -> HashMap<String, Value> {
+fn toml_table(table: DeTable<'_>, place: &Place<'_>) -> HashMap<String, Value> {
     let entries = table.into_iter().map(|(key, value)| {
         let line = place.line_of(key.span().start);
-        (key.into_inner().into_owned(), place.value(line, of_toml(value.into_inner(), place)))
+        (key.into_inner().into_owned(), place.value(line, toml_value(value.into_inner(), place)))
     });
     entries.collect()
 }
 
-fn of_toml(value: DeValue<'_>, place: &Place<'_>) -> ValueKind {
+fn toml_value(value: DeValue<'_>, place: &Place<'_>) -> ValueKind {
     match value {
         DeValue::Boolean(boolean) => ValueKind::Boolean(boolean),
-        DeValue::Table(table) => ValueKind::Table(of_toml_table(table, place)),
+        DeValue::Table(table) => ValueKind::Table(toml_table(table, place)),
         DeValue::Array(items) => {
             let item = |item: toml::Spanned<DeValue<'_>>| {
                 let line = place.line_of(item.span().start);
-                place.value(line, of_toml(item.into_inner(), place))
+                place.value(line, toml_value(item.into_inner(), place))
             };
             ValueKind::Array(items.into_iter().map(item).collect())
         }
@@ -337,14 +298,13 @@ mod tests {
 
     use super::*;
 
-    fn yaml(text: &str) -> Result<Tree, String> {
-        Tree::of_yaml(text, Some(Path::new("f.yml"))).map_err(|problem| problem.to_string())
+    fn yaml(text: &str) -> Result<Value, String> {
+        of_yaml(text, Some(Path::new("f.yml"))).map_err(|problem| problem.to_string())
     }
 
     /// The value at this path, and where it stands.
-    fn at(tree: &Tree, path: &[&str]) -> (String, String) {
-        let root = tree.clone().into_root();
-        let value = path.iter().fold(&root, |value, key| match &value.kind {
+    fn at(root: &Value, path: &[&str]) -> (String, String) {
+        let value = path.iter().fold(root, |value, key| match &value.kind {
             ValueKind::Table(table) => &table[*key],
             _ => panic!("{key} is below no table"),
         });
@@ -364,7 +324,7 @@ mod tests {
         assert_eq!(at(&tree, &["one", "poll", "interval"]), stands("5m", "f.yml:3"));
         assert_eq!(at(&tree, &["two", "language"]), stands("zh-CN", "f.yml:2"));
         assert_eq!(at(&tree, &["two", "units"]), stands("b", "f.yml:4"));
-        assert_eq!(tree.0.len(), 2);
+        assert_eq!(tree.into_table().unwrap().len(), 2);
     }
 
     #[test]
@@ -378,7 +338,7 @@ mod tests {
     #[test]
     fn text_without_content_is_an_empty_map() {
         for text in ["", "\n", "# a comment\n", "~", "null", "{}", "---\n...\n"] {
-            assert_eq!(yaml(text).unwrap().0, HashMap::new(), "{text:?}");
+            assert_eq!(yaml(text).unwrap().into_table().unwrap(), HashMap::new(), "{text:?}");
         }
     }
 
@@ -398,9 +358,9 @@ mod tests {
     #[test]
     fn values_of_json_and_toml_stand_on_their_lines_too() {
         let path = Some(Path::new("f"));
-        let json = Tree::of_json("{\n  \"a\": {\n \"b\": \"\\u00fc\\/\" } }", path).unwrap();
+        let json = of_json("{\n  \"a\": {\n \"b\": \"\\u00fc\\/\" } }", path).unwrap();
         assert_eq!(at(&json, &["a", "b"]), stands("ü/", "f:3"));
-        let toml = Tree::of_toml("a.b = 0x10\n[c]\n\nd = [1,\n2]\ne = 1.5\nf = true", path).unwrap();
+        let toml = of_toml("a.b = 0x10\n[c]\n\nd = [1,\n2]\ne = 1.5\nf = true", path).unwrap();
         assert_eq!(at(&toml, &["a", "b"]), stands("16", "f:1"));
         assert_eq!(at(&toml, &["c", "e"]), stands("1.5", "f:6"));
         assert_eq!(at(&toml, &["c", "f"]), stands("true", "f:7"));
@@ -413,7 +373,7 @@ mod tests {
             let escaped: String = text.encode_utf16().map(escape).collect();
             let path = Some(Path::new("f"));
             for json in [format!("{{\"a\": \"\\\\{escaped}\"}}"), json!({ "a": format!("\\{text}") }).to_string()] {
-                let tree = Tree::of_json(&json, path).unwrap();
+                let tree = of_json(&json, path).unwrap();
                 prop_assert_eq!(at(&tree, &["a"]), stands(&format!("\\{text}"), "f:1"));
             }
         }
@@ -422,21 +382,17 @@ mod tests {
     #[test]
     fn what_is_no_json_is_called_so() {
         for text in ["{ \"a\": 1, }", "{ a: 1 }", "{ \"a\": \"\\ud83d\" }"] {
-            let problem = Tree::of_json(text, Some(Path::new("f.json"))).unwrap_err().to_string();
+            let problem = of_json(text, Some(Path::new("f.json"))).unwrap_err().to_string();
             assert!(problem.starts_with("f.json:1: is not valid JSON: see column "), "{problem}");
         }
     }
 
     #[test]
     fn scalars_without_quotes_are_read_by_the_core_schema() {
-        let tree = yaml("a: 0x1F\nb: +7\nc: no\nd: True\ne: 1e3\nf: '1'\ng: !!str 1\nh: .inf").unwrap();
-        let kinds: Vec<_> = "abcdefgh".chars().map(|key| tree.0[&key.to_string()].kind.clone()).collect();
+        let tree =
+            yaml("a: 0x1F\nb: +7\nc: no\nd: True\ne: 1e3\nf: '1'\ng: !!str 1\nh: .inf").unwrap().into_table().unwrap();
+        let kinds: Vec<_> = "abcdefgh".chars().map(|key| tree[&key.to_string()].kind.clone()).collect();
         assert_eq!(kinds[..4], [31i64.into(), 7i64.into(), "no".into(), true.into()] as [ValueKind; 4]);
         assert_eq!(kinds[4..7], [1000.0.into(), "1".into(), "1".into()] as [ValueKind; 3]);
-    }
-
-    #[test]
-    fn debug_shows_no_value() {
-        assert_eq!(format!("{:?}", yaml("token: hunter2").unwrap()), "Tree");
     }
 }

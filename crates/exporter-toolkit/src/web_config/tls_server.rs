@@ -3,7 +3,8 @@
 use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use rustls::{
-    CipherSuite, NamedGroup,
+    CipherSuite, NamedGroup, SupportedCipherSuite,
+    crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
@@ -11,19 +12,6 @@ use crate::{
     files,
     settings::{Reported, Section, Taken, boolean},
 };
-
-/// The suites by their IANA names. Those of TLS 1.3 are always on, as in Go, which may yet name them.
-const CIPHER_SUITES: [(&str, CipherSuite); 9] = [
-    ("TLS_AES_128_GCM_SHA256", CipherSuite::TLS13_AES_128_GCM_SHA256),
-    ("TLS_AES_256_GCM_SHA384", CipherSuite::TLS13_AES_256_GCM_SHA384),
-    ("TLS_CHACHA20_POLY1305_SHA256", CipherSuite::TLS13_CHACHA20_POLY1305_SHA256),
-    ("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
-    ("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384),
-    ("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
-    ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
-    ("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384),
-    ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
-];
 
 /// The suites and groups of Go that are not offered here: without forward secrecy, without authenticated encryption, or
 /// not in the cryptographic library.
@@ -47,6 +35,12 @@ const NOT_OFFERED: [&str; 15] = [
 
 const CURVES: [(&str, NamedGroup); 3] =
     [("X25519", NamedGroup::X25519), ("CurveP256", NamedGroup::secp256r1), ("CurveP384", NamedGroup::secp384r1)];
+
+/// The suites by their IANA names. Those of TLS 1.3 are always on, as in Go, which may yet name them.
+fn cipher_suites() -> Vec<(String, CipherSuite)> {
+    let suites = ring::ALL_CIPHER_SUITES.iter().map(SupportedCipherSuite::suite);
+    suites.filter_map(|suite| Some((suite.as_str()?.replace("TLS13_", "TLS_"), suite))).collect()
+}
 
 /// The server's side of TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,7 +136,7 @@ pub(super) fn tls(mut section: Section<'_>) -> Result<TlsServer, Reported> {
     let min = section.take("min_version", "Minimum version of TLS; TLS12 by default.", tls_version);
     let max = section.take("max_version", "Maximum version of TLS; TLS13 by default.", tls_version);
     let of_suites = "Cipher suites of TLS 1.2, in this order; all by default. Those of TLS 1.3 are always on.";
-    let suites = section.take_list("cipher_suites", of_suites, |name| of_table(name, &CIPHER_SUITES));
+    let suites = section.take_list("cipher_suites", of_suites, |name| of_table(name, &cipher_suites()));
     let suites = suites.and_then(|suites| offered(&section, "cipher_suites", suites));
     let of_preference = "Whether the server's order of suites counts, not the client's; true by default.";
     let prefer_server_cipher_suites = section.take("prefer_server_cipher_suites", of_preference, boolean);
@@ -227,7 +221,7 @@ fn check_client_auth(section: &Section<'_>, auth: ClientAuth, has_ca: bool, has_
 }
 
 fn check_versions(section: &Section<'_>, (min, max): (TlsVersion, TlsVersion), suites: &[CipherSuite]) {
-    let is_of_13 = |suite: &CipherSuite| CIPHER_SUITES[..3].iter().any(|(_, of_13)| of_13 == suite);
+    let is_of_13 = |suite: &CipherSuite| suite.as_str().is_some_and(|name| name.starts_with("TLS13_"));
     if min > max {
         section.problem("max_version", "is below min_version");
     } else if max == TlsVersion::Tls12 && !suites.is_empty() && suites.iter().all(is_of_13) {
@@ -261,11 +255,11 @@ fn tls_version(text: &str) -> Result<TlsVersion, &'static str> {
 }
 
 /// What a name stands for, or the name where it is one that is not offered.
-fn of_table<T: Copy>(name: &str, table: &[(&str, T)]) -> Result<Result<T, &'static str>, String> {
-    let named = table.iter().find(|(known, _)| *known == name).map(|(_, value)| Ok(*value));
+fn of_table<T: Copy>(name: &str, table: &[(impl AsRef<str>, T)]) -> Result<Result<T, &'static str>, String> {
+    let named = table.iter().find(|(known, _)| known.as_ref() == name).map(|(_, value)| Ok(*value));
     let not_offered = || NOT_OFFERED.iter().find(|known| **known == name).map(|known| Err(*known));
     named.or_else(not_offered).ok_or_else(|| {
-        let known: Vec<_> = table.iter().map(|(known, _)| *known).collect();
+        let known: Vec<_> = table.iter().map(|(known, _)| known.as_ref()).collect();
         format!("must be one of those supported: {}", known.join(", "))
     })
 }
