@@ -154,7 +154,7 @@ fn options() -> Options {
 }
 
 fn exporter(accounts: &Accounts) -> Exporter {
-    Exporter::new(KooDrive::new(accounts.exposition.clone(), WallClock::system()))
+    Exporter::new(KooDrive::new(accounts.exposition.clone(), WallClock::system(), None))
 }
 
 /// How long requests take whose page has to be made, in milliseconds.

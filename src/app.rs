@@ -1,11 +1,11 @@
 //! Wires the modules together: start, serve, stop.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, mem::ManuallyDrop, sync::Arc, time::Duration};
 
-use exporter_toolkit::{Coding, Exporter, Format, Inherited, ListenAddress, WebConfig};
+use exporter_toolkit::{Exporter, Inherited, ListenAddress, WebConfig, settings::Problems};
 use koodrive::TransportError;
 use tokio::{
-    runtime::{Builder, Handle, Runtime},
+    runtime::{Builder, Runtime},
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     task::JoinSet,
@@ -21,8 +21,8 @@ use crate::{
     collector::KooDrive,
     config::{Config, Sources},
     logging,
-    metrics::{self, Exposition, OwnMetrics},
-    poll::{AccountStore, Finished, Limiter, Observer, Supervisor},
+    metrics::{Exposition, OwnMetrics},
+    poll::{Finished, Limiter, Observer, Supervisor},
     reload::{self, Reloader},
     roots,
     systemd::Systemd,
@@ -43,6 +43,15 @@ pub enum RunError {
     /// The metrics can't be registered.
     #[error("cannot register the exporter's own metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// What the demo's flags make of the configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] Problems),
+    /// The simulator's address is none.
+    #[error("--listen-address {0}")]
+    Address(&'static str),
+    /// The simulator's configuration can't be written.
+    #[error("cannot write the configuration: {0}")]
+    Write(io::Error),
     /// The system has no more threads or signals.
     #[error("cannot set up threads or signals: {0}")]
     System(#[from] io::Error),
@@ -56,7 +65,6 @@ pub struct App {
     /// Connections to the API that may be idle.
     max_idle: usize,
     supervisor: Supervisor,
-    _requests: Background,
     own: Arc<OwnMetrics>,
     clock: WallClock,
     log: WorkerGuard,
@@ -73,33 +81,15 @@ pub fn runtime(builder: &mut Builder) -> io::Result<Runtime> {
     Ok(runtime)
 }
 
-/// A runtime of one thread, whose end waits for nothing, such as a secret's file on a hung mount.
-struct Background(Option<Runtime>);
-
-impl Background {
-    fn start() -> io::Result<(Self, Handle)> {
-        let runtime = runtime(Builder::new_multi_thread().worker_threads(1).thread_name("requests"))?;
-        let handle = runtime.handle().clone();
-        Ok((Self(Some(runtime)), handle))
-    }
-}
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
 impl App {
     /// Makes the exporter from its configuration, and sends its log to standard error.
     ///
     /// # Errors
     /// When the metrics can't be registered, or the system has no more files.
     pub fn new(config: Config) -> Result<Self, RunError> {
-        // Before the log, which takes panics over.
-        let (requests, handle) = Background::start()?;
+        // Before the log, which takes panics over. It is never dropped: its end would wait for a secret's file on a hung mount.
+        let requests =
+            ManuallyDrop::new(runtime(Builder::new_multi_thread().worker_threads(1).thread_name("requests"))?);
         let clock = WallClock::system();
         let own = Arc::new(OwnMetrics::new(unix_seconds(clock.now()))?);
         let log = logging::init(config.log, &own);
@@ -115,8 +105,8 @@ impl App {
         let limiter = Limiter::new(concurrency);
         own.show_polls(&limiter)?;
         let max_idle = open_files / 8;
-        let supervisor = Supervisor::new(limiter, max_idle, handle, clock.clone(), observer(&own));
-        Ok(Self { config, concurrency, max_idle, supervisor, _requests: requests, own, clock, log })
+        let supervisor = Supervisor::new(limiter, max_idle, requests.handle().clone(), clock.clone(), observer(&own));
+        Ok(Self { config, concurrency, max_idle, supervisor, own, clock, log })
     }
 
     /// Polls and serves until one of the `signals` stops it. `listening` gets the bound addresses, which are the configured
@@ -139,7 +129,7 @@ impl App {
         web.options.reserved_files += self.concurrency + self.max_idle;
         let exposition = Exposition { store: Arc::clone(&self.supervisor.store), own: Arc::clone(&self.own) };
         let (reloads, requests) = mpsc::channel(reload::MAX_REQUESTS);
-        let exporter = Exporter::new(KooDrive::new(exposition, self.clock.clone()).runbooks(web.runbook_url))
+        let exporter = Exporter::new(KooDrive::new(exposition, self.clock.clone(), web.runbook_url))
             .reloads(web.enable_lifecycle.then_some(reloads))
             .inherited(inherited);
         let certificate = web.options.web_config.as_ref().and_then(WebConfig::certificate_expiry);
@@ -163,7 +153,7 @@ impl App {
         systemd.ready();
         let mut tasks = JoinSet::new();
         tasks.spawn(systemd.clone().feed_watchdog(Arc::clone(&self.supervisor.store)));
-        let Self { config, supervisor, _requests, own, clock, log, .. } = self;
+        let Self { config, supervisor, own, clock, log, .. } = self;
         let reloader = Reloader {
             sources,
             running: config.clone(),
@@ -193,48 +183,10 @@ impl App {
     ///
     /// # Errors
     /// When an HTTP client can't be made.
-    pub async fn once(mut self) -> Result<Once, RunError> {
+    pub async fn once(mut self) -> Result<(Exposition, Moment), RunError> {
         self.supervisor.poll_once(&self.config.accounts_of(self.config.shard)).await?;
         let exposition = Exposition { store: Arc::clone(&self.supervisor.store), own: self.own };
-        Ok(Once { exposition, clock: self.clock })
-    }
-}
-
-/// What polling every account once returned.
-pub struct Once {
-    exposition: Exposition,
-    clock: WallClock,
-}
-
-impl Once {
-    /// The time of the result.
-    #[must_use]
-    pub fn now(&self) -> Moment {
-        self.clock.moment()
-    }
-
-    /// What is known of the accounts now.
-    #[must_use]
-    pub fn store(&self) -> &AccountStore {
-        &self.exposition.store
-    }
-
-    /// The families of the accounts in the Prometheus text format, or all families: beside a process's own, as in a
-    /// textfile collector, those of this process would collide.
-    #[must_use]
-    pub fn text(&self, all_families: bool) -> Vec<u8> {
-        let now = self.clock.moment();
-        if all_families {
-            self.exposition.encode(Format::Text0, Coding::Identity, now).0.concat()
-        } else {
-            metrics::accounts_only(self.store(), now)
-        }
-    }
-
-    /// Whether all polls succeeded.
-    #[must_use]
-    pub fn all_good(&self) -> bool {
-        self.store().entries().iter().all(|entry| entry.state().up())
+        Ok((exposition, self.clock.moment()))
     }
 }
 

@@ -4,34 +4,24 @@
 //! machines and people read: `X-Date`, timestamps in metrics, the status page.
 
 use std::{
-    fmt,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use jiff::SignedDuration;
+use koodrive::Clock;
 use tokio::time::Instant;
 
-/// The time of day.
+/// The time of day, as a function returns it.
 #[derive(Clone)]
-pub struct WallClock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
+pub struct WallClock(pub Clock);
 
 impl WallClock {
     /// The system's clock.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "everybody else gets the time from here")]
     pub fn system() -> Self {
-        Self::new(SystemTime::now)
-    }
-
-    /// A clock that returns what `read` does.
-    pub fn new(read: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        Self(Arc::new(read))
-    }
-
-    /// The function that reads it.
-    #[must_use]
-    pub fn reader(&self) -> Arc<dyn Fn() -> SystemTime + Send + Sync> {
-        Arc::clone(&self.0)
+        Self(Arc::new(SystemTime::now))
     }
 
     /// The time of day.
@@ -50,12 +40,6 @@ impl WallClock {
     #[must_use]
     pub fn moment_at(&self, monotonic: Instant) -> Moment {
         Moment { monotonic, wall: self.now() + monotonic.saturating_duration_since(Instant::now()) }
-    }
-}
-
-impl fmt::Debug for WallClock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WallClock")
     }
 }
 
@@ -108,10 +92,7 @@ fn seconds_between(from: Instant, to: Instant) -> f64 {
 /// Seconds since 1970, negative before: the form of every timestamp in the exposition.
 #[must_use]
 pub fn unix_seconds(time: SystemTime) -> f64 {
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(since) => since.as_secs_f64(),
-        Err(before) => -before.duration().as_secs_f64(),
-    }
+    SignedDuration::system_until(UNIX_EPOCH, time).map_or(0.0, |since| since.as_secs_f64())
 }
 
 #[cfg(test)]

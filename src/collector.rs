@@ -20,17 +20,10 @@ pub struct KooDrive {
 }
 
 impl KooDrive {
-    /// Shows `exposition` by the time of `clock`.
+    /// Shows `exposition` by the time of `clock`, with links from the status page to the runbooks below a URL.
     #[must_use]
-    pub fn new(exposition: Exposition, clock: WallClock) -> Self {
-        Self { exposition, clock, runbooks: None }
-    }
-
-    /// Links from the status page to the runbooks below this URL.
-    #[must_use]
-    pub fn runbooks(mut self, url: Option<String>) -> Self {
-        self.runbooks = url;
-        self
+    pub fn new(exposition: Exposition, clock: WallClock, runbooks: Option<String>) -> Self {
+        Self { exposition, clock, runbooks }
     }
 
     fn store(&self) -> &Arc<AccountStore> {
@@ -60,15 +53,9 @@ impl Collector for KooDrive {
     }
 
     fn health_details(&self, page: &mut dyn io::Write) -> io::Result<()> {
-        #[derive(Serialize)]
-        struct Page<'a> {
-            healthy: bool,
-            accounts: Accounts<'a>,
-        }
-        let accounts = Accounts { store: self.store(), now: self.clock.moment() };
-        let health = Page { healthy: self.store().alive(), accounts };
-        serde_json::to_writer(&mut *page, &health)?;
-        page.write_all(b"\n")
+        write!(page, "{{\"healthy\":{},\"accounts\":", self.store().alive())?;
+        serde_json::to_writer(&mut *page, &Accounts { store: self.store(), now: self.clock.moment() })?;
+        page.write_all(b"}\n")
     }
 
     fn landing_page(

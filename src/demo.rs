@@ -6,11 +6,7 @@ use std::{
     os::unix::fs::OpenOptionsExt,
 };
 
-use exporter_toolkit::{
-    Inherited, ListenAddress,
-    server::{self, BindError},
-    settings::Problems,
-};
+use exporter_toolkit::{Error, Inherited, ListenAddress, server};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -28,38 +24,15 @@ const ALL_COLLECTORS: &str = "collectors: [overview, usage, subscription]\n";
 const DEMO_ADDRESS: &str = "127.0.0.1:10710";
 const ANY_PORT: &str = "127.0.0.1:0";
 
-/// Why the demo or the simulator can't run.
-#[derive(Debug, thiserror::Error)]
-pub enum DemoError {
-    /// The exporter can't run.
-    #[error(transparent)]
-    Run(#[from] RunError),
-    /// The flags are wrong, or the configuration that they make.
-    #[error(transparent)]
-    Config(#[from] Problems),
-    /// The simulator's address is none.
-    #[error("--listen-address {0}")]
-    Address(&'static str),
-    /// The configuration can't be written.
-    #[error("cannot write the configuration: {0}")]
-    Write(io::Error),
-}
-
-impl From<BindError> for DemoError {
-    fn from(error: BindError) -> Self {
-        Self::Run(exporter_toolkit::Error::from(error).into())
-    }
-}
-
 /// Runs exporter and simulator until a signal. Without a flag it listens on port 10710, or on a free
 /// one where that is taken.
 ///
 /// # Errors
 /// When a flag is wrong or an address can't be bound.
-pub async fn demo(mut overrides: Overrides, inherited: Option<Inherited>) -> Result<(), DemoError> {
-    let signals = Signals::listen().map_err(RunError::from)?;
-    let simulator = Simulator::new(&DEMO_ROSTER, WallClock::system().reader());
-    let upstream = simulator.bind(&address(ANY_PORT)?).await?;
+pub async fn demo(mut overrides: Overrides, inherited: Option<Inherited>) -> Result<(), RunError> {
+    let signals = Signals::listen()?;
+    let simulator = Simulator::new(&DEMO_ROSTER, WallClock::system().0);
+    let upstream = simulator.bind(&address(ANY_PORT)?).await.map_err(Error::from)?;
     let endpoint = http_url(&upstream);
     let stop_simulator = CancellationToken::new().drop_guard();
     tokio::spawn(simulator.serve(upstream, stop_simulator.token().clone()));
@@ -89,24 +62,24 @@ pub async fn demo(mut overrides: Overrides, inherited: Option<Inherited>) -> Res
             paths.telemetry,
         ));
     };
-    Ok(app.run(signals, sources, None, inherited, listening).await?)
+    app.run(signals, sources, None, inherited, listening).await
 }
 
 /// Runs the simulator until a signal.
 ///
 /// # Errors
 /// When the address can't be bound or the configuration can't be written.
-pub async fn simulate(options: &Simulate) -> Result<(), DemoError> {
+pub async fn simulate(options: &Simulate) -> Result<(), RunError> {
     let roster = Roster { accounts: options.accounts };
-    let simulator = Simulator::new(&roster, WallClock::system().reader());
-    let stop = stop_on_signal().map_err(RunError::from)?;
-    let bound = simulator.bind(&address(&options.listen_address)?).await?;
+    let simulator = Simulator::new(&roster, WallClock::system().0);
+    let stop = stop_on_signal()?;
+    let bound = simulator.bind(&address(&options.listen_address)?).await.map_err(Error::from)?;
     let endpoint = http_url(&bound);
     if let Some(path) = &options.write_config {
         let yaml = ALL_COLLECTORS.to_owned() + &roster.configuration(&endpoint, &options.interval);
         Config::load(&Sources { document: Some(Document::BuiltIn(yaml.clone())), ..Sources::default() })?;
         let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(path);
-        open.and_then(|mut file| file.write_all(yaml.as_bytes())).map_err(DemoError::Write)?;
+        open.and_then(|mut file| file.write_all(yaml.as_bytes())).map_err(RunError::Write)?;
     }
     tell_user(&format!("simulator     {endpoint}/simulator"));
     simulator.serve(bound, stop).await;
@@ -124,8 +97,8 @@ fn tell_user(text: &str) {
     tokio::task::spawn_blocking(move || io::stdout().write_all(text.as_bytes()));
 }
 
-fn address(text: &str) -> Result<ListenAddress, DemoError> {
-    text.parse().map_err(DemoError::Address)
+fn address(text: &str) -> Result<ListenAddress, RunError> {
+    text.parse().map_err(RunError::Address)
 }
 
 fn http_url(bound: &server::Bound) -> String {

@@ -30,8 +30,9 @@ pub mod metrics;
 pub mod poll;
 /// The configuration, read again while the exporter runs.
 pub mod reload;
-/// Which of several exporters polls an account.
+/// The authorities' files that are followed.
 pub mod roots;
+/// Which of several exporters polls an account.
 pub mod shard;
 /// `/`: what an operator wants to see in five seconds.
 mod status_page;

@@ -15,7 +15,6 @@ use std::{
     time::Duration,
 };
 
-use prometheus::IntCounter;
 use tracing::{Event, Level, Subscriber, error};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
@@ -40,7 +39,7 @@ const MAX_WAITING_LINES: usize = 4096;
 ///
 /// The configured level is for this program's own events. The libraries below it speak at `warn` and
 /// above only: at lower levels some of them would log what passes over the wire.
-pub fn init(log: Log, metrics: &OwnMetrics) -> WorkerGuard {
+pub fn init(log: Log, metrics: &Arc<OwnMetrics>) -> WorkerGuard {
     let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_WAITING_LINES).thread_name("log");
     let failed = Arc::default();
     let (writer, guard) = writer.finish(StandardError { failed: Arc::clone(&failed) });
@@ -51,7 +50,7 @@ pub fn init(log: Log, metrics: &OwnMetrics) -> WorkerGuard {
         // It warns of each client that sends what it must not.
         .with_target("h2", Level::ERROR)
         .with_default(log.level.min(Level::WARN));
-    let count = CountByLevel { counters: LEVELS.map(|level| (level, metrics.log_messages(level))) };
+    let count = CountByLevel(Arc::clone(metrics));
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
         LogFormat::Logfmt => Box::new(
             tracing_subscriber::fmt::layer()
@@ -109,18 +108,10 @@ pub fn within_a_second(write: impl Fn() -> io::Result<()> + Send + Sync + 'stati
     }
 }
 
-const LEVELS: [Level; 5] = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
-
-struct CountByLevel {
-    counters: [(Level, IntCounter); LEVELS.len()],
-}
+struct CountByLevel(Arc<OwnMetrics>);
 
 impl<S: Subscriber> Layer<S> for CountByLevel {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        for (level, counter) in &self.counters {
-            if level == event.metadata().level() {
-                counter.inc();
-            }
-        }
+        self.0.logged(*event.metadata().level());
     }
 }

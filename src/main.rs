@@ -9,14 +9,15 @@ use std::{
 
 use exporter_toolkit::{Inherited, WebConfig, files, settings::Problems};
 use koodrive_exporter::{
-    app::{self, App, Once, RunError, Signals},
+    app::{self, App, RunError, Signals},
     check::{self, Online},
     cli::{self, Cli, Command, Options, OutputForm},
-    clock::WallClock,
+    clock::{Moment, WallClock},
     config::{Config, Listening, Setting, Sources},
-    demo::{self, DemoError},
+    demo,
     healthcheck::{self, Target},
     logging,
+    metrics::Exposition,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -30,30 +31,24 @@ const STANDARD_OUTPUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self
 /// Its number on Linux, on x86, ARM and most others.
 const SIGXFSZ: i32 = 25;
 
-const GOOD: u8 = 0;
 const RUN_TIME_FAILURE: u8 = 1;
 const BAD_CONFIGURATION: u8 = 3;
 const FAILED_POLL: u8 = 4;
 
 fn main() -> ExitCode {
-    let Cli { command, options } = match Cli::given() {
-        Ok(given) => given,
-        Err(error) => return usage(error),
-    };
-    let inherited = match Inherited::from_environment() {
-        Ok(inherited) => inherited,
-        Err(error) => return fail(RUN_TIME_FAILURE, &error),
-    };
+    start().err().unwrap_or(ExitCode::SUCCESS)
+}
+
+fn start() -> Result<(), ExitCode> {
+    let Cli { command, options } = Cli::given().map_err(usage)?;
+    let inherited = Inherited::from_environment().map_err(failed)?;
     // Until there is a log. A runtime that gets too few threads panics, and would wait for those that it has.
     logging::on_panic(|location| {
         logging::last_word(&format!("panic at {location}: the system has no more threads, or this is a bug"));
         std::process::exit(RUN_TIME_FAILURE.into());
     });
-    let runtime = match app::runtime(&mut tokio::runtime::Builder::new_multi_thread()) {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(RUN_TIME_FAILURE, &error),
-    };
-    let code = runtime.block_on(async {
+    let runtime = app::runtime(&mut tokio::runtime::Builder::new_multi_thread()).map_err(failed)?;
+    let done = runtime.block_on(async {
         // Without a handler, a write beyond a limit on files' sizes ends the process instead of failing.
         let _failing_writes = signal(SignalKind::from_raw(SIGXFSZ));
         match command {
@@ -62,21 +57,18 @@ fn main() -> ExitCode {
             Some(Command::Check(check)) => explain(&options, check.strict),
             Some(Command::Once(once)) => write_once(&options, &once).await,
             Some(Command::Healthcheck(health)) => check_health(&options, health.url).await,
-            Some(Command::Demo) => demo_result(demo::demo(options.overrides, inherited).await),
-            Some(Command::Simulate(simulate)) => demo_result(demo::simulate(&simulate).await),
+            Some(Command::Demo) => demo::demo(options.overrides, inherited).await.map_err(run_error),
+            Some(Command::Simulate(simulate)) => demo::simulate(&simulate).await.map_err(run_error),
         }
     });
     // A secret file on a hung mount must not hold up the end.
     runtime.shutdown_background();
-    code
+    done
 }
 
 /// Prints the configuration.
-fn explain(options: &Options, strict: bool) -> ExitCode {
-    let Checked { settings, warnings, .. } = match checked(options, strict) {
-        Ok(checked) => checked,
-        Err(code) => return code,
-    };
+fn explain(options: &Options, strict: bool) -> Result<(), ExitCode> {
+    let Checked { settings, warnings, .. } = checked(options, strict)?;
     let printed = print(&format!("{}\nthe configuration is valid", check::settings(&settings)));
     warn(&warnings);
     printed
@@ -92,9 +84,9 @@ struct Checked {
 
 fn checked(options: &Options, strict: bool) -> Result<Checked, ExitCode> {
     let sources = sources(options);
-    let (config, settings) = Config::explain(&sources).map_err(|problems| invalid(&problems))?;
+    let (config, settings) = Config::explain(&sources).map_err(invalid)?;
     let web_config = config.web.options.web_config.as_ref();
-    web_config.map_or(Ok(()), WebConfig::verify).map_err(|problems| invalid(&problems))?;
+    web_config.map_or(Ok(()), WebConfig::verify).map_err(invalid)?;
     let warnings = check::warnings(&config, &settings, sources.file(), WallClock::system().now());
     if strict && !warnings.is_empty() {
         warn(&warnings);
@@ -109,16 +101,10 @@ fn warn(warnings: &[String]) {
     }
 }
 
-async fn check_online(options: &Options, arguments: &cli::Check) -> ExitCode {
-    let Checked { config, warnings, .. } = match checked(options, arguments.strict) {
-        Ok(checked) => checked,
-        Err(code) => return code,
-    };
-    let once = match poll_once(Online::configuration(&config)).await {
-        Ok(once) => once,
-        Err(code) => return code,
-    };
-    let online = Online::new(once.store(), &config.accounts, once.now());
+async fn check_online(options: &Options, arguments: &cli::Check) -> Result<(), ExitCode> {
+    let Checked { config, warnings, .. } = checked(options, arguments.strict)?;
+    let (found, now) = poll_once(Online::configuration(&config)).await?;
+    let online = Online::new(&found.store, &config.accounts, now);
     let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
     let printed = match arguments.output {
         OutputForm::Json => print(online.json().trim_end()),
@@ -133,72 +119,48 @@ async fn check_online(options: &Options, arguments: &cli::Check) -> ExitCode {
             logging::last_word(&format!("warnings on the configuration: {count}; check without --online shows them"));
         }
     }
-    if printed == ExitCode::SUCCESS && !online.all_good() { FAILED_POLL.into() } else { printed }
+    printed?;
+    polled(online.all_good())
 }
 
-async fn run(options: &Options, inherited: Option<Inherited>) -> ExitCode {
-    let signals = match Signals::listen() {
-        Ok(signals) => signals,
-        Err(error) => return fail(RUN_TIME_FAILURE, &error),
-    };
+async fn run(options: &Options, inherited: Option<Inherited>) -> Result<(), ExitCode> {
+    let signals = Signals::listen().map_err(failed)?;
     let sources = sources(options);
     let content = sources.file_content();
-    let config = match load(&sources) {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
-    let ran = match App::new(config) {
-        Ok(app) => app.run(signals, sources, content, inherited, |_| {}).await,
-        Err(error) => Err(error),
-    };
-    ran.map_or_else(|error| run_error(&error), |()| GOOD.into())
+    let app = App::new(load(&sources)?).map_err(run_error)?;
+    app.run(signals, sources, content, inherited, |_| {}).await.map_err(run_error)
 }
 
-async fn write_once(options: &Options, arguments: &cli::Once) -> ExitCode {
-    let once = match load(&sources(options)) {
-        Ok(config) => poll_once(config).await,
-        Err(code) => Err(code),
-    };
-    let once = match once {
-        Ok(once) => once,
-        Err(code) => return code,
-    };
-    let text = once.text(arguments.include_exporter_metrics);
+async fn write_once(options: &Options, arguments: &cli::Once) -> Result<(), ExitCode> {
+    let (found, now) = poll_once(load(&sources(options))?).await?;
+    let text = found.text(arguments.include_exporter_metrics, now);
     let written = match arguments.output.as_deref() {
         Some(path) if !STANDARD_OUTPUT.iter().any(|name| path == Path::new(name)) => files::replace(path, &text),
         _ => std::io::stdout().write_all(&text),
     };
-    match written {
-        Ok(()) => once_code(&once),
-        Err(error) => fail(RUN_TIME_FAILURE, &error),
-    }
+    written.map_err(failed)?;
+    polled(found.store.all_up())
 }
 
-async fn poll_once(config: Config) -> Result<Once, ExitCode> {
-    let app = App::new(config).map_err(|error| run_error(&error))?;
-    app.once().await.map_err(|error| run_error(&error))
+async fn poll_once(config: Config) -> Result<(Exposition, Moment), ExitCode> {
+    let app = App::new(config).map_err(run_error)?;
+    app.once().await.map_err(run_error)
+}
+
+fn polled(all_good: bool) -> Result<(), ExitCode> {
+    if all_good { Ok(()) } else { Err(FAILED_POLL.into()) }
 }
 
 /// Asks where the configuration has the exporter listen, unless a URL is given.
-async fn check_health(options: &Options, url: Option<String>) -> ExitCode {
-    let target = match (url, Listening::load(&sources(options))) {
-        (Some(url), _) => Target::of_url(url),
-        (None, Ok(listening)) => Target::of(&listening),
-        (None, Err(problems)) => {
-            return fail(
-                BAD_CONFIGURATION,
-                &format!("cannot find where the exporter listens, give --url:\n{problems}"),
-            );
-        }
+async fn check_health(options: &Options, url: Option<String>) -> Result<(), ExitCode> {
+    let unknown = |problems: Problems| {
+        fail(BAD_CONFIGURATION, format!("cannot find where the exporter listens, give --url:\n{problems}"))
     };
-    match healthcheck::ask(&target).await {
-        Ok(()) => GOOD.into(),
-        Err(why) => fail(RUN_TIME_FAILURE, &why),
-    }
-}
-
-fn once_code(once: &Once) -> ExitCode {
-    if once.all_good() { GOOD.into() } else { FAILED_POLL.into() }
+    let target = match url {
+        Some(url) => Target::of_url(url),
+        None => Target::of(&Listening::load(&sources(options)).map_err(unknown)?),
+    };
+    healthcheck::ask(&target).await.map_err(failed)
 }
 
 fn sources(options: &Options) -> Sources {
@@ -206,35 +168,24 @@ fn sources(options: &Options) -> Sources {
 }
 
 fn load(sources: &Sources) -> Result<Config, ExitCode> {
-    Config::load(sources).map_err(|problems| invalid(&problems))
+    Config::load(sources).map_err(invalid)
 }
 
 /// What may pass by itself does not keep a service manager from starting the exporter again.
-fn invalid(problems: &Problems) -> ExitCode {
+fn invalid(problems: Problems) -> ExitCode {
     fail(if problems.may_pass() { RUN_TIME_FAILURE } else { BAD_CONFIGURATION }, problems)
 }
 
-fn demo_result(result: Result<(), DemoError>) -> ExitCode {
-    match result {
-        Ok(()) => GOOD.into(),
-        Err(DemoError::Run(error)) => run_error(&error),
-        Err(error @ DemoError::Config(_)) => fail(BAD_CONFIGURATION, &error),
-        Err(error) => fail(RUN_TIME_FAILURE, &error),
-    }
+fn run_error(error: RunError) -> ExitCode {
+    let is_configured = matches!(
+        error,
+        RunError::Transport(_) | RunError::Config(_) | RunError::Serve(exporter_toolkit::Error::WebConfig(_))
+    );
+    fail(if is_configured { BAD_CONFIGURATION } else { RUN_TIME_FAILURE }, error)
 }
 
-fn run_error(error: &RunError) -> ExitCode {
-    let is_configured =
-        matches!(error, RunError::Transport(_) | RunError::Serve(exporter_toolkit::Error::WebConfig(_)));
-    let code = if is_configured { BAD_CONFIGURATION } else { RUN_TIME_FAILURE };
-    fail(code, error)
-}
-
-fn print(message: &str) -> ExitCode {
-    match writeln!(std::io::stdout(), "{message}") {
-        Ok(()) => GOOD.into(),
-        Err(error) => fail(RUN_TIME_FAILURE, &error),
-    }
+fn print(message: &str) -> Result<(), ExitCode> {
+    writeln!(std::io::stdout(), "{message}").map_err(failed)
 }
 
 /// Prints what is wrong with the command line, or the help that it asks for.
@@ -249,7 +200,11 @@ fn usage(error: clap::Error) -> ExitCode {
     code.into()
 }
 
-fn fail(code: u8, error: &dyn Display) -> ExitCode {
+fn failed(error: impl Display) -> ExitCode {
+    fail(RUN_TIME_FAILURE, error)
+}
+
+fn fail(code: u8, error: impl Display) -> ExitCode {
     logging::last_word(&error.to_string());
     code.into()
 }

@@ -64,7 +64,7 @@ impl Reloader {
         loop {
             let mut replies = Vec::new();
             tokio::select! {
-                () = received(&mut hangup) => drop(self.reload("SIGHUP").await),
+                Some(()) = hangup.recv() => drop(self.reload("SIGHUP").await),
                 _ = changed(&mut self.followed) => drop(self.reload("file change").await),
                 roots = changed(&mut self.roots) => self.trust(roots),
                 1.. = requests.recv_many(&mut replies, MAX_REQUESTS) => {
@@ -144,12 +144,6 @@ impl Reloader {
         }
         warn!(keys = fixed, "changes need a restart");
         Ok((format!("{changes}; these keys need a restart: {fixed}"), keys))
-    }
-}
-
-async fn received(signal: &mut Signal) {
-    if signal.recv().await.is_none() {
-        std::future::pending::<()>().await;
     }
 }
 

@@ -20,8 +20,8 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Builder::new_current_thread
 static ROUTES: LazyLock<Routes> = LazyLock::new(|| {
     let _runtime = RUNTIME.enter();
     let exposition = Exposition { store: Arc::default(), own: Arc::new(OwnMetrics::new(0.0).unwrap()) };
-    let clock = WallClock::new(|| UNIX_EPOCH + Duration::from_secs(1_795_573_716));
-    Exporter::new(KooDrive::new(exposition, clock)).routes(&Options::default()).unwrap()
+    let clock = WallClock(Arc::new(|| UNIX_EPOCH + Duration::from_secs(1_795_573_716)));
+    Exporter::new(KooDrive::new(exposition, clock, None)).routes(&Options::default()).unwrap()
 });
 
 fuzz_target!(|input: (bool, &[u8])| {

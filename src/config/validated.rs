@@ -176,14 +176,8 @@ fn ordinal(name: &str) -> Option<u32> {
 
 fn log(root: &mut Section<'_>) -> Result<Log, Reported> {
     let level = root.take_or("log.level", "info", "Minimum level of log messages.", |text| {
-        match text.to_ascii_lowercase().as_str() {
-            "error" => Ok(Level::ERROR),
-            "warn" => Ok(Level::WARN),
-            "info" => Ok(Level::INFO),
-            "debug" => Ok(Level::DEBUG),
-            "trace" => Ok(Level::TRACE),
-            _ => Err("must be one of error, warn, info, debug, trace"),
-        }
+        let level = text.parse::<Level>().ok().filter(|level| level.as_str().eq_ignore_ascii_case(text));
+        level.ok_or("must be one of error, warn, info, debug, trace")
     });
     let format = root.take_or("log.format", "logfmt", "Format of log lines.", |text| match text {
         "logfmt" => Ok(LogFormat::Logfmt),

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::{clock::Moment, poll::AccountStore};
 
 /// All that `/metrics` shows.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Exposition {
     /// The accounts.
     pub store: Arc<AccountStore>,
@@ -34,18 +34,23 @@ impl Exposition {
         encoder.finish()
     }
 
+    /// The families of the accounts in the Prometheus text format, or all families: beside a process's own, as in a
+    /// textfile collector, those of this process would collide.
+    #[must_use]
+    pub fn text(&self, all_families: bool, now: Moment) -> Vec<u8> {
+        let mut encoder = Encoder::new(Format::Text0, Coding::Identity);
+        if all_families {
+            self.write(now, &mut encoder);
+        } else {
+            families::write(&self.store, now, true, &mut encoder);
+        }
+        encoder.finish().0.concat()
+    }
+
     /// Writes all families as they are at `now`.
     pub fn write(&self, now: Moment, encoder: &mut Encoder) {
         encoder.created(self.own.created());
         families::write(&self.store, now, false, encoder);
         self.own.write(encoder);
     }
-}
-
-/// The families of the accounts alone, in the Prometheus text format, for a file.
-#[must_use]
-pub fn accounts_only(store: &AccountStore, now: Moment) -> Vec<u8> {
-    let mut encoder = Encoder::new(Format::Text0, Coding::Identity);
-    families::write(store, now, true, &mut encoder);
-    encoder.finish().0.concat()
 }

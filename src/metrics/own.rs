@@ -1,6 +1,6 @@
 //! The exporter's own metrics, on the `prometheus` crate's registry.
 
-use std::{fmt, sync::OnceLock};
+use std::sync::OnceLock;
 
 use exporter_toolkit::{Encoder, float};
 use koodrive::{Head, Stage};
@@ -35,12 +35,6 @@ pub struct OwnMetrics {
     reload_success_timestamp: Gauge,
 }
 
-impl fmt::Debug for OwnMetrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnMetrics").finish_non_exhaustive()
-    }
-}
-
 impl OwnMetrics {
     /// Registers them; those whose label values are known are preset to 0. They begin at `created`, in Unix time.
     ///
@@ -61,17 +55,21 @@ impl OwnMetrics {
         for code in ["1xx", "2xx", "3xx", "4xx", "5xx", "none"] {
             api_requests.with_label_values(&[code]);
         }
+        let log_messages = counters(
+            "koodrive_exporter_log_messages_total",
+            "Log messages by level, dropped ones included.",
+            &["level"],
+        )?;
+        for level in ["error", "warn", "info", "debug", "trace"] {
+            log_messages.with_label_values(&[level]);
+        }
         register(&registry, build_info())?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
         Ok(Self {
             created,
             poll_duration: register(&registry, poll_duration())?,
             api_requests,
-            log_messages: counters(
-                "koodrive_exporter_log_messages_total",
-                "Log messages by level, dropped ones included.",
-                &["level"],
-            )?,
+            log_messages,
             log_dropped: counter(
                 "koodrive_exporter_log_messages_dropped_total",
                 "Log messages dropped because standard error was not read in time or could not be written.",
@@ -171,10 +169,9 @@ impl OwnMetrics {
         let _ = self.dropped_lines.set(Box::new(dropped));
     }
 
-    /// The counter of log messages of one level.
-    #[must_use]
-    pub fn log_messages(&self, level: Level) -> IntCounter {
-        self.log_messages.with_label_values(&[level.as_str().to_lowercase()])
+    /// Counts a log message.
+    pub fn logged(&self, level: Level) {
+        self.log_messages.with_label_values(&[level.as_str().to_lowercase()]).inc();
     }
 
     /// When the configuration was last read, in Unix time.

@@ -2,7 +2,6 @@
 
 use exporter_toolkit::{Kind, SERVER_FAMILIES};
 use prometheus::proto::Metric;
-use tracing::Level;
 
 use super::own::OwnMetrics;
 use crate::{poll::Limiter, shard::Shard};
@@ -43,7 +42,6 @@ pub fn families() -> Vec<FamilyReference> {
 /// The exporter's own, each of which has been touched once.
 fn own_families() -> prometheus::Result<Vec<FamilyReference>> {
     let own = OwnMetrics::new(0.0)?;
-    let _ = own.log_messages(Level::INFO);
     own.show_polls(&Limiter::new(1))?;
     if let Ok(shard) = Shard::new(0, 1) {
         own.sharded(shard)?;

@@ -179,6 +179,12 @@ impl AccountStore {
         self.entries.load().iter().all(|entry| entry.alive())
     }
 
+    /// Whether all polls succeeded, so far as each account's latest says.
+    #[must_use]
+    pub fn all_up(&self) -> bool {
+        self.entries.load().iter().all(|entry| entry.state().up())
+    }
+
     /// Whether each account has finished a poll, or a minute has passed. It stays so.
     pub fn ready(&self) -> bool {
         let is_polled =

@@ -3,41 +3,29 @@
 //! It is there for file descriptors and politeness, not for scheduling: permits are given in the order in which they
 //! are asked for. `docs/configuration.md` has the arithmetic of the bound.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
 
 /// Permits for polls in flight.
 #[derive(Debug, Clone)]
 pub struct Limiter {
     permits: Arc<Semaphore>,
     size: usize,
-    waiting: Arc<AtomicUsize>,
-}
-
-/// Counts a poll that waits for its permit, for as long as it does.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+    waiting: TaskTracker,
 }
 
 impl Limiter {
     /// At most `size` polls in flight.
     #[must_use]
     pub fn new(size: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(size)), size, waiting: Arc::default() }
+        Self { permits: Arc::new(Semaphore::new(size)), size, waiting: TaskTracker::new() }
     }
 
     /// Waits for a permit, which ends when it is dropped. `None` never comes: the permits are not closed.
     pub(super) async fn acquire(&self) -> Option<OwnedSemaphorePermit> {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _waiting = Waiting(&self.waiting);
+        let _waiting = self.waiting.token();
         Arc::clone(&self.permits).acquire_owned().await.ok()
     }
 
@@ -50,7 +38,7 @@ impl Limiter {
     /// Polls that wait for a permit.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.waiting.len()
     }
 }
 

@@ -205,7 +205,7 @@ impl Supervisor {
     fn client(&self, account: &Account) -> Option<Client> {
         let http = self.connections.get(&connection_key(account))?.clone();
         let server_clock = Arc::clone(self.server_clocks.get(account.api.endpoint.host())?);
-        Some(Client::new(http, Arc::clone(&account.api), account.collector, self.clock.reader(), server_clock))
+        Some(Client::new(http, Arc::clone(&account.api), account.collector, Arc::clone(&self.clock.0), server_clock))
     }
 }
 

@@ -2,8 +2,8 @@
 
 use koodrive::{
     FieldSpec,
-    subscription::{FROZEN, USER_QUOTA},
-    usage::{DEPARTMENT_USED, GROUP_USED, MAX_USERS, PERSONAL_USED, USERS},
+    subscription::{FROZEN, SUBSCRIPTION, USER_QUOTA},
+    usage::{DEPARTMENT_USED, GROUP_USED, MAX_USERS, PERSONAL_USED, USAGE, USERS},
 };
 use maud::{Markup, html};
 
@@ -18,25 +18,26 @@ const KINDS: [(&str, &str, FieldSpec); 3] =
     [("personal", "one", PERSONAL_USED), ("department", "two", DEPARTMENT_USED), ("group", "three", GROUP_USED)];
 
 pub(super) fn row(account: &Account, runbooks: Option<&str>) -> Markup {
-    let of = |collected: &Option<Collected>, field| collected.as_ref()?.value(field);
-    let max_users = of(&account.usage, MAX_USERS).or_else(|| of(&account.subscription, USER_QUOTA));
-    let users = match (of(&account.usage, USERS), max_users) {
+    let (usage, subscription) = (account.of(&USAGE), account.of(&SUBSCRIPTION));
+    let of = |collected: Option<&Collected>, field| collected?.value(field);
+    let max_users = of(usage, MAX_USERS).or_else(|| of(subscription, USER_QUOTA));
+    let users = match (of(usage, USERS), max_users) {
         (Some(users), Some(max)) => Some(format!("{users} of {max}")),
         (Some(users), None) => Some(users.to_string()),
         (None, Some(max)) => Some(format!("unknown of {max}")),
         (None, None) => None,
     };
-    let poll = |column, collected: &Option<Collected>| match collected {
+    let poll = |column, collected: Option<&Collected>| match collected {
         Some(collected) => poll_state(column, collected, runbooks),
         None => cell(column, "unknown", &html! { "not configured" }),
     };
     html! {
         th scope="row" { (account.overview.account.alias) }
-        (cell("Used by kind of space", "", &by_kind(account.usage.as_ref())))
+        (cell("Used by kind of space", "", &by_kind(usage)))
         (text("Users", users))
-        (service(of(&account.subscription, FROZEN), runbooks))
-        (poll("Usage poll", &account.usage))
-        (poll("Subscription poll", &account.subscription))
+        (service(of(subscription, FROZEN), runbooks))
+        (poll("Usage poll", usage))
+        (poll("Subscription poll", subscription))
     }
 }
 

@@ -14,10 +14,9 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use exporter_toolkit::{Paths, WebConfigState};
 use jiff::{SignedDuration, Timestamp};
 use koodrive::{
-    FieldSpec, UnitVerdict,
+    FieldSpec, Resource, UnitVerdict,
     overview::{TOTAL_CAPACITY, TOTAL_USED},
     subscription::{FROZEN, SUBSCRIPTION},
-    usage::USAGE,
 };
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
@@ -112,7 +111,7 @@ pub(super) fn write(page: &mut dyn io::Write, store: &AccountStore, shown: &Show
     page.write_all(begin.0.as_bytes())?;
     let rows = accounts.iter().map(|account| overview::row(account, runbooks, now));
     write_table(page, "Accounts", &overview::COLUMNS, rows)?;
-    let further: Vec<_> = accounts.iter().filter(|account| account.has_further()).collect();
+    let further: Vec<_> = accounts.iter().filter(|account| !account.further.is_empty()).collect();
     if !further.is_empty() {
         let rows = further.into_iter().map(|account| further::row(account, runbooks));
         write_table(page, "Usage and subscription", &further::COLUMNS, rows)?;
@@ -179,9 +178,7 @@ fn text(column: &str, text: Option<String>) -> Markup {
 /// An account's collectors, as they are at one moment.
 struct Account {
     overview: Collected,
-    usage: Option<Collected>,
-    subscription: Option<Collected>,
-    verdicts: Vec<UnitVerdict>,
+    further: Vec<Collected>,
 }
 
 /// What one collector knows.
@@ -200,41 +197,31 @@ impl Account {
             let (account, state) = (entry.account(), entry.state());
             let is_fresh = state.fresh_numbers(account.poll.max_age, now).is_some();
             let collected = Collected { account, state, is_fresh, entry: Arc::clone(entry) };
-            let collector = collected.account.collector;
             match accounts.last_mut() {
-                Some(account) if collector == &USAGE => {
-                    account.verdicts.clone_from(&collected.state.unit_verdicts);
-                    account.usage = Some(collected);
-                }
-                Some(account) if collector == &SUBSCRIPTION => account.subscription = Some(collected),
-                _ => {
-                    let (usage, subscription, verdicts) = (None, None, Vec::new());
-                    accounts.push(Self { overview: collected, usage, subscription, verdicts });
-                }
+                Some(account) if !collected.account.is_overview() => account.further.push(collected),
+                _ => accounts.push(Self { overview: collected, further: Vec::new() }),
             }
         }
         accounts
     }
 
-    fn has_further(&self) -> bool {
-        self.usage.is_some() || self.subscription.is_some()
-    }
-
-    fn further(&self) -> impl Iterator<Item = &Collected> {
-        [&self.usage, &self.subscription].into_iter().flatten()
+    /// One of the further collectors, where it is configured.
+    fn of(&self, resource: &Resource) -> Option<&Collected> {
+        self.further.iter().find(|collected| collected.account.collector == resource)
     }
 
     /// What contradicts its configured units.
     fn doubtful(&self) -> impl Iterator<Item = &UnitVerdict> {
-        self.verdicts.iter().filter(|verdict| verdict.is_doubtful())
+        let verdicts = self.further.iter().flat_map(|collected| &collected.state.unit_verdicts);
+        verdicts.filter(|verdict| verdict.is_doubtful())
     }
 
     /// How much care the account needs: first those that fail or are frozen, then the fullest.
     fn care(&self) -> f64 {
-        let is_frozen = self.subscription.as_ref().and_then(|service| service.value(FROZEN)) == Some(1.0);
+        let is_frozen = self.of(&SUBSCRIPTION).and_then(|service| service.value(FROZEN)) == Some(1.0);
         let used = self.overview.ratio(TOTAL_USED, TOTAL_CAPACITY).unwrap_or_default();
         let fails = self.overview.state.failure().is_some();
-        let hints = self.further().any(|collected| collected.state.failure().is_some());
+        let hints = self.further.iter().any(|collected| collected.state.failure().is_some());
         let doubts = self.doubtful().next().is_some();
         let weight = |wrong: bool, weight: f64| if wrong { weight } else { 0.0 };
         weight(fails, 8000.0) + weight(is_frozen, 4000.0) + weight(hints || doubts, 0.5) + used.min(1000.0)

@@ -185,10 +185,10 @@ impl Loops {
         );
         let (epoch, clock_step) = (Instant::now(), Arc::new(AtomicI64::new(0)));
         let step = Arc::clone(&clock_step);
-        let clock = WallClock::new(move || {
+        let clock = WallClock(Arc::new(move || {
             let seconds = 1_000_000_000 + step.load(Ordering::SeqCst);
             UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs()) + epoch.elapsed()
-        });
+        }));
         let limiter = Limiter::new(concurrency);
         let mut tasks = JoinSet::new();
         for (index, entry) in store.entries().iter().enumerate() {
@@ -210,7 +210,7 @@ impl Loops {
 
     /// The pages as a server has them.
     pub fn routes(&self) -> Routes {
-        let exporter = Exporter::new(KooDrive::new(self.shown(), self.clock.clone()));
+        let exporter = Exporter::new(KooDrive::new(self.shown(), self.clock.clone(), None));
         let options = Options { namespace: Some("koodrive_exporter".to_owned()), ..Options::default() };
         exporter.routes(&options).unwrap()
     }
@@ -242,7 +242,7 @@ pub async fn polled_once(account: Account, answer: Exchange) -> Exposition {
     let own = Arc::new(OwnMetrics::new(0.0).unwrap());
     let observed = Arc::clone(&own);
     let poller = Poller {
-        clock: WallClock::new(|| fixed_now().wall),
+        clock: WallClock(Arc::new(|| fixed_now().wall)),
         observer: Arc::new(move |finished| observed.polled(finished)),
         ..poller(&store.entries()[0], &Arc::new(Fake::new(answers)))
     };

@@ -14,7 +14,7 @@ use crate::{
 
 /// The simulator on all addresses of this host, so that each account can have an endpoint of its own.
 async fn with_many_endpoints(accounts: u64) -> (u16, DropGuard) {
-    let simulator = Simulator::new(&Roster { accounts }, WallClock::system().reader());
+    let simulator = Simulator::new(&Roster { accounts }, WallClock::system().0);
     let bound = simulator.bind(&"0.0.0.0:0".parse().unwrap()).await.unwrap();
     let port = bound.addresses()[0].to_string().rsplit(':').next().unwrap().parse().unwrap();
     let stop = CancellationToken::new();

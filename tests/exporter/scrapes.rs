@@ -162,7 +162,7 @@ fn held_up(options: &Options) -> (Sender<()>, impl Fn(&str) -> JoinHandle<Respon
     let own = Arc::new(OwnMetrics::new(0.0).unwrap());
     own.count_dropped_log_lines(move || released.lock().unwrap().recv().map_or(0, |()| 0));
     let (exposition, clock) = (Exposition { store: Arc::default(), own }, WallClock::system());
-    let routes = Served::new(KooDrive::new(exposition, clock)).routes(options).unwrap();
+    let routes = Served::new(KooDrive::new(exposition, clock, None)).routes(options).unwrap();
     let ask = move |path: &str| {
         let (routes, request) = (routes.clone(), Request::get(path).body(()).unwrap());
         tokio::spawn(async move { routes.answer(&request).await })

@@ -101,9 +101,9 @@ async fn a_signature_over_anything_else_is_refused() {
 async fn a_token_that_was_not_used_for_20_minutes_is_dead() {
     let offset = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     let read = std::sync::Arc::clone(&offset);
-    let clock = koodrive_exporter::clock::WallClock::new(move || {
+    let clock = koodrive_exporter::clock::WallClock(std::sync::Arc::new(move || {
         SystemTime::now() + Duration::from_secs(read.load(std::sync::atomic::Ordering::SeqCst))
-    });
+    }));
     let upstream = Upstream::with_clock(3, clock).await;
     let ask_after = async |seconds: u64, x_date_ago: i64| {
         offset.store(seconds, std::sync::atomic::Ordering::SeqCst);

@@ -188,7 +188,7 @@ impl Upstream {
 
     pub async fn with_clock(accounts: u64, clock: WallClock) -> Self {
         let roster = Roster { accounts };
-        let simulator = Simulator::new(&roster, clock.reader());
+        let simulator = Simulator::new(&roster, clock.0);
         let bound = simulator.bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
         let url = format!("http://{}", bound.addresses()[0]);
         let stop = CancellationToken::new();

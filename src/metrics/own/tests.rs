@@ -43,6 +43,6 @@ fn single_requests_are_counted_by_the_class_of_their_status() {
         assert_eq!(counted.as_deref(), Some(count), "{code}");
     }
     assert_eq!(value(&own, "koodrive_exporter_poll_duration_seconds_sum").as_deref(), Some("2"));
-    own.log_messages(Level::WARN).inc();
+    own.logged(Level::WARN);
     assert_eq!(value(&own, "koodrive_exporter_log_messages_total{level=\"warn\"}").as_deref(), Some("1"));
 }
