@@ -20,7 +20,7 @@ fuzz_target!(|input: (u16, bool, &[u8])| {
                 answers.push(answer);
             }
             Err(error) => {
-                assert!(koodrive::Reason::ALL.contains(&error.reason()));
+                assert!(!error.reason().as_str().is_empty());
                 assert!(!error.to_string().contains('\n'));
             }
         }

@@ -92,7 +92,7 @@ fn of_inline_secrets(accounts: &[&Account], settings: &[Setting], file: &Path) -
 fn of_secret(account: &Account) -> Option<String> {
     let secret = account.api.credential.secret();
     let SecretSource::File { path, .. } = &secret.source else { return None };
-    if let Err(error) = account.api.credential.check() {
+    if let Err(error) = secret.read() {
         return Some(format!("accounts.{}.{error}", account.alias));
     }
     Some(format!("accounts.{}.{}: {}: {}", account.alias, secret.key, path.display(), of_mode(path)?))

@@ -11,46 +11,31 @@ use crate::account::Account;
 /// A failure that goes on is said again after this time.
 const REMIND_AFTER: Duration = Duration::from_hours(1);
 
-/// What a poll is to the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum News {
-    /// The first failure.
-    Failing,
-    /// One for another reason than the one before, or with another answer of the API.
-    OtherReason,
-    /// One that goes on, after an hour of silence.
-    StillFailing,
-    /// The first success after failures.
-    Recovered,
-    /// Nothing new.
-    None,
-}
-
-/// What the latest poll of `after` is, which is noted there.
-pub(super) fn news(before: &AccountState, after: &mut AccountState) -> News {
+/// What the log says of the latest poll of `after`, if it is new; and when it did is noted there.
+pub(super) fn news(before: &AccountState, after: &mut AccountState) -> Option<&'static str> {
     let now = Instant::now();
     let news = news_at(before, after, now);
-    after.last_report = if news == News::None { before.last_report } else { Some(now) };
+    after.last_report = if news.is_some() { Some(now) } else { before.last_report };
     news
 }
 
-fn news_at(before: &AccountState, after: &AccountState, now: Instant) -> News {
+fn news_at(before: &AccountState, after: &AccountState, now: Instant) -> Option<&'static str> {
     let Some(failure) = after.failure() else {
-        return if before.failures_in_a_row > 0 { News::Recovered } else { News::None };
+        return (before.failures_in_a_row > 0).then_some("account polls succeeding again");
     };
     match before.failure() {
-        None => News::Failing,
-        Some(earlier) if !earlier.is_like(failure) => News::OtherReason,
+        None => Some("account polls failing"),
+        Some(earlier) if !earlier.is_like(failure) => Some("account polls failing for another reason"),
         Some(_) if before.last_report.is_none_or(|report| now.duration_since(report) >= REMIND_AFTER) => {
-            News::StillFailing
+            Some("account polls still failing")
         }
-        Some(_) => News::None,
+        Some(_) => None,
     }
 }
 
 /// Writes it.
 pub(super) fn write(
-    news: News,
+    news: Option<&str>,
     account: &Account,
     trace_id: Option<&str>,
     before: &AccountState,
@@ -59,28 +44,20 @@ pub(super) fn write(
     let collector = account.collector.name;
     let account = account.alias.as_str();
     let duration = after.latest.as_ref().map_or(0.0, |latest| latest.duration.as_secs_f64());
-    let failures = after.failures_in_a_row;
     match (news, after.failure()) {
-        (news, Some(error)) => {
+        (Some(news), Some(error)) => {
+            let (reason, failures) = (error.reason().as_str(), after.failures_in_a_row);
+            warn!(account, collector, reason, %error, trace_id, duration, failures, "{news}");
+        }
+        (None, Some(error)) => {
             let reason = error.reason().as_str();
-            match news {
-                News::Failing => warn!(account, collector, reason, %error, trace_id, duration, "account polls failing"),
-                News::OtherReason => {
-                    warn!(account, collector, reason, %error, trace_id, duration, failures, "account polls failing for another reason");
-                }
-                News::StillFailing => {
-                    warn!(account, collector, reason, %error, trace_id, duration, failures, "account polls still failing");
-                }
-                News::Recovered | News::None => {
-                    debug!(account, collector, reason, %error, trace_id, duration, "poll failed again");
-                }
-            }
+            debug!(account, collector, reason, %error, trace_id, duration, "poll failed again");
         }
-        (News::Recovered, None) => {
+        (Some(news), None) => {
             let failures = before.failures_in_a_row;
-            info!(account, collector, failures, trace_id, duration, "account polls succeeding again");
+            info!(account, collector, failures, trace_id, duration, "{news}");
         }
-        (_, None) => debug!(account, collector, trace_id, duration, "poll succeeded"),
+        (None, None) => debug!(account, collector, trace_id, duration, "poll succeeded"),
     }
 }
 
@@ -112,18 +89,18 @@ mod tests {
             state = next;
             news
         };
-        assert_eq!(poll(None), News::None);
-        assert_eq!(poll(Some(Reason::Timeout)), News::Failing);
+        assert_eq!(poll(None), None);
+        assert_eq!(poll(Some(Reason::Timeout)), Some("account polls failing"));
         for _ in 0..59 {
             tokio::time::advance(Duration::from_mins(1)).await;
-            assert_eq!(poll(Some(Reason::Timeout)), News::None);
+            assert_eq!(poll(Some(Reason::Timeout)), None);
         }
         tokio::time::advance(Duration::from_mins(1)).await;
-        assert_eq!(poll(Some(Reason::Timeout)), News::StillFailing);
-        assert_eq!(poll(Some(Reason::Auth)), News::OtherReason);
-        assert_eq!(poll(Some(Reason::Auth)), News::None);
-        assert_eq!(poll(None), News::Recovered);
-        assert_eq!(poll(None), News::None);
+        assert_eq!(poll(Some(Reason::Timeout)), Some("account polls still failing"));
+        assert_eq!(poll(Some(Reason::Auth)), Some("account polls failing for another reason"));
+        assert_eq!(poll(Some(Reason::Auth)), None);
+        assert_eq!(poll(None), Some("account polls succeeding again"));
+        assert_eq!(poll(None), None);
     }
 
     #[tokio::test]
@@ -137,9 +114,9 @@ mod tests {
             state = next;
             news
         };
-        assert_eq!(poll(200, Some("13000410"), "a"), News::Failing);
-        assert_eq!(poll(200, Some("13000410"), "b"), News::None);
-        assert_eq!(poll(200, Some("13000412"), "b"), News::OtherReason);
-        assert_eq!(poll(500, Some("13000412"), "b"), News::OtherReason);
+        assert_eq!(poll(200, Some("13000410"), "a"), Some("account polls failing"));
+        assert_eq!(poll(200, Some("13000410"), "b"), None);
+        assert_eq!(poll(200, Some("13000412"), "b"), Some("account polls failing for another reason"));
+        assert_eq!(poll(500, Some("13000412"), "b"), Some("account polls failing for another reason"));
     }
 }

@@ -120,7 +120,7 @@ impl AccountState {
         };
         if let Some(error) = &failure {
             state.failures_in_a_row += 1;
-            for (reason, count) in Reason::ALL.iter().zip(&mut state.failures) {
+            for ((reason, _), count) in Reason::ALL.iter().zip(&mut state.failures) {
                 *count += u64::from(*reason == error.reason());
             }
         } else {
@@ -149,9 +149,9 @@ impl AccountState {
         self.numbers.as_ref().filter(|numbers| numbers.age(now) <= max_age)
     }
 
-    /// Failed polls by reason, every reason in its turn.
-    pub fn failures(&self) -> impl Iterator<Item = (Reason, u64)> {
-        Reason::ALL.into_iter().zip(self.failures)
+    /// Failed polls by the name of the reason, in the order of [`Reason::ALL`].
+    pub fn failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Reason::ALL.into_iter().map(|(_, name)| name).zip(self.failures)
     }
 }
 

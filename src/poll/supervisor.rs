@@ -214,5 +214,5 @@ fn key(account: &Account) -> (String, &'static str) {
 }
 
 fn connection_key(account: &Account) -> ConnectionKey {
-    ConnectionKey::new(&account.api, account.poll.timeout)
+    ConnectionKey { transport: account.api.transport.clone(), timeout: account.poll.timeout }
 }

@@ -128,7 +128,7 @@ impl Upstream for Fake {
 
 /// A client of the overview, with connections and a server's clock of its own.
 pub fn client(api: koodrive::Account) -> Client {
-    let http = build_http(&ConnectionKey::new(&api, MINUTE), "test", 1).unwrap();
+    let http = build_http(&ConnectionKey { transport: api.transport.clone(), timeout: MINUTE }, "test", 1).unwrap();
     let (clock, server_clock) = (Arc::new(SystemTime::now), Arc::<ServerClock>::default());
     Client::new(http, Arc::new(api), &OVERVIEW, clock, server_clock)
 }

@@ -93,9 +93,8 @@ fn families() -> String {
 }
 
 fn reasons() -> String {
-    let rows = Reason::ALL
-        .into_iter()
-        .map(|reason| [code(reason.as_str()), check::remedy_of_reason(reason, false).to_owned()]);
+    let rows =
+        Reason::ALL.into_iter().map(|(reason, name)| [code(name), check::remedy_of_reason(reason, false).to_owned()]);
     table(["`reason`", "look at"], rows)
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hyper::{
     Response, StatusCode,
     body::{Body, Frame, SizeHint},
-    header::{CONTENT_LENGTH, HeaderValue, RETRY_AFTER},
+    header::{HeaderValue, RETRY_AFTER},
 };
 use serde::{Deserialize, Serialize};
 
@@ -58,11 +58,7 @@ impl Fault {
                 tokio::time::sleep(Duration::from_millis(milliseconds)).await;
                 Ok(right())
             }
-            Self::Truncated => Ok(right().map(FaultyBody::truncated)).map(|mut response| {
-                let length = HeaderValue::from(response.body().announced);
-                response.headers_mut().insert(CONTENT_LENGTH, length);
-                response
-            }),
+            Self::Truncated => Ok(right().map(FaultyBody::truncated)),
             Self::Code { code } => {
                 let body = format!("{{\"code\":{code},\"msg\":\"ordered failure\"}}");
                 Ok(right().map(|_| FaultyBody::whole(Bytes::from(body))))
@@ -78,22 +74,21 @@ impl Fault {
     }
 }
 
-/// A body that may end before it is whole.
+/// A body that may end before the length that it announces, and the connection with it.
 #[derive(Debug)]
 pub struct FaultyBody {
     rest: Option<Bytes>,
     announced: usize,
-    broken: bool,
 }
 
 impl FaultyBody {
     pub(super) fn whole(bytes: Bytes) -> Self {
-        Self { announced: bytes.len(), rest: Some(bytes), broken: false }
+        Self { announced: bytes.len(), rest: Some(bytes) }
     }
 
     fn truncated(self) -> Self {
         let half = self.announced / 2;
-        Self { rest: self.rest.map(|bytes| bytes.slice(..half)), broken: true, ..self }
+        Self { rest: self.rest.map(|bytes| bytes.slice(..half)), ..self }
     }
 }
 
@@ -102,11 +97,7 @@ impl Body for FaultyBody {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        Poll::Ready(match self.rest.take() {
-            Some(bytes) => Some(Ok(Frame::data(bytes))),
-            None if self.broken => Some(Err(io::ErrorKind::ConnectionReset.into())),
-            None => None,
-        })
+        Poll::Ready(self.rest.take().map(|bytes| Ok(Frame::data(bytes))))
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -12,7 +12,6 @@ mod verify;
 use std::{
     collections::BTreeMap,
     io,
-    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering},
@@ -23,13 +22,12 @@ use std::{
 use bytes::Bytes;
 use exporter_toolkit::{
     ListenAddress,
-    server::{self, ServerOptions},
+    server::{self, HttpService, Peer, ServerOptions},
 };
 use hyper::{
     Request, Response, StatusCode,
     body::Incoming,
     header::{CONTENT_TYPE, DATE, HeaderValue},
-    service::Service,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -243,20 +241,14 @@ impl Simulator {
     }
 }
 
-impl Service<Request<Incoming>> for Simulator {
-    type Response = Response<FaultyBody>;
+impl HttpService for Simulator {
+    type Body = FaultyBody;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let simulator = self.clone();
-        Box::pin(async move {
-            let Some(endpoint) = Endpoint::at(request.uri().path()) else {
-                return simulator.control(request).await;
-            };
-            simulator.requests.fetch_add(1, Ordering::Relaxed);
-            simulator.answer(endpoint, &request).await
-        })
+    async fn call(&self, request: Request<Incoming>, _: Option<Peer>) -> Answer {
+        let Some(endpoint) = Endpoint::at(request.uri().path()) else { return self.control(request).await };
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.answer(endpoint, &request).await
     }
 }
 

@@ -82,15 +82,10 @@ impl SimulatedAccount {
         } else {
             Credential::App { id: format!("simulated-app-{index:05}"), secret: format!("simulated-secret-{index:05}") }
         };
-        let capacity = match index % 3 {
-            0 => 4 * TERABYTE,
-            1 => 512 * GIGABYTE,
-            _ => 10 * TERABYTE,
-        };
-        let percent_used = match index % 3 {
-            0 => 42,
-            1 => 71,
-            _ => 88,
+        let (capacity, percent_used) = match index % 3 {
+            0 => (4 * TERABYTE, 42),
+            1 => (512 * GIGABYTE, 71),
+            _ => (10 * TERABYTE, 88),
         };
         let user_id = (FIRST_USER_ID + index).to_string();
         Self { alias, user_id, credential, capacity, used_at_start: capacity / 100 * percent_used, index }

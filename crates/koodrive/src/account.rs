@@ -2,6 +2,7 @@
 
 use std::{
     hash::{Hash, Hasher},
+    ops::RangeInclusive,
     sync::Arc,
     time::Duration,
 };
@@ -125,6 +126,11 @@ fn without_password(url: &url::Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
 }
 
+/// A text of so many bytes, all of which are allowed.
+fn header_text(text: &str, length: RangeInclusive<usize>, is_allowed: impl Fn(u8) -> bool) -> Option<String> {
+    (length.contains(&text.len()) && text.bytes().all(is_allowed)).then(|| text.to_owned())
+}
+
 /// A KooDrive user's id: a string of up to 64 digits (the vendor's samples have 19).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserId(String);
@@ -135,12 +141,8 @@ impl UserId {
     /// # Errors
     /// Says what an id looks like, without repeating the text.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        if digits && (1..=64).contains(&text.len()) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err("must be the KooDrive user's id: 1 to 64 digits, in quotes")
-        }
+        let id = header_text(text, 1..=64, |byte| byte.is_ascii_digit());
+        id.map(Self).ok_or("must be the KooDrive user's id: 1 to 64 digits, in quotes")
     }
 
     /// The id as it goes into the header.
@@ -160,12 +162,8 @@ impl AppId {
     /// # Errors
     /// Says what an id looks like, without repeating the text.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let safe = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',' && byte != b'=');
-        if safe && (1..=256).contains(&text.len()) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err("must be the application's id: 1 to 256 visible ASCII characters without `,` and `=`")
-        }
+        let id = header_text(text, 1..=256, |byte| byte.is_ascii_graphic() && byte != b',' && byte != b'=');
+        id.map(Self).ok_or("must be the application's id: 1 to 256 visible ASCII characters without `,` and `=`")
     }
 
     /// The id as it goes into the header.
@@ -185,12 +183,8 @@ impl Language {
     /// # Errors
     /// Says what a tag looks like.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let tag = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-        if tag && (2..=35).contains(&text.len()) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err("must be a language tag such as en-US")
-        }
+        let tag = header_text(text, 2..=35, |byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+        tag.map(Self).ok_or("must be a language tag such as en-US")
     }
 
     /// The tag as it goes into the header.

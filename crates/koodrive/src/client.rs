@@ -2,7 +2,7 @@
 
 use std::{
     error::Error,
-    fmt, io,
+    io,
     iter::repeat_with,
     sync::{Arc, Mutex},
 };
@@ -35,11 +35,6 @@ use crate::{
 /// The vendor's page says "58 bits", which mistranslates 位, "places".
 const TRACE_ID_LENGTH: usize = 58;
 
-const X_DATE: HeaderName = HeaderName::from_static("x-date");
-const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
-const X_TRACEID: HeaderName = HeaderName::from_static("x-traceid");
-const LANGUAGE: HeaderName = HeaderName::from_static("language");
-
 /// What may make a refused request succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
@@ -59,12 +54,6 @@ pub struct Client {
     /// The other clock that was tried after a refusal and has no answer of the API yet. The next poll begins with it.
     unanswered: Arc<Mutex<Option<Correction>>>,
     secret: SecretReader,
-}
-
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("account", &self.account).finish_non_exhaustive()
-    }
 }
 
 impl Client {
@@ -241,10 +230,10 @@ impl Client {
         let signed = Signed { host: endpoint.host(), path, x_date: &x_date, user_id };
         Some(HeaderMap::from_iter([
             (AUTHORIZATION, credential::authorization(credential, secret, &signed)?),
-            (X_USER_ID, HeaderValue::from_str(user_id).ok()?),
-            (X_DATE, HeaderValue::from_str(&x_date).ok()?),
-            (X_TRACEID, HeaderValue::from_str(&exchange.trace_id).ok()?),
-            (LANGUAGE, HeaderValue::from_str(language.as_str()).ok()?),
+            (HeaderName::from_static("x-user-id"), HeaderValue::from_str(user_id).ok()?),
+            (HeaderName::from_static("x-date"), HeaderValue::from_str(&x_date).ok()?),
+            (HeaderName::from_static("x-traceid"), HeaderValue::from_str(&exchange.trace_id).ok()?),
+            (HeaderName::from_static("language"), HeaderValue::from_str(language.as_str()).ok()?),
         ]))
     }
 }

@@ -1,14 +1,14 @@
 //! An account's credential at the moment of a request: read, put into a header, and kept out of what is said.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::OpenOptions,
     io::{self, Read},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 
-use nix::libc::O_NONBLOCK;
+use nix::{libc::O_NONBLOCK, unistd::geteuid};
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -42,24 +42,14 @@ pub struct SecretError {
     key: &'static str,
     file: String,
     user: u32,
-    problem: Problem,
+    problem: io::Error,
 }
 
 impl SecretError {
-    fn new(key: &'static str, file: String, problem: Problem) -> Self {
-        Self { key, file, user: effective_user(), problem }
+    /// `problem` shows nothing of what is in the file.
+    fn new(key: &'static str, file: String, problem: io::Error) -> Self {
+        Self { key, file, user: geteuid().as_raw(), problem }
     }
-}
-
-/// What is wrong with a secret's file. It shows nothing of what is in there.
-#[derive(Debug, thiserror::Error)]
-enum Problem {
-    #[error("{0}")]
-    Unreadable(io::Error),
-    #[error("is longer than {MAX_SECRET_BYTES} bytes")]
-    TooLong,
-    #[error("{0}")]
-    Unusable(&'static str),
 }
 
 /// Reading a file on a hung network mount may go on long after nobody waits for it any more. Such a file costs one thread,
@@ -90,64 +80,47 @@ impl SecretReader {
 
     async fn now(&self, credential: &Credential) -> Result<SecretString, SecretError> {
         let secret = credential.secret().clone();
-        let path = match &secret.source {
-            SecretSource::Inline(secret) => return Ok(secret.clone()),
-            SecretSource::File { path, .. } => path.clone(),
-        };
-        let (key, folder) = (secret.key, path.parent().unwrap_or(&path).to_owned());
-        let permits = (FILES.acquire(path).await, FOLDERS.acquire(folder).await);
+        let SecretSource::File { path, .. } = &secret.source else { return secret.read() };
+        let (key, folder) = (secret.key, path.parent().unwrap_or(path).to_owned());
+        let permits = (FILES.acquire(path.clone()).await, FOLDERS.acquire(folder).await);
         let read = move || {
             let _permits = permits;
-            read(&secret)
+            secret.read()
         };
         tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| {
             // The program is stopping.
-            Err(SecretError::new(key, "the file".to_owned(), Problem::Unusable("reading it was cancelled")))
+            Err(SecretError::new(key, "the file".to_owned(), io::Error::other("reading it was cancelled")))
         })
     }
 }
 
-impl Credential {
-    /// Reads the secret's file, where it has one.
+impl Secret {
+    /// The secret as it is now.
     ///
     /// # Errors
-    /// As a poll would fail.
-    pub fn check(&self) -> Result<(), SecretError> {
-        read(self.secret()).map(drop)
-    }
-}
-
-fn read(secret: &Secret) -> Result<SecretString, SecretError> {
-    match &secret.source {
-        SecretSource::Inline(secret) => Ok(secret.clone()),
-        SecretSource::File { path, .. } => secret_in(path)
-            .map_err(|problem| SecretError::new(secret.key, secret.shown_path().unwrap_or_default(), problem)),
-    }
-}
-
-fn secret_in(path: &Path) -> Result<SecretString, Problem> {
-    // Opening a pipe would wait for a writer otherwise.
-    let open = || OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path);
-    let read = || {
-        let file = open()?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is no regular file"));
+    /// When its file can't be read or holds none.
+    pub fn read(&self) -> Result<SecretString, SecretError> {
+        match &self.source {
+            SecretSource::Inline(secret) => Ok(secret.clone()),
+            SecretSource::File { path, .. } => secret_in(path)
+                .map_err(|problem| SecretError::new(self.key, self.shown_path().unwrap_or_default(), problem)),
         }
-        let mut bytes = Vec::new();
-        file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = read().map_err(Problem::Unreadable)?;
-    if bytes.len() as u64 > MAX_SECRET_BYTES {
-        return Err(Problem::TooLong);
     }
-    let text = String::from_utf8(bytes).map_err(|_| Problem::Unusable("is not UTF-8"))?;
-    Secret::parse(&text).map_err(Problem::Unusable)
 }
 
-/// The user by whose rights this process opens files, who owns its folder in `/proc`.
-fn effective_user() -> u32 {
-    fs::metadata("/proc/self").map_or(0, |own| own.uid())
+fn secret_in(path: &Path) -> io::Result<SecretString> {
+    // Opening a pipe would wait for a writer otherwise.
+    let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_SECRET_BYTES {
+        return Err(io::Error::other(format!("is longer than {MAX_SECRET_BYTES} bytes")));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| io::Error::other("is not UTF-8"))?;
+    Secret::parse(&text).map_err(io::Error::other)
 }
 
 /// The `Authorization` header of the request that `signed` describes; `None` where no header can carry it.
@@ -218,7 +191,7 @@ mod tests {
         let (folder, reader) = (tempfile::tempdir().unwrap(), SecretReader::default());
         let error = async |path: &Path| reader.read(&token_in(path)).await.unwrap_err().to_string();
         let folder_name = folder.path().display();
-        let user = fs::metadata(folder.path()).unwrap().uid();
+        let user = geteuid();
         assert_eq!(
             error(folder.path()).await,
             format!("auth.token_file: {folder_name}, read as user {user}: it is no regular file")

@@ -1,8 +1,8 @@
 //! Base URL of the API.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
-use url::{Host, Position, Url};
+use url::{Position, Url};
 
 /// The API's base address, which many accounts share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,10 +16,10 @@ impl Endpoint {
     /// Says what is wrong with the address, without repeating it: it may bear a password.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let mut base = Url::parse(text).map_err(|_| "must be a URL such as https://intl.myhuaweicloud-koodrive.com")?;
-        let host = base.host().ok_or("must name a host")?;
+        let host = base.host_str().ok_or("must name a host")?;
         match base.scheme() {
             "https" => {}
-            "http" if is_loopback(&host) => {}
+            "http" if is_loopback(host) => {}
             "http" => return Err("must begin with https:// (plain HTTP is for loopback addresses only)"),
             _ => return Err("must begin with https://"),
         }
@@ -69,12 +69,9 @@ impl fmt::Display for Endpoint {
     }
 }
 
-fn is_loopback(host: &Host<&str>) -> bool {
-    match host {
-        Host::Domain(name) => *name == "localhost",
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
-    }
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']).parse();
+    host == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 #[cfg(test)]

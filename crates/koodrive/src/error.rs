@@ -32,37 +32,25 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// All of them, in the order of the exposition.
-    pub const ALL: [Self; 11] = [
-        Self::Connect,
-        Self::Tls,
-        Self::Timeout,
-        Self::Credentials,
-        Self::Auth,
-        Self::RateLimited,
-        Self::HttpStatus,
-        Self::ApiError,
-        Self::Decode,
-        Self::InvalidData,
-        Self::Internal,
+    /// All of them with the label's value, in the order of the exposition.
+    pub const ALL: [(Self, &'static str); 11] = [
+        (Self::Connect, "connect"),
+        (Self::Tls, "tls"),
+        (Self::Timeout, "timeout"),
+        (Self::Credentials, "credentials"),
+        (Self::Auth, "auth"),
+        (Self::RateLimited, "rate_limited"),
+        (Self::HttpStatus, "http_status"),
+        (Self::ApiError, "api_error"),
+        (Self::Decode, "decode"),
+        (Self::InvalidData, "invalid_data"),
+        (Self::Internal, "internal"),
     ];
 
     /// The label's value.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Tls => "tls",
-            Self::Timeout => "timeout",
-            Self::Credentials => "credentials",
-            Self::Auth => "auth",
-            Self::RateLimited => "rate_limited",
-            Self::HttpStatus => "http_status",
-            Self::ApiError => "api_error",
-            Self::Decode => "decode",
-            Self::InvalidData => "invalid_data",
-            Self::Internal => "internal",
-        }
+        Self::ALL.into_iter().find(|(reason, _)| *reason == self).map_or("", |(_, name)| name)
     }
 }
 

@@ -2,50 +2,35 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::lock;
 
-/// So many permits for each key. Nothing is left of a key for which nobody works or waits.
+/// So many permits for each key. A key for which nobody works or waits is forgotten once another comes.
 pub(crate) struct KeyedLimiter<K> {
     size: usize,
-    by_key: Mutex<BTreeMap<K, Arc<Semaphore>>>,
+    by_key: Mutex<BTreeMap<K, Weak<Semaphore>>>,
 }
 
-/// Goes along with the work, which nobody may wait for any more, and ends with it.
-pub(crate) struct KeyedPermit<K: Ord + 'static> {
-    limiter: &'static KeyedLimiter<K>,
-    key: K,
-    permits: Option<Arc<Semaphore>>,
-    permit: Option<OwnedSemaphorePermit>,
-}
-
-impl<K: Ord + Clone> KeyedLimiter<K> {
+impl<K: Ord> KeyedLimiter<K> {
     pub(crate) const fn new(size: usize) -> Self {
         Self { size, by_key: Mutex::new(BTreeMap::new()) }
     }
 
-    /// Waits for one of the key's permits.
-    pub(crate) async fn acquire(&'static self, key: K) -> KeyedPermit<K> {
-        let permits = || Arc::new(Semaphore::new(self.size));
-        let permits = Arc::clone(lock(&self.by_key).entry(key.clone()).or_insert_with(permits));
-        let mut acquired = KeyedPermit { limiter: self, key, permits: Some(Arc::clone(&permits)), permit: None };
-        acquired.permit = permits.acquire_owned().await.ok();
-        acquired
-    }
-}
-
-impl<K: Ord + 'static> Drop for KeyedPermit<K> {
-    fn drop(&mut self) {
-        self.permit = None;
-        let mut by_key = lock(&self.limiter.by_key);
-        self.permits = None;
-        if by_key.get(&self.key).is_some_and(|permits| Arc::strong_count(permits) == 1) {
-            by_key.remove(&self.key);
-        }
+    /// Waits for one of the key's permits. It goes along with the work, which nobody may wait for any more, and ends with it.
+    pub(crate) async fn acquire(&self, key: K) -> Option<OwnedSemaphorePermit> {
+        let permits = {
+            let mut by_key = lock(&self.by_key);
+            by_key.retain(|_, permits| permits.strong_count() > 0);
+            let known = by_key.get(&key).and_then(Weak::upgrade);
+            let permits = known.unwrap_or_else(|| Arc::new(Semaphore::new(self.size)));
+            by_key.insert(key, Arc::downgrade(&permits));
+            permits
+        };
+        permits.acquire_owned().await.ok()
     }
 }
 
@@ -68,6 +53,7 @@ mod tests {
         drop(one);
         assert!(acquire("a").await.is_some());
         drop(two);
-        assert!(lock(&LIMITER.by_key).is_empty());
+        let _third = acquire("c").await;
+        assert_eq!(lock(&LIMITER.by_key).keys().copied().collect::<Vec<_>>(), ["c"]);
     }
 }

@@ -1,7 +1,7 @@
 //! Names looked up by the system's resolver, which blocks a thread for as long as a name server does not answer.
 
 use std::{
-    fmt, io,
+    io,
     net::{SocketAddr, ToSocketAddrs},
 };
 
@@ -27,12 +27,6 @@ impl Default for Resolver {
     fn default() -> Self {
         // The port is that of the URL.
         Self { look_up: |name| Ok((name, 0).to_socket_addrs()?.collect()) }
-    }
-}
-
-impl fmt::Debug for Resolver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resolver").finish_non_exhaustive()
     }
 }
 

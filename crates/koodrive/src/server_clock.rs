@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
 
 use crate::lock;
@@ -124,10 +124,7 @@ impl ServerClock {
 
 /// How many seconds `later` is after `earlier`; negative where it is before.
 pub(super) fn seconds_between(earlier: SystemTime, later: SystemTime) -> f64 {
-    match later.duration_since(earlier) {
-        Ok(after) => after.as_secs_f64(),
-        Err(before) => -before.duration().as_secs_f64(),
-    }
+    SignedDuration::system_until(earlier, later).map_or(0.0, |between| between.as_secs_f64())
 }
 
 #[cfg(test)]

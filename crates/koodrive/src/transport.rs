@@ -1,7 +1,6 @@
 //! The HTTP client that accounts with one transport share: roots, proxy, time limits.
 
 use std::{
-    fmt,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -14,7 +13,7 @@ use reqwest::{Proxy as HttpProxy, redirect, retry};
 use tokio::time::Instant;
 
 use crate::{
-    account::{Account, Proxy, Transport},
+    account::{Proxy, Transport},
     resolver::Resolver,
     tls::{Expiry, Tls},
 };
@@ -22,17 +21,10 @@ use crate::{
 /// What the connections of an account depend on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ConnectionKey {
-    transport: Transport,
+    /// How the endpoint is reached.
+    pub transport: Transport,
     /// The bound on a poll, which all addresses of a host share while a connection is made.
-    timeout: Duration,
-}
-
-impl ConnectionKey {
-    /// The account's.
-    #[must_use]
-    pub fn new(account: &Account, timeout: Duration) -> Self {
-        Self { transport: account.transport.clone(), timeout }
-    }
+    pub timeout: Duration,
 }
 
 /// Older connections are replaced, so that a change of the name's addresses is noticed.
@@ -46,7 +38,6 @@ struct Shared {
     key: ConnectionKey,
     tls: Tls,
     user_agent: String,
-    resolver: Arc<Resolver>,
     /// How many idle connections are kept to each host.
     max_idle: AtomicUsize,
     current: ArcSwap<Generation>,
@@ -57,12 +48,6 @@ pub(crate) struct Generation {
     pub(crate) http: reqwest::Client,
     since: Instant,
     expiry: Expiry,
-}
-
-impl fmt::Debug for HttpClient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpClient").field("key", &self.0.key).finish_non_exhaustive()
-    }
 }
 
 impl HttpClient {
@@ -88,8 +73,8 @@ impl HttpClient {
         if !Arc::ptr_eq(used, &self.0.current.load()) {
             return;
         }
-        let Shared { key, tls, user_agent, resolver, max_idle, .. } = self.0.as_ref();
-        if let Ok(renewed) = generation(key, tls, user_agent, resolver, max_idle.load(Ordering::Relaxed)) {
+        let Shared { key, tls, user_agent, max_idle, .. } = self.0.as_ref();
+        if let Ok(renewed) = generation(key, tls, user_agent, max_idle.load(Ordering::Relaxed)) {
             self.0.current.compare_and_swap(used, Arc::new(renewed));
         }
     }
@@ -104,24 +89,17 @@ impl HttpClient {
 /// When an extra root is no certificate.
 pub fn build(key: &ConnectionKey, user_agent: &str, max_idle: usize) -> Result<HttpClient, TransportError> {
     let tls = Tls::new(&key.transport.extra_roots)?;
-    let resolver = Arc::<Resolver>::default();
-    let current = ArcSwap::from_pointee(generation(key, &tls, user_agent, &resolver, max_idle)?);
+    let current = ArcSwap::from_pointee(generation(key, &tls, user_agent, max_idle)?);
     let (key, user_agent, max_idle) = (key.clone(), user_agent.to_owned(), max_idle.into());
-    Ok(HttpClient(Arc::new(Shared { key, tls, user_agent, resolver, max_idle, current })))
+    Ok(HttpClient(Arc::new(Shared { key, tls, user_agent, max_idle, current })))
 }
 
-fn generation(
-    key: &ConnectionKey,
-    tls: &Tls,
-    user_agent: &str,
-    resolver: &Arc<Resolver>,
-    max_idle: usize,
-) -> Result<Generation, TransportError> {
+fn generation(key: &ConnectionKey, tls: &Tls, user_agent: &str, max_idle: usize) -> Result<Generation, TransportError> {
     let ConnectionKey { transport, timeout } = key;
     let expiry = Expiry::default();
     let builder = reqwest::Client::builder()
         .user_agent(user_agent)
-        .dns_resolver(Arc::clone(resolver))
+        .dns_resolver(Resolver::default())
         .tls_backend_preconfigured(tls.noting(expiry.clone()))
         .redirect(redirect::Policy::none())
         .retry(retry::never())

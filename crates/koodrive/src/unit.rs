@@ -25,45 +25,35 @@ pub enum Unit {
 }
 
 impl Unit {
+    /// All of them, as they are written, each as a power of two.
+    const ALL: [(Self, &'static str, u8); 6] = [
+        (Self::B, "B", 0),
+        (Self::KB, "KB", 10),
+        (Self::MB, "MB", 20),
+        (Self::GB, "GB", 30),
+        (Self::TB, "TB", 40),
+        (Self::Count, "count", 0),
+    ];
+
     /// Reads `B`, `KB`, `MB`, `GB`, `TB` or `count`.
     ///
     /// # Errors
     /// Names the units there are.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        match text {
-            "B" => Ok(Self::B),
-            "KB" => Ok(Self::KB),
-            "MB" => Ok(Self::MB),
-            "GB" => Ok(Self::GB),
-            "TB" => Ok(Self::TB),
-            "count" => Ok(Self::Count),
-            _ => Err("must be one of B, KB, MB, GB, TB, or count for total_allocation"),
-        }
+        let named = Self::ALL.into_iter().find(|(_, name, _)| *name == text);
+        named.map(|(unit, ..)| unit).ok_or("must be one of B, KB, MB, GB, TB, or count for total_allocation")
     }
 
     /// The unit as it is written in the configuration.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::B => "B",
-            Self::KB => "KB",
-            Self::MB => "MB",
-            Self::GB => "GB",
-            Self::TB => "TB",
-            Self::Count => "count",
-        }
+        Self::ALL.into_iter().find(|(unit, ..)| *unit == self).map_or("", |(_, name, _)| name)
     }
 
     /// `reported` of these as bytes, or as itself for a count: a power of two times the number, so nothing is lost.
     #[must_use]
     pub fn convert(self, reported: f64) -> f64 {
-        let exponent = match self {
-            Self::B | Self::Count => 0,
-            Self::KB => 10,
-            Self::MB => 20,
-            Self::GB => 30,
-            Self::TB => 40,
-        };
+        let exponent = Self::ALL.into_iter().find(|(unit, ..)| *unit == self).map_or(0, |(.., exponent)| exponent);
         reported * f64::from(exponent).exp2()
     }
 }

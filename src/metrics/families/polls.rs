@@ -120,7 +120,7 @@ fn last_duration(view: &View) -> Option<f64> {
 const fn failures(name: &'static str, help: &'static str) -> Family {
     let of_reasons = |view: &View, samples: &mut Samples<'_, '_>| {
         for (reason, count) in view.state.failures() {
-            samples.labelled([reason.as_str()], float(count));
+            samples.labelled([reason], float(count));
         }
     };
     Family { name, kind: Kind::Counter, labels: &["reason"], help, reader: Reader::Samples(of_reasons) }

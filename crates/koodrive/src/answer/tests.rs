@@ -199,7 +199,7 @@ proptest! {
     fn any_bytes_at_any_status_give_a_value_or_an_error(status in 100u16..600, body: Vec<u8>) {
         for resource in Resource::ALL {
             if let Err(error) = read(status, &body, resource, &Units::default()) {
-                prop_assert!(Reason::ALL.contains(&error.reason()));
+                prop_assert!(!error.reason().as_str().is_empty());
             }
         }
     }
