@@ -14,7 +14,7 @@ use koodrive_exporter::{
     account::{Account, PollPolicy},
     clock::{Moment, WallClock},
     metrics::{Exposition, OwnMetrics},
-    poll::{AccountEntry, AccountStore, Limiter, Poller, Target, Upstream},
+    poll::{AccountEntry, AccountStore, Limiter, Poller, Upstream},
 };
 use prometheus::{GaugeVec, Opts, Registry};
 use tokio::{runtime::Handle, sync::watch, time::Instant};
@@ -53,18 +53,15 @@ impl Accounts {
         let store = Arc::new(AccountStore::default());
         store.set((0..accounts).map(|index| store.entry(account(index), None, WallClock::system().moment())).collect());
         let limiter = Limiter::new(16);
-        let poller = |(index, entry): (usize, &Arc<AccountEntry>)| {
-            let target = Target { account: entry.account(), upstream: Arc::new(Prompt(index)) };
-            Poller {
-                entry: Arc::clone(entry),
-                target: watch::channel(target).1,
-                limiter: limiter.clone(),
-                requests: Handle::current(),
-                clock: WallClock::system(),
-                observer: Arc::new(|_| {}),
-                epoch: Instant::now(),
-                stop: CancellationToken::new(),
-            }
+        let poller = |(index, entry): (usize, &Arc<AccountEntry>)| Poller {
+            entry: Arc::clone(entry),
+            upstream: watch::channel(Arc::new(Prompt(index))).1,
+            limiter: limiter.clone(),
+            requests: Handle::current(),
+            clock: WallClock::system(),
+            observer: Arc::new(|_| {}),
+            epoch: Instant::now(),
+            stop: CancellationToken::new(),
         };
         let pollers: Vec<_> = store.entries().iter().enumerate().map(poller).collect();
         for poller in &pollers {

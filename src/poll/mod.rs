@@ -13,6 +13,6 @@ mod supervisor;
 
 pub use accounts::{AccountEntry, AccountStore};
 pub use limiter::Limiter;
-pub use poller::{Observer, Poller, Target, Upstream};
+pub use poller::{Observer, Poller, Upstream};
 pub use state::{AccountState, Attempt, Finished, Numbers};
 pub use supervisor::{Change, Supervisor};

@@ -19,7 +19,7 @@ use super::{
     schedule::{next_poll, next_tick, rescheduled},
     state::Finished,
 };
-use crate::{account::Account, clock::WallClock};
+use crate::clock::WallClock;
 
 /// Where an account's numbers come from.
 pub trait Upstream: Send + Sync + 'static {
@@ -43,27 +43,12 @@ impl Upstream for Client {
 /// Called with each finished poll before its result becomes visible.
 pub type Observer = Arc<dyn Fn(&Finished) + Send + Sync>;
 
-/// What a loop polls. A reload replaces it while the loop runs.
-#[derive(Debug)]
-pub struct Target<U> {
-    /// The account.
-    pub account: Arc<Account>,
-    /// Where its numbers come from.
-    pub upstream: Arc<U>,
-}
-
-impl<U> Clone for Target<U> {
-    fn clone(&self) -> Self {
-        Self { account: Arc::clone(&self.account), upstream: Arc::clone(&self.upstream) }
-    }
-}
-
 /// The loop of one collector of one account.
 pub struct Poller<U> {
     /// The account and what is known of it.
     pub entry: Arc<AccountEntry>,
-    /// What is polled.
-    pub target: watch::Receiver<Target<U>>,
+    /// Where the account's numbers come from. A reload replaces it once it has the entry's account replaced.
+    pub upstream: watch::Receiver<Arc<U>>,
     /// The bound on polls in flight, over all accounts.
     pub limiter: Limiter,
     /// Where requests are carried out: an API that keeps a thread busy holds up no page.
@@ -82,13 +67,14 @@ impl<U: Upstream> Poller<U> {
     /// Polls on schedule from `due` on, until it is stopped.
     pub async fn run(mut self, mut due: Instant) {
         while !self.stop.is_cancelled() {
-            let account = Arc::clone(&self.target.borrow_and_update().account);
+            self.upstream.mark_unchanged();
+            let account = self.entry.account();
             self.entry.set_due(self.clock.moment_at(due));
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = changed(&mut self.target) => {
+                Ok(()) = self.upstream.changed() => {
                     if self.entry.state().latest.is_some() {
-                        due = rescheduled(&self.target.borrow().account, &self.entry.state(), self.epoch, due, Instant::now());
+                        due = rescheduled(&self.entry.account(), &self.entry.state(), self.epoch, due, Instant::now());
                     }
                     continue;
                 }
@@ -101,7 +87,7 @@ impl<U: Upstream> Poller<U> {
             }
             // An account that waits has no memory for a poll.
             Box::pin(self.poll()).await;
-            due = next_poll(&self.target.borrow().account, &self.entry.state(), self.epoch, Instant::now());
+            due = next_poll(&self.entry.account(), &self.entry.state(), self.epoch, Instant::now());
         }
     }
 
@@ -112,7 +98,7 @@ impl<U: Upstream> Poller<U> {
     pub async fn poll(&self) {
         let Some(Some(_permit)) = self.stop.run_until_cancelled(self.permit()).await else { return };
         // A reload may have replaced it meanwhile.
-        let Target { account, upstream } = self.target.borrow().clone();
+        let (account, upstream) = (self.entry.account(), Arc::clone(&self.upstream.borrow()));
         self.entry.beat();
         let began = self.clock.moment();
         let deadline = began.monotonic + account.poll.timeout;
@@ -124,13 +110,14 @@ impl<U: Upstream> Poller<U> {
     }
 
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        let (mut permit, mut target) = (pin!(self.limiter.acquire()), self.target.clone());
+        let (mut permit, mut upstream) = (pin!(self.limiter.acquire()), self.upstream.clone());
         loop {
-            let interval = target.borrow_and_update().account.poll.interval;
+            upstream.mark_unchanged();
+            let interval = self.entry.account().poll.interval;
             tokio::select! {
                 permit = alive_during(&self.entry, interval, permit.as_mut()) => return permit,
                 // A reload may have made the interval shorter.
-                Ok(()) = target.changed() => {}
+                Ok(()) = upstream.changed() => {}
             }
         }
     }
@@ -168,13 +155,6 @@ impl<U: Upstream> Poller<U> {
     }
 }
 
-/// Waits until a reload replaces the target.
-async fn changed<U>(target: &mut watch::Receiver<Target<U>>) {
-    if target.changed().await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
 /// Waits, with a heartbeat as often as that.
 async fn alive_during<T>(entry: &AccountEntry, every: Duration, wait: impl Future<Output = T>) -> T {
     let mut wait = pin!(wait);
@@ -193,7 +173,10 @@ mod tests {
     use tokio::runtime::Builder;
 
     use super::*;
-    use crate::{account::PollPolicy, poll::AccountStore};
+    use crate::{
+        account::{Account, PollPolicy},
+        poll::AccountStore,
+    };
 
     /// Each request keeps its thread busy until it may end.
     struct Busy(Mutex<mpsc::Receiver<()>>);
@@ -212,13 +195,13 @@ mod tests {
     /// A poller of one account, what reloads it, and what lets its requests end.
     fn poller(account: Arc<Account>, limiter: Limiter, requests: Handle) -> (Poller<Busy>, Reload, mpsc::Sender<()>) {
         let (clock, (end, busy)) = (WallClock::system(), mpsc::channel());
-        let entry = AccountStore::default().entry(Arc::clone(&account), None, clock.moment());
-        let (reload, target) = watch::channel(Target { account, upstream: Arc::new(Busy(Mutex::new(busy))) });
+        let entry = AccountStore::default().entry(account, None, clock.moment());
+        let (reload, upstream) = watch::channel(Arc::new(Busy(Mutex::new(busy))));
         let (observer, stop): (Observer, _) = (Arc::new(|_| {}), CancellationToken::new());
-        (Poller { entry, target, limiter, requests, clock, observer, epoch: Instant::now(), stop }, reload, end)
+        (Poller { entry, upstream, limiter, requests, clock, observer, epoch: Instant::now(), stop }, reload, end)
     }
 
-    type Reload = watch::Sender<Target<Busy>>;
+    type Reload = watch::Sender<Arc<Busy>>;
 
     #[tokio::test]
     async fn request_that_keeps_its_thread_busy_holds_up_nothing_but_requests() {
@@ -247,12 +230,12 @@ mod tests {
         let limiter = Limiter::new(1);
         let _busy = limiter.acquire().await;
         let (poller, reload, _end) = poller(account(Duration::from_hours(1)), limiter, Handle::current());
-        let (entry, upstream) = (Arc::clone(&poller.entry), Arc::clone(&poller.target.borrow().upstream));
+        let (entry, upstream) = (Arc::clone(&poller.entry), Arc::clone(&poller.upstream.borrow()));
         tokio::spawn(async move { poller.poll().await });
         tokio::task::yield_now().await;
         let often = account(Duration::from_secs(15));
-        entry.reconfigure(Arc::clone(&often));
-        reload.send(Target { account: often, upstream }).ok().unwrap();
+        entry.reconfigure(often);
+        reload.send(upstream).ok().unwrap();
         tokio::time::sleep(Duration::from_mins(5)).await;
         assert!(entry.alive());
     }

@@ -12,7 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{
     accounts::{AccountEntry, AccountStore},
     limiter::Limiter,
-    poller::{Observer, Poller, Target},
+    poller::{Observer, Poller},
     schedule::first_poll,
 };
 use crate::{account::Account, clock::WallClock};
@@ -42,7 +42,7 @@ pub struct Supervisor {
 
 struct Running {
     entry: Arc<AccountEntry>,
-    target: watch::Sender<Target<Client>>,
+    upstream: watch::Sender<Arc<Client>>,
     _stop: DropGuard,
 }
 
@@ -176,10 +176,7 @@ impl Supervisor {
         let differs = running.entry.account() != *account;
         if let (true, Some(client)) = (differs, self.client(account)) {
             running.entry.reconfigure(Arc::clone(account));
-            running.target.send_modify(|target| {
-                let upstream = Arc::new(client.after(&target.upstream));
-                *target = Target { account: Arc::clone(account), upstream };
-            });
+            running.upstream.send_modify(|upstream| *upstream = Arc::new(client.after(upstream)));
         }
         differs
     }
@@ -187,11 +184,10 @@ impl Supervisor {
     fn start(&self, account: &Arc<Account>, overview: Option<Arc<AccountEntry>>) -> Option<(Running, Poller<Client>)> {
         let (entry, stop) =
             (self.store.entry(Arc::clone(account), overview, self.clock.moment()), CancellationToken::new());
-        let upstream = Arc::new(self.client(account)?);
-        let (sender, target) = watch::channel(Target { account: Arc::clone(account), upstream });
+        let (sender, upstream) = watch::channel(Arc::new(self.client(account)?));
         let poller = Poller {
             entry: Arc::clone(&entry),
-            target,
+            upstream,
             limiter: self.limiter.clone(),
             requests: self.requests.clone(),
             clock: self.clock.clone(),
@@ -199,7 +195,7 @@ impl Supervisor {
             epoch: self.epoch,
             stop: stop.clone(),
         };
-        Some((Running { entry, target: sender, _stop: stop.drop_guard() }, poller))
+        Some((Running { entry, upstream: sender, _stop: stop.drop_guard() }, poller))
     }
 
     fn client(&self, account: &Account) -> Option<Client> {

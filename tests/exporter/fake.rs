@@ -18,7 +18,7 @@ use koodrive_exporter::{
     clock::{Moment, WallClock},
     collector::KooDrive,
     metrics::{Exposition, OwnMetrics},
-    poll::{AccountEntry, AccountStore, Limiter, Poller, Target, Upstream, schedule::first_poll},
+    poll::{AccountEntry, AccountStore, Limiter, Poller, Upstream, schedule::first_poll},
 };
 use tokio::{runtime::Handle, sync::watch, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -252,10 +252,9 @@ pub async fn polled_once(account: Account, answer: Exchange) -> Exposition {
 
 /// A poller of an account that stays as it is.
 pub fn poller(entry: &Arc<AccountEntry>, upstream: &Arc<Fake>) -> Poller<Fake> {
-    let target = Target { account: entry.account(), upstream: Arc::clone(upstream) };
     Poller {
         entry: Arc::clone(entry),
-        target: watch::channel(target).1,
+        upstream: watch::channel(Arc::clone(upstream)).1,
         limiter: Limiter::new(1),
         requests: Handle::current(),
         clock: WallClock::system(),

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use koodrive_exporter::poll::{Limiter, Poller, Target};
+use koodrive_exporter::poll::{Limiter, Poller};
 use tokio::{sync::watch, time::Instant};
 
 use crate::fake::{Fake, INSTANTLY, Loops, MINUTE, good, poller, unanswered};
@@ -126,13 +126,12 @@ async fn poll_that_waited_for_its_permit_asks_what_a_reload_has_put_in_place() {
     let limiter = Limiter::new(1);
     let busy = Poller { limiter: limiter.clone(), ..poller(&entry, &slow) };
     let busy = tokio::spawn(async move { busy.poll().await });
-    let target = |upstream: &Arc<Fake>| Target { account: entry.account(), upstream: Arc::clone(upstream) };
-    let (reload, current) = watch::channel(target(&before));
-    let waiting = Poller { limiter, target: current, ..poller(&entry, &before) };
+    let (reload, current) = watch::channel(Arc::clone(&before));
+    let waiting = Poller { limiter, upstream: current, ..poller(&entry, &before) };
     let waiting = tokio::spawn(async move { waiting.poll().await });
     tokio::time::sleep(INSTANTLY).await;
     assert_eq!(slow.began().len(), 1);
-    reload.send(target(&after)).unwrap();
+    reload.send(Arc::clone(&after)).unwrap();
     busy.await.unwrap();
     waiting.await.unwrap();
     assert_eq!((before.began().len(), after.began().len()), (0, 1));

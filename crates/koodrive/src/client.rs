@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use http_body_util::{BodyExt, Limited};
 use reqwest::{
     Body,
     header::{AUTHORIZATION, CONTENT_ENCODING, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
@@ -247,20 +248,12 @@ async fn body_of_refusal(body: impl Future<Output = Result<Vec<u8>, PollError>>,
 
 /// The answer's body, as long as it is no longer than a good answer can be.
 async fn read_body(
-    mut response: reqwest::Response,
+    response: reqwest::Response,
     failed: impl Fn(reqwest::Error) -> PollError,
 ) -> Result<Vec<u8>, PollError> {
-    if response.content_length().is_some_and(|length| length > MAX_BYTES as u64) {
-        return Err(TOO_LONG);
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(&failed)? {
-        if body.len() + chunk.len() > MAX_BYTES {
-            return Err(TOO_LONG);
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
+    let body = Limited::new(Body::from(response), MAX_BYTES).collect().await;
+    let body = body.map_err(|error| error.downcast().map_or(TOO_LONG, |error| failed(*error)))?;
+    Ok(body.to_bytes().into())
 }
 
 /// A certificate that was made for an authority, as `openssl req -x509` makes it.
