@@ -6,14 +6,9 @@ use std::time::Duration;
 #[must_use]
 pub fn bytes(bytes: f64) -> String {
     const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let (mut amount, mut unit) = (bytes, UNITS[0]);
-    for larger in &UNITS[1..] {
-        if amount < 1024.0 {
-            break;
-        }
-        (amount, unit) = (amount / 1024.0, larger);
-    }
-    format!("{amount:.1} {unit}")
+    let sizes = (0..).map(|power| 1024f64.powi(power)).zip(UNITS);
+    let (size, unit) = sizes.take_while(|(size, _)| *size <= bytes).last().unwrap_or((1.0, "B"));
+    format!("{:.1} {unit}", bytes / size)
 }
 
 /// A duration in its largest unit and the next one: `3 h 20 min`, `12 s`.

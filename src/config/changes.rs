@@ -6,7 +6,6 @@ use std::{
 };
 
 use exporter_toolkit::settings::Setting;
-use koodrive::{Secret, SecretSource};
 
 use super::{accounts::CA_FILE, effective, validated::Config};
 use crate::account::Account;
@@ -19,7 +18,8 @@ impl Config {
     /// configuration file holds is followed by itself.)
     #[must_use]
     pub fn fixed_differences<'a>(&'a self, running: &'a Self) -> Vec<&'a str> {
-        differing(&self.settings, &running.settings).into_iter().collect()
+        let shown = |settings: &'a [Setting]| settings.iter().map(|setting| (&*setting.key, &*setting.value));
+        differing(shown(&self.settings), shown(&running.settings)).into_iter().collect()
     }
 
     /// The keys of accounts that differ from those that are `running`. An account that is new or gone is one key.
@@ -35,10 +35,15 @@ impl Config {
                 continue;
             };
             let (values, earlier) = (effective::values(now), effective::values(before));
-            keys.extend(differing(&values, &earlier).into_iter().map(ToOwned::to_owned));
+            let mut differing = differing(shown(&values), shown(&earlier));
             if let Some((now, before)) = now.first().zip(before.first()) {
-                keys.extend(hidden_differences(&now.api, &before.api).map(|key| format!("accounts.{alias}.{key}")));
+                // A secret and what a file holds are not among the values.
+                let (now, before) = (&now.api, &before.api);
+                let secret = now.credential.secret();
+                differing.extend((secret != before.credential.secret()).then_some(secret.key));
+                differing.extend((now.transport.extra_roots != before.transport.extra_roots).then_some(CA_FILE));
             }
+            keys.extend(differing.into_iter().map(|key| format!("accounts.{alias}.{key}")));
         }
         match changed.len().saturating_sub(NAMED) {
             0 => keys.join(", "),
@@ -52,20 +57,14 @@ impl Config {
     }
 }
 
-/// The keys of a secret, and of a file's content, whose values are not shown.
-fn hidden_differences<'a>(now: &'a koodrive::Account, before: &koodrive::Account) -> impl Iterator<Item = &'a str> {
-    let (secret, other) = (now.credential.secret(), before.credential.secret());
-    let is_inline = |secret: &Secret| matches!(secret.source, SecretSource::Inline(_));
-    let secret = (is_inline(secret) && is_inline(other) && secret != other).then_some(secret.key);
-    let roots = (now.transport.extra_roots != before.transport.extra_roots).then_some(CA_FILE);
-    secret.into_iter().chain(roots)
+fn shown(values: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
+    values.iter().map(|(key, value)| (key.as_str(), value.as_str()))
 }
 
-fn differing<'a>(one: &'a [Setting], other: &'a [Setting]) -> BTreeSet<&'a str> {
-    let values = |settings: &'a [Setting]| -> BTreeSet<(&str, &str)> {
-        settings.iter().map(|Setting { key, value, .. }| (key.as_str(), value.as_str())).collect()
-    };
-    values(one).symmetric_difference(&values(other)).map(|(key, _)| *key).collect()
+/// The keys that do not have the same value in both.
+fn differing<'a, T: Iterator<Item = (&'a str, &'a str)>>(one: T, other: T) -> BTreeSet<&'a str> {
+    let (one, other): (BTreeSet<_>, BTreeSet<_>) = (one.collect(), other.collect());
+    one.symmetric_difference(&other).map(|(key, _)| *key).collect()
 }
 
 #[cfg(test)]

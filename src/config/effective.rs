@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use config::{Value, ValueKind};
 use exporter_toolkit::settings::{Document, Setting, duration, source};
 use jiff::SignedDuration;
-use koodrive::{Credential, Proxy, Secret, SecretSource};
+use koodrive::{Credential, FieldSpec, Proxy, Secret, SecretSource};
 
 use super::{
     accounts::{
@@ -19,76 +19,66 @@ use crate::account::Account;
 
 /// Those of the accounts.
 pub(super) fn of_accounts(config: &Config, merged: &Document, proxy: &EnvironmentProxy) -> Vec<Setting> {
-    let same = config.accounts.chunk_by(|a, b| a.alias == b.alias);
-    same.flat_map(|same| of_account(same, merged, proxy)).collect()
-}
-
-/// An account's, whose origin is not known any more.
-pub(super) fn values(same: &[Arc<Account>]) -> Vec<Setting> {
-    of_account(same, &Document::default(), &EnvironmentProxy::default())
-}
-
-/// Of one account, which comes once for each collector.
-fn of_account(collectors: &[Arc<Account>], merged: &Document, proxy: &EnvironmentProxy) -> Vec<Setting> {
-    let Some(account) = collectors.first() else { return Vec::new() };
-    let alias = account.alias.as_str();
-    let setting = |key: &str, value: String, inherited: bool| {
-        let top: Vec<_> = key.split('.').collect();
-        let own = [&["accounts", alias][..], &top].concat();
-        let origin = if inherited { origin(merged, &[&own, &top]) } else { origin(merged, &[&own]) };
-        Setting { key: format!("accounts.{alias}.{key}"), value, origin }
-    };
-    let inherited = |key: &str, value: String| setting(key, value, true);
-    let own = |key: &str, value: String| setting(key, value, false);
-    let is_of_top = |key: &str, used: Duration| {
-        let top = at(&merged.root, &key.split('.').collect::<Vec<_>>());
-        top.is_some_and(|top| duration(&top.kind.to_string()) == Ok(used))
-    };
-    let ca_file = if account.api.transport.extra_roots.is_empty() { "none" } else { "given" };
-    let mut settings = vec![
-        inherited(ENDPOINT, account.api.endpoint.to_string()),
-        inherited(LANGUAGE, account.api.language.as_str().to_owned()),
-        own(USER_ID, account.api.user_id.as_str().to_owned()),
-        own(AUTH_TYPE, account.api.credential.kind().to_owned()),
-    ];
-    let credential = &account.api.credential;
-    let secret = own(credential.secret().key, of_secret(credential.secret()));
-    settings.extend(match credential {
-        Credential::App { app_id, .. } => [own(APP_ID, app_id.as_str().to_owned()), secret],
-        Credential::Token { prefix, .. } => [secret, own(TOKEN_PREFIX, format!("{prefix:?}"))],
-    });
-    let names: Vec<_> = collectors.iter().map(|account| account.collector.name).collect();
-    settings.push(inherited(COLLECTORS, names.join(", ")));
-    settings.extend([
-        inherited(INTERVAL, human(account.poll.interval)),
-        // What goes with an interval is inherited with it alone, and a timeout as far as it fits.
-        setting(TIMEOUT, human(account.poll.timeout), is_of_top(TIMEOUT, account.poll.timeout)),
-        setting(MAX_AGE, human(account.poll.max_age), is_of_top(MAX_AGE, account.poll.max_age)),
-    ]);
-    for further in collectors.iter().skip(1) {
-        settings.push(inherited(&interval_key(further.collector), human(further.poll.interval)));
-    }
-    for Account { collector, api, .. } in collectors.iter().map(AsRef::as_ref) {
-        for field in collector.fields {
-            if let (Some(unit), Some(key)) = (api.units.of(collector, *field), unit_key(collector, *field)) {
-                settings.push(inherited(&key, unit.as_str().to_owned()));
-            }
+    let mut settings = Vec::new();
+    for collectors in config.accounts.chunk_by(|a, b| a.alias == b.alias) {
+        let Some(account) = collectors.first() else { continue };
+        for (key, value) in values(collectors) {
+            let origin = origin(account, &key, merged, proxy);
+            settings.push(Setting { key: format!("accounts.{}.{key}", account.alias), value, origin });
         }
     }
-    settings.extend([
-        of_proxy(inherited(PROXY_URL, account.api.transport.proxy.to_string()), account, proxy),
-        inherited(CA_FILE, ca_file.to_owned()),
-    ]);
     settings
 }
 
-/// A proxy that the configuration does not name is that of a variable.
-fn of_proxy(setting: Setting, account: &Account, proxy: &EnvironmentProxy) -> Setting {
-    match (&account.api.transport.proxy, &proxy.proxy) {
-        (Proxy::Url(_), Some((name, _))) if setting.origin == "default" => {
-            Setting { origin: format!("environment variable {name}"), ..setting }
-        }
-        _ => setting,
+/// The keys of one account, which comes once for each collector, each with its value.
+pub(super) fn values(collectors: &[Arc<Account>]) -> Vec<(String, String)> {
+    let Some(account) = collectors.first() else { return Vec::new() };
+    let (api, poll) = (&account.api, account.poll);
+    let value = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let secret = value(api.credential.secret().key, &of_secret(api.credential.secret()));
+    let mut values = vec![
+        value(ENDPOINT, &api.endpoint.to_string()),
+        value(LANGUAGE, api.language.as_str()),
+        value(USER_ID, api.user_id.as_str()),
+        value(AUTH_TYPE, api.credential.kind()),
+    ];
+    values.extend(match &api.credential {
+        Credential::App { app_id, .. } => [value(APP_ID, app_id.as_str()), secret],
+        Credential::Token { prefix, .. } => [secret, value(TOKEN_PREFIX, &format!("{prefix:?}"))],
+    });
+    let names: Vec<_> = collectors.iter().map(|account| account.collector.name).collect();
+    values.extend([
+        value(COLLECTORS, &names.join(", ")),
+        value(INTERVAL, &human(poll.interval)),
+        value(TIMEOUT, &human(poll.timeout)),
+        value(MAX_AGE, &human(poll.max_age)),
+    ]);
+    let further = collectors.iter().skip(1);
+    values.extend(further.map(|further| (interval_key(further.collector), human(further.poll.interval))));
+    for collector in collectors.iter().map(|account| account.collector) {
+        let unit = |field: &FieldSpec| Some((unit_key(collector, *field)?, api.units.of(collector, *field)?));
+        values.extend(collector.fields.iter().filter_map(unit).map(|(key, unit)| (key, unit.as_str().to_owned())));
+    }
+    let ca_file = if api.transport.extra_roots.is_empty() { "none" } else { "given" };
+    values.extend([value(PROXY_URL, &api.transport.proxy.to_string()), value(CA_FILE, ca_file)]);
+    values
+}
+
+/// Where an account's value comes from: itself, the top, a variable that names a proxy, or else the default.
+fn origin(account: &Account, key: &str, merged: &Document, proxy: &EnvironmentProxy) -> String {
+    let path: Vec<_> = key.split('.').collect();
+    // What goes with an interval is inherited with it alone, and a timeout as far as it fits.
+    let used = match key {
+        TIMEOUT => Some(account.poll.timeout),
+        MAX_AGE => Some(account.poll.max_age),
+        _ => None,
+    };
+    let is_used = |top: &&Value| used.is_none_or(|used| duration(&top.kind.to_string()) == Ok(used));
+    let own = at(&merged.root, &[&["accounts", &account.alias], &path[..]].concat());
+    let given = own.or_else(|| at(&merged.root, &path).filter(is_used));
+    match (given, &account.api.transport.proxy, &proxy.proxy) {
+        (None, Proxy::Url(_), Some((name, _))) if key == PROXY_URL => format!("environment variable {name}"),
+        _ => source(given),
     }
 }
 
@@ -104,11 +94,6 @@ fn of_secret(secret: &Secret) -> String {
 
 fn human(duration: Duration) -> String {
     SignedDuration::try_from(duration).map_or_else(|_| format!("{duration:?}"), |duration| format!("{duration:#}"))
-}
-
-/// Where the first of these paths that has a value gets it from.
-fn origin(merged: &Document, paths: &[&[&str]]) -> String {
-    source(paths.iter().find_map(|path| at(&merged.root, path)))
 }
 
 fn at<'a>(root: &'a Value, path: &[&str]) -> Option<&'a Value> {

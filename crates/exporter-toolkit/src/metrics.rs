@@ -96,15 +96,20 @@ pub const SERVER_FAMILIES: [ServerFamily; 6] =
     [CONNECTIONS, OVER_BOUND, REQUESTS, CERTIFICATE_EXPIRY, WEB_CONFIG, WEB_CONFIG_FAILURES];
 
 /// The metrics of a server.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ServerMetrics {
-    /// Requests that were answered with status 200, in the order of [`Handler::ALL`].
-    successes: [AtomicU64; Handler::ALL.len()],
-    others: Mutex<BTreeMap<(Handler, u16), u64>>,
+    requests: Mutex<BTreeMap<(Handler, u16), u64>>,
     /// Held once by each open connection.
     open: Arc<()>,
     over_bound: AtomicU64,
     web_config: Mutex<Option<WebConfigState>>,
+}
+
+impl Default for ServerMetrics {
+    fn default() -> Self {
+        let requests = Mutex::new(Handler::ALL.map(|handler| ((handler, 200), 0)).into());
+        Self { requests, open: Arc::default(), over_bound: AtomicU64::new(0), web_config: Mutex::default() }
+    }
 }
 
 /// How a web configuration file was read.
@@ -121,13 +126,7 @@ pub struct WebConfigState {
 impl ServerMetrics {
     /// Counts an answered request.
     pub(crate) fn answered(&self, handler: Handler, status: u16) {
-        let successes = Handler::ALL.iter().zip(&self.successes).find(|(each, _)| **each == handler);
-        match successes {
-            Some((_, count)) if status == 200 => {
-                count.fetch_add(1, Ordering::Relaxed);
-            }
-            _ => *lock(&self.others).entry((handler, status)).or_default() += 1,
-        }
+        *lock(&self.requests).entry((handler, status)).or_default() += 1;
     }
 
     /// Counts a connection as open until what this returns is dropped.
@@ -174,11 +173,7 @@ impl ServerMetrics {
         }
         let name = format!("{namespace}_{}", REQUESTS.name);
         let mut requests = encoder.family(&name, REQUESTS.kind, REQUESTS.help);
-        for (handler, count) in Handler::ALL.iter().zip(&self.successes) {
-            let labels = [("code", "200"), ("handler", handler.as_str())];
-            requests.sample("", b"", labels, float(count.load(Ordering::Relaxed)));
-        }
-        for ((handler, status), count) in lock(&self.others).iter() {
+        for ((handler, status), count) in lock(&self.requests).iter() {
             let status = status.to_string();
             requests.sample("", b"", [("code", &*status), ("handler", handler.as_str())], float(*count));
         }

@@ -4,14 +4,13 @@
 mod tls_server;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
 };
 
 use bcrypt::HashParts;
-use config::Value;
 use hyper::header::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 pub use tls_server::{AllowedSan, ClientAuth, TlsServer, TlsVersion};
@@ -127,8 +126,7 @@ impl WebConfig {
     /// The keys that are looked for in a file with TLS, in that order.
     #[must_use]
     pub fn keys() -> Vec<Key> {
-        let tls = HashMap::from([("min_version".to_owned(), Value::from("TLS12"))]);
-        let root = Value::from(HashMap::from([("tls_server_config".to_owned(), Value::from(tls))]));
+        let root = settings::of_yaml("tls_server_config: { min_version: TLS12 }", None).unwrap_or_default();
         let (document, report) = (Document { root, file: None, environment_prefix: "" }, Report::of_keys());
         let _ = read(Path::new(""), Section::root(&document, &report));
         report.into_keys()
