@@ -109,4 +109,31 @@ mod tests {
         assert!(found.contains("accounts.n19.poll.interval") && !found.contains("n20"), "{found}");
         assert!(found.ends_with(" and 10 more accounts"), "{found}");
     }
+
+    #[test]
+    fn a_reload_names_what_it_cannot_change() {
+        let with_account = |yaml: &str| format!("{yaml}\naccounts: {{ a: {{ AUTH }} }}");
+        let running = load(&with_account(""));
+        for (yaml, expected) in [
+            ("", &[][..]),
+            ("poll: { interval: 30s }", &[]),
+            ("poll: { concurrency: 7 }", &["poll.concurrency"]),
+            ("shard: { index: 0, count: 1 }", &["shard.count", "shard.index"]),
+            ("auto_reload: true", &["auto_reload"]),
+            ("web: { enable_lifecycle: true }", &["web.enable_lifecycle"]),
+            ("log: { level: warn }\nweb: { max_requests: 1 }", &["log.level", "web.max_requests"]),
+        ] {
+            assert_eq!(load(&with_account(yaml)).fixed_differences(&running), expected, "{yaml}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let with_file = |name: &str, content: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            load(&with_account(&format!("web: {{ config_file: \"{}\" }}", path.display())))
+        };
+        let (one, changed, other) =
+            (with_file("a", ""), with_file("a", "rate_limit: { interval: 1s, burst: 1 }"), with_file("b", ""));
+        assert_eq!(changed.fixed_differences(&one), [""; 0]);
+        assert_eq!(other.fixed_differences(&one), ["web.config_file"]);
+    }
 }

@@ -292,32 +292,6 @@ fn an_exporter_polls_the_accounts_of_its_shard() {
 }
 
 #[test]
-fn a_reload_names_what_it_cannot_change() {
-    let running = load(&with_account("")).unwrap();
-    for (yaml, expected) in [
-        ("", &[][..]),
-        ("poll: { interval: 30s }", &[]),
-        ("poll: { concurrency: 7 }", &["poll.concurrency"]),
-        ("shard: { index: 0, count: 1 }", &["shard.count", "shard.index"]),
-        ("auto_reload: true", &["auto_reload"]),
-        ("web: { enable_lifecycle: true }", &["web.enable_lifecycle"]),
-        ("log: { level: warn }\nweb: { max_requests: 1 }", &["log.level", "web.max_requests"]),
-    ] {
-        assert_eq!(load(&with_account(yaml)).unwrap().fixed_differences(&running), expected, "{yaml}");
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let with_file = |name: &str, content: &str| {
-        let path = folder.path().join(name);
-        fs::write(&path, content).unwrap();
-        load(&with_account(&format!("web: {{ config_file: \"{}\" }}", path.display()))).unwrap()
-    };
-    let (one, changed, other) =
-        (with_file("a", ""), with_file("a", "rate_limit: { interval: 1s, burst: 1 }"), with_file("b", ""));
-    assert_eq!(changed.fixed_differences(&one), [""; 0]);
-    assert_eq!(other.fixed_differences(&one), ["web.config_file"]);
-}
-
-#[test]
 fn certificates_that_all_accounts_trust_are_in_memory_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ca.pem");
