@@ -44,8 +44,8 @@ type Digest = [u8; 32];
 
 /// Checks credentials, and remembers the outcome.
 pub(crate) struct PasswordChecker {
-    /// As long as a block of SHA-256.
-    key: [u8; 64],
+    /// With a key of its own, and nothing else yet.
+    mac: Hmac<Sha256>,
     checking: Arc<Semaphore>,
     waiting: Mutex<Queue>,
     remembered: Arc<Mutex<Remembered>>,
@@ -61,9 +61,11 @@ impl PasswordChecker {
     /// # Errors
     /// When the system has no randomness.
     pub(crate) fn new() -> Result<Self, rustls::Error> {
+        // As long as a block of SHA-256.
         let mut key = [0; 64];
         ring::default_provider().secure_random.fill(&mut key).map_err(|_| rustls::Error::FailedToGetRandomBytes)?;
-        Ok(Self { key, checking: Arc::new(Semaphore::new(1)), waiting: Mutex::default(), remembered: Arc::default() })
+        let mac = Hmac::new(&key.into());
+        Ok(Self { mac, checking: Arc::new(Semaphore::new(1)), waiting: Mutex::default(), remembered: Arc::default() })
     }
 
     /// Whether one of `users` sent these headers from `peer`. It takes as long for a name that nobody has, and for
@@ -124,7 +126,7 @@ impl PasswordChecker {
 
     /// Stands for a name, a password and the hash it is held against, all of which must be the same again.
     fn digest(&self, name: &str, password: &SecretString, hash: Option<&PasswordHash>) -> Digest {
-        let mut mac = Hmac::<Sha256>::new(&self.key.into());
+        let mut mac = self.mac.clone();
         for part in [name, password.expose_secret(), hash.map_or("", PasswordHash::expose)] {
             mac.update(&part.len().to_be_bytes());
             mac.update(part.as_bytes());
