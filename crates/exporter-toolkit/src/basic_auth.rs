@@ -135,7 +135,8 @@ impl PasswordChecker {
     }
 }
 
-/// The requests that wait, by peer and credential. There are no more of them than connections.
+/// The requests that wait, by peer and credential: no more than there are connections. Those that do no longer are forgotten
+/// when the next one comes.
 type Queue = HashMap<(Option<IpAddr>, Digest), Weak<Waiting>>;
 
 /// What requests of one peer with one credential share while they wait. All of one peer have the same semaphore.
