@@ -147,7 +147,8 @@ pub struct Simulate {
 /// The id of the one option that sets no key.
 const CONFIG_FILE: &str = "config_file";
 
-/// The options of every command. One that sets a key of the configuration has its path as its id.
+/// The options of every command. One that sets a key of the configuration has its path as its id, by which `overrides` reads
+/// it: its field is there for its type and its help.
 #[derive(Debug, Args)]
 pub struct Options {
     /// Configuration in YAML, TOML or JSON, by its extension [default: config/koodrive-exporter.yml,

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use config::{Value, ValueKind};
-use exporter_toolkit::settings::{Document, Setting, duration, source};
+use exporter_toolkit::settings::{Document, Setting, duration, source, value_at};
 use jiff::SignedDuration;
 use koodrive::{Credential, FieldSpec, Proxy, Secret, SecretSource};
 
@@ -66,16 +66,19 @@ pub(super) fn values(collectors: &[Arc<Account>]) -> Vec<(String, String)> {
 
 /// Where an account's value comes from: itself, the top, a variable that names a proxy, or else the default.
 fn origin(account: &Account, key: &str, merged: &Document, proxy: &EnvironmentProxy) -> String {
-    let path: Vec<_> = key.split('.').collect();
-    // What goes with an interval is inherited with it alone, and a timeout as far as it fits.
-    let used = match key {
-        TIMEOUT => Some(account.poll.timeout),
-        MAX_AGE => Some(account.poll.max_age),
-        _ => None,
+    let is_given = |value: &&Value| value.kind != ValueKind::Nil;
+    let own = |key: &str| {
+        let path = ["accounts", &account.alias].into_iter().chain(key.split('.'));
+        value_at(&merged.root, path).filter(is_given)
     };
-    let is_used = |top: &&Value| used.is_none_or(|used| duration(&top.kind.to_string()) == Ok(used));
-    let own = at(&merged.root, &[&["accounts", &account.alias], &path[..]].concat());
-    let given = own.or_else(|| at(&merged.root, &path).filter(is_used));
+    // What goes with an interval is inherited with it alone, and a timeout as far as it fits.
+    let is_used = |top: &&Value| match key {
+        TIMEOUT => duration(&top.kind.to_string()) == Ok(account.poll.timeout),
+        MAX_AGE => own(INTERVAL).is_none(),
+        _ => true,
+    };
+    let top = || value_at(&merged.root, key.split('.')).filter(is_given).filter(is_used);
+    let given = own(key).or_else(top);
     match (given, &account.api.transport.proxy, &proxy.proxy) {
         (None, Proxy::Url(_), Some((name, _))) if key == PROXY_URL => format!("environment variable {name}"),
         _ => source(given),
@@ -94,12 +97,4 @@ fn of_secret(secret: &Secret) -> String {
 
 fn human(duration: Duration) -> String {
     SignedDuration::try_from(duration).map_or_else(|_| format!("{duration:?}"), |duration| format!("{duration:#}"))
-}
-
-fn at<'a>(root: &'a Value, path: &[&str]) -> Option<&'a Value> {
-    let found = path.iter().try_fold(root, |value, key| match &value.kind {
-        ValueKind::Table(table) => table.get(*key),
-        _ => None,
-    });
-    found.filter(|value| value.kind != ValueKind::Nil)
 }

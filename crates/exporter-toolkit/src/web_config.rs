@@ -29,7 +29,7 @@ const HEADERS: [(&str, &[&str]); 5] = [
     ("strict-transport-security", &[]),
 ];
 
-/// What the file says, and what the files that it names held.
+/// What the file says, and what the files that it names held. The default is that of no file, which asks for nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WebConfig {
     /// The file itself.
@@ -117,7 +117,8 @@ impl WebConfig {
         warnings
     }
 
-    /// When the server's certificate expires, in Unix time.
+    /// When the server's certificate expires, in Unix time. The others in its file help a client find a root, by more than one
+    /// way at times, so one of them may expire without harm.
     #[must_use]
     pub fn certificate_expiry(&self) -> Option<i64> {
         crate::tls::expiry(self.tls.as_ref()?.certificates.first()?)
@@ -189,11 +190,9 @@ fn password_hash(text: &str) -> Result<PasswordHash, &'static str> {
 }
 
 fn rate_limit(root: &mut Section<'_>) -> Taken<RateLimit> {
-    let interval = root.take("rate_limit.interval", "Time after which one more request is allowed.", |text| match text
-        .trim_end_matches(char::is_alphabetic)
-    {
-        "0" => Ok(Duration::ZERO),
-        _ => settings::duration(text),
+    let interval = root.take("rate_limit.interval", "Time after which one more request is allowed.", |text| {
+        let is_zero = text.trim_end_matches(char::is_alphabetic) == "0";
+        if is_zero { Ok(Duration::ZERO) } else { settings::duration(text) }
     });
     let burst = root.take("rate_limit.burst", "Number of requests that are allowed at once.", |text| {
         text.parse::<u32>().map_err(|_| "must be a number of requests")

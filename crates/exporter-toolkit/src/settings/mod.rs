@@ -16,7 +16,7 @@ use std::{
 use config::Value;
 use jiff::{Span, SpanRelativeTo};
 pub use problem::{Key, Problem, Problems, Report, Reported, Setting, is_visible};
-pub use section::{Section, Taken, source};
+pub use section::{Section, Taken, source, value_at};
 pub use tree::of_yaml;
 
 use crate::files;

@@ -149,7 +149,7 @@ impl<'a> Section<'a> {
     ) -> Taken<Vec<T>> {
         self.note(key, meaning, || "a map of names and values".to_owned());
         let Some(value) = self.take_value(key) else { return Ok(None) };
-        let entries: BTreeMap<_, _> = self.table_of(key, value).into_iter().collect();
+        let entries: BTreeMap<_, _> = self.table_of(key, &value).into_iter().flatten().collect();
         let parsed = entries.iter().map(|(name, value)| match &value.kind {
             ValueKind::Table(_) | ValueKind::Array(_) => Err(self.wrong(key, value, "must be a map of single values")),
             scalar => parse(name, &scalar.to_string()).map_err(|error| self.wrong(key, value, error)),
@@ -163,7 +163,7 @@ impl<'a> Section<'a> {
     #[must_use]
     pub fn section(&mut self, key: &str) -> Section<'a> {
         let value = self.take_value(key).unwrap_or_default();
-        self.below(key, value)
+        self.below(key, &value)
     }
 
     /// The tables below the key, by their names, in the names' order.
@@ -171,23 +171,21 @@ impl<'a> Section<'a> {
     pub fn sections(&mut self, key: &str) -> Vec<(String, Section<'a>)> {
         let map = self.section(key);
         let tables: BTreeMap<_, _> = map.table.iter().collect();
-        tables.into_iter().map(|(name, value)| (name.clone(), map.below(name, value.clone()))).collect()
+        tables.into_iter().map(|(name, value)| (name.clone(), map.below(name, value))).collect()
     }
 
-    fn table_of(&self, key: &str, value: Value) -> HashMap<String, Value> {
-        match value.kind {
-            ValueKind::Table(table) => table,
-            ValueKind::Nil => HashMap::new(),
-            _ => {
-                self.wrong(key, &value, "must be a map of keys");
-                HashMap::new()
-            }
+    fn table_of<'v>(&self, key: &str, value: &'v Value) -> Option<&'v HashMap<String, Value>> {
+        match &value.kind {
+            ValueKind::Table(table) => return Some(table),
+            ValueKind::Nil => {}
+            _ => drop(self.wrong(key, value, "must be a map of keys")),
         }
+        None
     }
 
-    fn below(&self, key: &str, value: Value) -> Section<'a> {
-        let origin = first_origin(&value).map(str::to_owned).or_else(|| self.origin.clone());
-        let table = self.table_of(key, value);
+    fn below(&self, key: &str, value: &Value) -> Section<'a> {
+        let origin = first_origin(value).map(str::to_owned).or_else(|| self.origin.clone());
+        let table = self.table_of(key, value).cloned().unwrap_or_default();
         let (path, document, report) = (self.key_path(key), self.document, self.report);
         Section { path, origin, table, known: Vec::new(), document, report }
     }
@@ -210,11 +208,7 @@ impl<'a> Section<'a> {
 
     fn at(&self, key: &str) -> Option<&Value> {
         let mut keys = key.split('.');
-        let first = self.table.get(keys.next()?);
-        keys.fold(first, |value, key| match &value?.kind {
-            ValueKind::Table(table) => table.get(key),
-            _ => None,
-        })
+        value_at(self.table.get(keys.next()?)?, keys)
     }
 
     /// These keys are known, though nothing takes them.
@@ -272,8 +266,9 @@ impl<'a> Section<'a> {
             let path = problem::join(above, key);
             let presentable = key.len() <= 32 && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
             if here.contains(&key.as_str()) {
-                if !self.known.contains(&path) {
-                    self.report_unknown(&path, &self.table_of(&path, value.clone()));
+                let is_table = !self.known.contains(&path);
+                if let Some(table) = is_table.then(|| self.table_of(&path, value)).flatten() {
+                    self.report_unknown(&path, table);
                 }
             } else if presentable && (!beside_secret || value.kind != ValueKind::Nil) {
                 self.wrong(&path, value, format!("is not a known key; known here: {known}"));
@@ -312,6 +307,14 @@ impl<'a> Section<'a> {
     fn key_path(&self, key: &str) -> String {
         problem::join(&self.path, key)
     }
+}
+
+/// The value that these keys lead to from another one, each below the one before.
+pub fn value_at<'v, 'k>(value: &'v Value, mut keys: impl Iterator<Item = &'k str>) -> Option<&'v Value> {
+    keys.try_fold(value, |value, key| match &value.kind {
+        ValueKind::Table(table) => table.get(key),
+        _ => None,
+    })
 }
 
 /// Where a value comes from, in a word or two.
