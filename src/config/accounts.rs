@@ -15,7 +15,7 @@ use rustls::{
 };
 
 use super::{
-    collectors::{Collectors, DEFAULT_MAX_AGE_INTERVALS},
+    collectors::{Collectors, DEFAULT_MAX_AGE_INTERVALS, inherit},
     proxy::{self, EnvironmentProxy},
 };
 use crate::account::{Account, PollPolicy};
@@ -135,13 +135,6 @@ pub(super) fn account(
     };
     let policies = Collectors::policies(&own.collectors, &top.collectors, poll?)?;
     Ok(policies.into_iter().map(account).collect())
-}
-
-pub(super) fn inherit<T: Clone>(own: &Taken<T>, default: &Taken<T>) -> Taken<T> {
-    match own {
-        Ok(None) => default.clone(),
-        own => own.clone(),
-    }
 }
 
 /// An account that sets its own interval alone gets the default age for it, and a timeout that fits.

@@ -5,7 +5,6 @@ use std::time::Duration;
 use exporter_toolkit::settings::{Reported, Section, Taken, duration};
 use koodrive::{FieldSpec, Quantity, Resource, Unit, Units, overview::OVERVIEW};
 
-use super::accounts::inherit;
 use crate::account::PollPolicy;
 
 /// The key of their names, by which it is read and shown.
@@ -113,5 +112,13 @@ fn byte_unit(text: &str) -> Result<Unit, &'static str> {
     match Unit::parse(text) {
         Ok(Unit::Count) | Err(_) => Err("must be one of B, KB, MB, GB, TB"),
         unit => unit,
+    }
+}
+
+/// An account's own value, or else the one at the top.
+pub(super) fn inherit<T: Clone>(own: &Taken<T>, default: &Taken<T>) -> Taken<T> {
+    match own {
+        Ok(None) => default.clone(),
+        own => own.clone(),
     }
 }

@@ -13,14 +13,13 @@ use super::{
     },
     collectors::{COLLECTORS, interval_key, unit_key},
     proxy::EnvironmentProxy,
-    validated::Config,
 };
 use crate::account::Account;
 
 /// Those of the accounts.
-pub(super) fn of_accounts(config: &Config, merged: &Document, proxy: &EnvironmentProxy) -> Vec<Setting> {
+pub(super) fn of_accounts(accounts: &[Arc<Account>], merged: &Document, proxy: &EnvironmentProxy) -> Vec<Setting> {
     let mut settings = Vec::new();
-    for collectors in config.accounts.chunk_by(|a, b| a.alias == b.alias) {
+    for collectors in accounts.chunk_by(|a, b| a.alias == b.alias) {
         let Some(account) = collectors.first() else { continue };
         for (key, value) in values(collectors) {
             let origin = origin(account, &key, merged, proxy);

@@ -67,7 +67,7 @@ impl Config {
     pub fn explain(sources: &Sources) -> Result<(Self, Vec<Setting>), Problems> {
         let (merged, proxy) = (sources.merge()?, sources.proxy()?);
         let config = Self::of(&merged, &proxy)?;
-        let mut settings = effective::of_accounts(&config, &merged, &proxy);
+        let mut settings = effective::of_accounts(&config.accounts, &merged, &proxy);
         settings.extend_from_slice(&config.settings);
         Ok((config, settings))
     }

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use koodrive::{Exchange, Reason};
+use koodrive::{Client, Exchange, Reason, Remedy};
 use tokio::time::{Instant, sleep, timeout_at};
-
-use super::poller::Upstream;
 
 /// Requests in one poll, at most.
 const MAX_REQUESTS: usize = 3;
@@ -15,6 +13,25 @@ const FIRST_BACK_OFF: Duration = Duration::from_millis(200);
 
 /// Less time than this is too short for a request.
 const SHORTEST_REQUEST: Duration = Duration::from_millis(100);
+
+/// Where an account's numbers come from.
+pub trait Upstream: Send + Sync + 'static {
+    /// One request, given up at `deadline`; with `remedy` after one that was refused.
+    fn ask(&self, deadline: Instant, remedy: Option<Remedy>) -> impl Future<Output = Exchange> + Send;
+
+    /// What may make a refused request succeed, other than what the earlier ones of this poll have tried.
+    fn remedy(&self, earlier: &[Exchange], refused: &Exchange) -> impl Future<Output = Option<Remedy>> + Send;
+}
+
+impl Upstream for Client {
+    fn ask(&self, deadline: Instant, remedy: Option<Remedy>) -> impl Future<Output = Exchange> + Send {
+        Client::ask(self, deadline, remedy)
+    }
+
+    fn remedy(&self, earlier: &[Exchange], refused: &Exchange) -> impl Future<Output = Option<Remedy>> + Send {
+        Client::remedy(self, earlier, refused)
+    }
+}
 
 /// What may follow a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,8 @@ mod state;
 mod supervisor;
 
 pub use accounts::{AccountEntry, AccountStore};
+pub use attempts::Upstream;
 pub use limiter::Limiter;
-pub use poller::{Observer, Poller, Upstream};
+pub use poller::{Observer, Poller};
 pub use state::{AccountState, Attempt, Finished, Numbers};
 pub use supervisor::{Change, Supervisor};

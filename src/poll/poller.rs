@@ -1,8 +1,8 @@
 //! One collector of one account, one loop: wait for the due time, poll, store the result.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
-use koodrive::{Client, Exchange, PollError, Remedy};
+use koodrive::{Exchange, PollError};
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, watch},
@@ -13,32 +13,13 @@ use tracing::{debug, warn};
 
 use super::{
     accounts::AccountEntry,
-    attempts,
+    attempts::{self, Upstream},
     limiter::Limiter,
     report,
     schedule::{next_poll, next_tick, rescheduled},
     state::Finished,
 };
 use crate::clock::WallClock;
-
-/// Where an account's numbers come from.
-pub trait Upstream: Send + Sync + 'static {
-    /// One request, given up at `deadline`; with `remedy` after one that was refused.
-    fn ask(&self, deadline: Instant, remedy: Option<Remedy>) -> impl Future<Output = Exchange> + Send;
-
-    /// What may make a refused request succeed, other than what the earlier ones of this poll have tried.
-    fn remedy(&self, earlier: &[Exchange], refused: &Exchange) -> impl Future<Output = Option<Remedy>> + Send;
-}
-
-impl Upstream for Client {
-    fn ask(&self, deadline: Instant, remedy: Option<Remedy>) -> impl Future<Output = Exchange> + Send {
-        Client::ask(self, deadline, remedy)
-    }
-
-    fn remedy(&self, earlier: &[Exchange], refused: &Exchange) -> impl Future<Output = Option<Remedy>> + Send {
-        Client::remedy(self, earlier, refused)
-    }
-}
 
 /// Called with each finished poll before its result becomes visible.
 pub type Observer = Arc<dyn Fn(&Finished) + Send + Sync>;
@@ -182,12 +163,12 @@ mod tests {
     struct Busy(Mutex<mpsc::Receiver<()>>);
 
     impl Upstream for Busy {
-        async fn ask(&self, _: Instant, _: Option<Remedy>) -> Exchange {
+        async fn ask(&self, _: Instant, _: Option<koodrive::Remedy>) -> Exchange {
             let _ = self.0.lock().unwrap().recv_timeout(Duration::from_mins(1));
             Exchange::unfinished(PollError::Panic)
         }
 
-        async fn remedy(&self, _: &[Exchange], _: &Exchange) -> Option<Remedy> {
+        async fn remedy(&self, _: &[Exchange], _: &Exchange) -> Option<koodrive::Remedy> {
             None
         }
     }

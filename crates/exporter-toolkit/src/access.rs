@@ -13,7 +13,7 @@ use crate::{
     access_policy::{AccessPolicy, WebConfigHandle},
     basic_auth::Verdict,
     body::SharedBody,
-    server::{HttpService, Peer},
+    service::{HttpService, Peer},
     settings::Problems,
     web_config::WebConfig,
 };

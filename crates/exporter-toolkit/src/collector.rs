@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::{Encoder, Paths, landing_page, metrics::WebConfigState, page_set::health_json};
+use crate::{Encoder, Paths, landing_page, metrics::WebConfigState};
 
 /// What an exporter shows: metrics, and if it wants, its health and a page for people.
 ///
@@ -60,4 +60,8 @@ pub trait Collector: Send + Sync + 'static {
     fn content_security_policy(&self) -> &'static str {
         "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     }
+}
+
+pub(crate) fn health_json(healthy: bool) -> String {
+    format!("{{\"healthy\":{healthy}}}\n")
 }

@@ -29,7 +29,7 @@ use tokio_util::{either::Either, sync::CancellationToken};
 
 use crate::{
     deadline::{Deadline, HEAD_TIME, TimedBody, TimedStream},
-    server::{BoxError, HttpService, Peer},
+    service::{BoxError, HttpService, Peer},
     tls,
 };
 

@@ -239,7 +239,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{body::SharedBody, connection::serve_connection, server::HttpService};
+    use crate::{body::SharedBody, connection::serve_connection, service::HttpService};
 
     /// A service that answers with so many letters.
     fn letters(number: usize) -> impl HttpService<Body = SharedBody> {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::{
-    exporter::{Error, Options},
     listen_address::ListenAddress,
+    options::{Error, Options},
     paths::Paths,
     settings::Problems,
     web_config::WebConfig,

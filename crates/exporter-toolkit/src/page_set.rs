@@ -13,8 +13,8 @@ use tracing::warn;
 use crate::{
     collector::Collector,
     encoder::{Encoder, Format},
-    exporter::Options,
     metrics::ServerMetrics,
+    options::Options,
     output::{Coding, Content, Output},
     pages::{Page, PageMaker},
 };
@@ -85,8 +85,4 @@ fn text(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> Content {
         warn!(%error, "cannot write page");
     }
     page.into_content(None)
-}
-
-pub(crate) fn health_json(healthy: bool) -> String {
-    format!("{{\"healthy\":{healthy}}}\n")
 }

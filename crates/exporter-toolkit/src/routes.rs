@@ -28,16 +28,16 @@ use crate::{
     access_policy::AccessPolicy,
     basic_auth::Verdict,
     body::SharedBody,
-    collector::Collector,
+    collector::{Collector, health_json},
     encoder::Format,
-    exporter::{Error, Options},
     metrics::{Handler, ServerMetrics},
     negotiation,
+    options::{Error, Options},
     output::Coding,
-    page_set::{PageSet, health_json},
+    page_set::PageSet,
     pages::{Page, Version},
     paths::Paths,
-    server::{HttpService, Peer},
+    service::{HttpService, Peer},
 };
 
 const HTML_HEADERS: [(HeaderName, &str); 4] = [

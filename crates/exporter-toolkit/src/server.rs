@@ -1,22 +1,7 @@
 //! Sockets in, a service's answers out: accepts, limits, and drains at the end.
 
-use std::{
-    error::Error,
-    future::poll_fn,
-    io,
-    net::{IpAddr, SocketAddr},
-    os::fd::AsFd,
-    sync::Arc,
-    task::Context,
-    time::Duration,
-};
+use std::{future::poll_fn, io, net::SocketAddr, os::fd::AsFd, sync::Arc, task::Context, time::Duration};
 
-use bytes::Bytes;
-use hyper::{
-    Request, Response,
-    body::{Body, Incoming},
-    service::Service,
-};
 use socket2::SockRef;
 use tokio::{
     net::{TcpStream, UnixStream},
@@ -26,6 +11,7 @@ use tokio::{
 use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
+pub use crate::service::{HttpService, Peer};
 use crate::{
     access_policy::WebConfigHandle,
     connection::Connection,
@@ -74,44 +60,6 @@ pub async fn bind(addresses: &[ListenAddress], inherited: Option<Inherited>) -> 
     Ok(Bound(listeners))
 }
 
-pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
-
-/// What answers requests: any service of `hyper` does; a tower service is one by
-/// `hyper_util::service::TowerToHyperService`. A service of `hyper` finds a [`Peer`] among the extensions of a request.
-pub trait HttpService: Clone + Send + Sync + 'static {
-    /// The body of an answer.
-    type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static;
-    /// After an error, the connection ends.
-    type Error: Into<BoxError>;
-
-    /// Answers a request of `peer`, where the client has an address.
-    fn call(
-        &self,
-        request: Request<Incoming>,
-        peer: Option<Peer>,
-    ) -> impl Future<Output = Result<Response<Self::Body>, Self::Error>> + Send;
-}
-
-impl<S, B> HttpService for S
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>, Future: Send + 'static>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
-{
-    type Body = B;
-    type Error = S::Error;
-
-    async fn call(&self, mut request: Request<Incoming>, peer: Option<Peer>) -> Result<Response<B>, S::Error> {
-        if let Some(peer) = peer {
-            request.extensions_mut().insert(peer);
-        }
-        Service::call(self, request).await
-    }
-}
-
 /// How connections are served.
 #[derive(Clone)]
 pub struct ServerOptions {
@@ -132,10 +80,6 @@ impl ServerOptions {
         Self { web_config: None, max_connections, reserved_files: 0, metrics: None }
     }
 }
-
-/// The address of a request's client.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer(pub IpAddr);
 
 impl Bound {
     /// The addresses that are listened on, with the ports that were given for port 0.
@@ -257,7 +201,7 @@ async fn readable(stream: &Either<TcpStream, UnixStream>) -> io::Result<()> {
 mod tests {
     use std::convert::Infallible;
 
-    use hyper::service::service_fn;
+    use hyper::{Request, Response, body::Incoming, service::service_fn};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;

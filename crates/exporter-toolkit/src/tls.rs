@@ -19,7 +19,7 @@ use x509_parser::{
     prelude::{FromDer, X509Certificate},
 };
 
-use crate::web_config::{AllowedSan, ClientAuth, TlsServer, TlsVersion};
+use crate::web_config::{AllowedSan, ClientAuth, TlsServer, TlsVersion, WebConfig};
 
 /// Makes the library's configuration.
 ///
@@ -44,6 +44,15 @@ pub(crate) fn server_config(settings: &TlsServer, http2: bool) -> Result<ServerC
     config.ignore_client_order = settings.prefer_server_cipher_suites;
     config.alpn_protocols = if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     Ok(config)
+}
+
+impl WebConfig {
+    /// When the server's certificate expires, in Unix time. The others in its file help a client find a root, by more than one
+    /// way at times, so one of them may expire without harm.
+    #[must_use]
+    pub fn certificate_expiry(&self) -> Option<i64> {
+        expiry(self.tls.as_ref()?.certificates.first()?)
+    }
 }
 
 /// When a certificate expires, in Unix time.

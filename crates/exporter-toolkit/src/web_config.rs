@@ -117,13 +117,6 @@ impl WebConfig {
         warnings
     }
 
-    /// When the server's certificate expires, in Unix time. The others in its file help a client find a root, by more than one
-    /// way at times, so one of them may expire without harm.
-    #[must_use]
-    pub fn certificate_expiry(&self) -> Option<i64> {
-        crate::tls::expiry(self.tls.as_ref()?.certificates.first()?)
-    }
-
     /// The keys that are looked for in a file with TLS, in that order.
     #[must_use]
     pub fn keys() -> Vec<Key> {

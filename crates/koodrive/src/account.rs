@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{endpoint::Endpoint, secret::Secret, unit::Units};
+use crate::{endpoint::Endpoint, secret::Secret, units::Units};
 
 /// One KooDrive account as the API sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]

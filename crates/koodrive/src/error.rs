@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::{answer::INNER_INVOCATION_FAILED, credential::SecretError};
+use crate::credential::SecretError;
+
+/// The server's own fault, which may pass by itself.
+pub(super) const INNER_INVOCATION_FAILED: i64 = 13_000_201;
 
 /// The `reason` label of `koodrive_poll_failures_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,4 +187,18 @@ impl PollError {
             _ => false,
         }
     }
+}
+
+/// Why no HTTP client can be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TransportError {
+    /// One of the extra roots is no certificate.
+    #[error("an extra CA is not a PEM certificate")]
+    ExtraRoot,
+    /// The proxy's URL can't be used.
+    #[error("the proxy's URL cannot be used")]
+    Proxy,
+    /// The HTTP library refused its settings.
+    #[error("the HTTP client cannot be made")]
+    Client,
 }

@@ -41,6 +41,7 @@ mod tls;
 mod transport;
 mod unit;
 mod unit_check;
+mod units;
 pub mod usage;
 
 pub use account::{Account, AppId, Credential, Language, Proxy, Transport, UserId};
@@ -48,14 +49,15 @@ pub use answer::{Answer, Field, FieldFault, Measure};
 pub use client::{Client, Remedy, tls_error};
 pub use credential::{CredentialRead, SecretError};
 pub use endpoint::Endpoint;
-pub use error::{ConnectFailure, PollError, Reason, Refusal};
+pub use error::{ConnectFailure, PollError, Reason, Refusal, TransportError};
 pub use exchange::{Exchange, Head, Stage};
 pub use resource::{FieldSpec, Quantity, Resource};
 pub use secret::{Secret, SecretSource};
 pub use server_clock::{Clock, Correction, ServerClock};
-pub use transport::{ConnectionKey, HttpClient, TransportError, build as build_http};
-pub use unit::{Unit, Units};
+pub use transport::{ConnectionKey, HttpClient, build as build_http};
+pub use unit::Unit;
 pub use unit_check::{UnitVerdict, compare_units};
+pub use units::Units;
 
 /// What it guards is whole after a panic, too.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

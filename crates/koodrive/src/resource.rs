@@ -1,6 +1,6 @@
 //! What is asked of the API: each endpoint with its path and the numbers in its answers.
 
-use crate::{overview, subscription, unit::Unit, usage};
+use crate::unit::Unit;
 
 /// One endpoint of the API.
 #[derive(Debug)]
@@ -21,11 +21,6 @@ impl PartialEq for Resource {
 }
 
 impl Eq for Resource {}
-
-impl Resource {
-    /// All of them; the first is what every account is asked for.
-    pub const ALL: [&'static Self; 3] = [&overview::OVERVIEW, &usage::USAGE, &subscription::SUBSCRIPTION];
-}
 
 /// One number in the `data` of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,13 +43,6 @@ impl FieldSpec {
             Quantity::Space { key, unit } | Quantity::SpaceOrCount { key, unit } => Some((key, unit)),
             Quantity::OptionalGigabytes | Quantity::Count | Quantity::Flag => None,
         }
-    }
-
-    /// The key of its unit, below the configuration's `units`, where it has one.
-    #[must_use]
-    pub fn unit_key(self, resource: &Resource) -> Option<String> {
-        let (key, _) = self.unit()?;
-        Some(if resource == &overview::OVERVIEW { key.to_owned() } else { format!("{}.{key}", resource.name) })
     }
 
     pub(super) const fn count(name: &'static str) -> Self {

@@ -16,7 +16,7 @@ use rustls::{
 };
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
-use crate::transport::TransportError;
+use crate::error::TransportError;
 
 /// The last second, in Unix time, in which all certificates are good that connections were made with.
 #[derive(Debug, Clone)]

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::{
     account::{Proxy, Transport},
+    error::TransportError,
     resolver::Resolver,
     tls::{Expiry, Tls},
 };
@@ -111,18 +112,4 @@ fn generation(key: &ConnectionKey, tls: &Tls, user_agent: &str, max_idle: usize)
     };
     let http = builder.build().map_err(|_| TransportError::Client)?;
     Ok(Generation { http, since: Instant::now(), expiry })
-}
-
-/// Why no HTTP client can be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TransportError {
-    /// One of the extra roots is no certificate.
-    #[error("an extra CA is not a PEM certificate")]
-    ExtraRoot,
-    /// The proxy's URL can't be used.
-    #[error("the proxy's URL cannot be used")]
-    Proxy,
-    /// The HTTP library refused its settings.
-    #[error("the HTTP client cannot be made")]
-    Client,
 }

@@ -3,10 +3,6 @@
 //! The vendor's page says KB for all three; its own sample contradicts it (a `totalUsed` 31 times
 //! the `totalCapacity`), so each field's unit is configurable.
 
-use std::collections::BTreeMap;
-
-use crate::resource::{FieldSpec, Resource};
-
 /// The unit of one field. The byte units are powers of 1024.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
@@ -55,30 +51,6 @@ impl Unit {
     pub fn convert(self, reported: f64) -> f64 {
         let exponent = Self::ALL.into_iter().find(|(unit, ..)| *unit == self).map_or(0, |(.., exponent)| exponent);
         reported * f64::from(exponent).exp2()
-    }
-}
-
-/// The units that are configured, by the resource and the key. All others are those of the field.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Units(BTreeMap<(&'static str, &'static str), Unit>);
-
-impl Units {
-    /// The unit of a field, where it has one.
-    #[must_use]
-    pub fn of(&self, resource: &Resource, field: FieldSpec) -> Option<Unit> {
-        let (key, unit) = field.unit()?;
-        Some(self.0.get(&(resource.name, key)).copied().unwrap_or(unit))
-    }
-
-    /// Whether a resource is read in the same units by both.
-    #[must_use]
-    pub fn agree_on(&self, other: &Self, resource: &Resource) -> bool {
-        resource.fields.iter().all(|field| self.of(resource, *field) == other.of(resource, *field))
-    }
-
-    /// Sets the unit of what has this key.
-    pub fn set(&mut self, resource: &'static Resource, key: &'static str, unit: Unit) {
-        self.0.insert((resource.name, key), unit);
     }
 }
 

@@ -10,7 +10,8 @@ use crate::{
     answer::Answer,
     overview::{TOTAL_ALLOCATION, TOTAL_CAPACITY, TOTAL_USED},
     resource::{FieldSpec, Quantity},
-    unit::{Unit, Units},
+    unit::Unit,
+    units::Units,
     usage::{QUOTA_GIVEN_OUT, SPACE_CAPACITY, SPACE_USED, USAGE},
 };
 

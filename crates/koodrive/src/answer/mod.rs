@@ -6,9 +6,10 @@
 use serde_json::{Map, Value};
 
 use crate::body::json_object;
-use crate::error::{PollError, Reason, Refusal};
+use crate::error::{INNER_INVOCATION_FAILED, PollError, Reason, Refusal};
 use crate::resource::{FieldSpec, Quantity, Resource};
-use crate::unit::{Unit, Units};
+use crate::unit::Unit;
+use crate::units::Units;
 
 /// The codes that the vendor lists. None of them speaks of the credentials, though the page calls status 400 itself
 /// "authentication failed".
@@ -21,9 +22,6 @@ const CODES_NOT_OF_AUTH: [i64; 7] = [
     13_000_410, // no permission
     13_000_412, // space not active
 ];
-
-/// The server's own fault, which may pass by itself.
-pub(super) const INNER_INVOCATION_FAILED: i64 = 13_000_201;
 
 /// What one good answer says.
 #[derive(Debug, Clone, PartialEq)]
